@@ -1,0 +1,52 @@
+# Every command a developer needs. Assumes git, make and Python >= 3.11; brings uv itself.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/geopod
+UV_VERSION := 0.13.9
+UV_HOME := $(CACHE)/uv-$(UV_VERSION)
+UV := $(or $(shell command -v uv 2>/dev/null),$(UV_HOME)/bin/uv)
+RUN := $(UV) run --frozen
+GENERATED := crds helm/geopod/files/crds
+
+.PHONY: help
+help: ## Print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(UV_HOME)/bin/uv:
+	@python3 -m venv $(UV_HOME) && $(UV_HOME)/bin/python -m pip install --quiet uv==$(UV_VERSION) || {
+	  rm -rf $(UV_HOME); echo "uv is missing and could not be installed: python3 -m venv needs Debian's python3-venv" >&2; exit 1; }
+
+.PHONY: setup
+setup: $(UV) ## Install everything a developer needs into .venv
+	@$(UV) sync --frozen --quiet
+
+.PHONY: demo
+demo: $(UV) ## The main job on this machine: four nodes over real layers, with a picture
+	@$(RUN) --no-default-groups --group demo python examples/demo.py
+
+.PHONY: test
+test: setup lint verify ## Everything that proves geopod: lint, types, contracts, generated files, tests
+	@$(RUN) pytest -n 2 --dist loadgroup $(TESTS)
+
+.PHONY: lint
+lint: setup ## ruff, mypy, import contracts
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports --no-cache
+
+.PHONY: generate
+generate: setup ## Write crds/ and the chart's copies from geopod.api
+	@$(RUN) geopod crds $(GENERATED:%=--into %)
+
+.PHONY: verify
+verify: generate ## Fail if a generated file differs from its source
+	@git add --intent-to-add $(GENERATED)
+	@git diff --exit-code -- $(GENERATED)
+
+.PHONY: bench
+bench: $(UV) ## geopod beside dask and ray, in one run; prints ratios
+	@PYTHONPATH=tests $(RUN) --group bench python -m bench $(QUESTIONS)

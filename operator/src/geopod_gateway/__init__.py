@@ -1,0 +1,1 @@
+"""The artifact store over HTTP. Not built yet; see ARCHITECTURE.md."""
