@@ -1,0 +1,116 @@
+"""The result manifest: one entry or one failure per task, in chunks that are created once.
+
+A chunk is JSON, created if absent under `names.manifest_key`. The first chunk of an epoch names
+the chunks of earlier epochs that it accepts, so nobody reads a later chunk of an old coordinator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class TaskReason(StrEnum):
+    """Why a task failed: the manifest's word, and `Task.reason` in the SDK."""
+
+    EXCEPTION = "Exception"
+    TIMEOUT = "Timeout"
+    OUT_OF_MEMORY = "OutOfMemory"
+    SIGNAL = "Signal"
+    NODE_LOST = "NodeLost"
+    RESULT_TOO_LARGE = "ResultTooLarge"
+    NOT_SERIALIZABLE = "NotSerializable"
+    SHAPE_MISMATCH = "ShapeMismatch"
+    NOT_A_FILE_RESULT = "NotAFileResult"
+    CANCELLED = "Cancelled"
+    FUNCTION_NOT_LOADABLE = "FunctionNotLoadable"
+
+
+class RemoteException(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user's exception as text: never pickled, cut in the middle at 32 KiB."""
+
+    type: str
+    module: str = "builtins"
+    message: str = ""
+    text: str = ""
+    args: list[Any] | None = None
+    """The exception's arguments if all are JSON-able; None: the class cannot be rebuilt."""
+    notes: list[str] = []
+    frames: list[tuple[str, int, str, str]] = []
+    """(file, line, function, source line) of the user's frames, outermost first."""
+    cause: RemoteException | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why one attempt of one task failed: the fact, its numbers, and what to do."""
+
+    reason: TaskReason
+    code: str
+    """The public error's code, `E301`…"""
+    fact: str
+    """One sentence with numbers, without the task's name (`was stopped after 30m00s`)."""
+    fixes: list[str] = []
+    details: dict[str, Any] = {}
+    exception: RemoteException | None = None
+    exit: int | None = None
+    signal: str | None = None
+    log_bytes: int = 0
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One committed result: where its bytes lie, how they are encoded, what they are."""
+
+    codec: str
+    sha256: str
+    bytes: int
+    key: str = ""
+    """Where in the store; empty for a result without bytes (`None` of an empty partition)."""
+    start: int = 0
+    """Offset of the result inside the object `key` (small results share a pack)."""
+    meta: dict[str, Any] = {}
+
+
+class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the manifest says of one task: the attempt that counts and how it ended."""
+
+    index: int
+    attempt: int
+    epoch: int
+    node: int
+    entry: Entry | None = None
+    failure: Failure | None = None
+    skipped: bool = False
+    """True: an empty partition, `f` was not called; the caller gets None."""
+    runtime_s: float = 0.0
+    peak_bytes: int = 0
+    log_bytes: int = 0
+    touched: list[str] = []
+    """Keys of `params` that `f` touched, for lineage."""
+
+
+class ManifestChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One write of the manifest: the records that became final since the last one."""
+
+    version: int = 1
+    epoch: int
+    sequence: int
+    accepts: list[str] | None = None
+    """Only in the first chunk of an epoch: store keys of the earlier chunks that count."""
+    records: list[TaskRecord] = []
+
+
+def accepted(chunks: Mapping[str, ManifestChunk]) -> list[ManifestChunk]:
+    """Return the chunks that count, by store key, in the order of writing.
+
+    The newest epoch's first chunk names the earlier chunks it accepts; what an old coordinator
+    wrote after that is not read.
+    """
+    if not chunks:
+        return []
+    newest = max(chunk.epoch for chunk in chunks.values())
+    own = sorted(key for key, chunk in chunks.items() if chunk.epoch == newest)
+    earlier = [key for key in chunks[own[0]].accepts or [] if key in chunks]
+    return [chunks[key] for key in [*sorted(earlier), *own]]

@@ -1,0 +1,167 @@
+"""Users' exceptions seen from the client, and a failed run as what all its failures are."""
+
+# ruff: noqa: RUF001  # the sentence's own multiplication sign
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from error_builders import a_failure, a_remote, memory_failure, public, remote_error
+from geopod import errors
+
+# ---- the user's exceptions
+
+
+class PickyError(Exception):
+    """Takes two arguments and keeps them."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(code, words)
+        self.code_of_mine = code
+
+
+class RefusingError(Exception):
+    """Cannot be made again from its arguments."""
+
+    def __init__(self, *, only_by_keyword: str) -> None:
+        super().__init__(only_by_keyword)
+
+
+def test_remote_exception_is_also_the_users_class():
+    error = remote_error(a_remote())
+    assert isinstance(error, ValueError)
+    assert str(error) == "GP-E307 empty geometry (task 4 of 240, node 1, attempt 1)"
+    assert error.args == ("empty geometry",)
+    assert error.__notes__[0] == "seen in tile 7"
+    assert "Traceback of task 4 on node 1:\nTraceback (most recent call last)" in error.__notes__[1]
+
+
+@pytest.mark.parametrize(
+    "error_type", [KeyError, FileNotFoundError, ZeroDivisionError, ImportError, MemoryError]
+)
+def test_remote_exception_of_the_standard_library(error_type):
+    error = remote_error(a_remote(error_type))
+    assert isinstance(error, error_type)
+    assert error.fact.startswith("empty geometry (task 4")
+
+
+def test_users_class_keeps_its_own_attributes(monkeypatch):
+    module = type(sys)("field_errors")
+    module.PickyError = PickyError
+    monkeypatch.setitem(sys.modules, "field_errors", module)
+    error = remote_error(a_remote(PickyError, 7, "cloudy", module="field_errors"))
+    assert isinstance(error, PickyError)
+    assert (error.code_of_mine, error.args) == (7, (7, "cloudy"))
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        pytest.param(a_remote(module="no_such_module"), id="module is not here"),
+        pytest.param(a_remote(type="NoSuchError"), id="class is not there"),
+        pytest.param(a_remote(type="open"), id="not a class"),
+        pytest.param(a_remote(SystemExit, 3), id="would end the client"),
+        pytest.param(a_remote(StopIteration), id="would end a coroutine"),
+        pytest.param(a_remote(args=None), id="arguments are not JSON"),
+        pytest.param(a_remote(UnicodeDecodeError, "one"), id="arguments do not fit"),
+    ],
+)
+def test_class_that_cannot_be_built_leaves_the_text(remote):
+    error = remote_error(remote)
+    assert type(error) is errors.RemoteFunctionError
+    assert str(error).startswith("GP-E307 empty geometry (task 4 of 240")
+
+
+def test_class_that_refuses_its_arguments_leaves_the_text(monkeypatch):
+    module = type(sys)("field_errors")
+    module.RefusingError = RefusingError
+    monkeypatch.setitem(sys.modules, "field_errors", module)
+    error = remote_error(a_remote(RefusingError, "x", module="field_errors"))
+    assert type(error) is errors.RemoteFunctionError
+    assert "TypeError" in error.details["classRefused"]
+
+
+# ---- the run
+
+
+def failed_run(*failures: errors.GeopodError, total: int = 240) -> errors.RunFailedError:
+    exceptions = {error.task: error for error in failures}
+    completed = [None if index in exceptions else index for index in range(total)]
+    return errors.RunFailedError.failed(
+        exceptions=exceptions, completed=completed, total=total, run="ndvi-7f3"
+    )
+
+
+def test_run_failure_groups_its_tasks():
+    error = failed_run(
+        remote_error(a_remote(), task=4),
+        remote_error(a_remote(), task=9),
+        public(a_failure(), task=17),
+    )
+    assert str(error) == (
+        'GP-E309 3 of 240 tasks failed: 2 × ValueError "empty geometry" (tasks 4, 9), '
+        "1 × Timeout (task 17). 237 results kept.\nfix: 1) run.results(errors='return')"
+    )
+    assert list(error.exceptions) == [4, 9, 17]
+    assert error.counts == {"total": 240, "succeeded": 237, "failed": 3}
+    assert error.completed[3:5] == [3, None]
+    assert (error.run, error.__cause__) == ("ndvi-7f3", error.exceptions[4])
+
+
+NOT_JSON = ("Expecting value", "nan", 0)
+
+
+@pytest.mark.parametrize(
+    ("failures", "shared", "not_shared"),
+    [
+        pytest.param(
+            [memory_failure(0), memory_failure(1)],
+            (errors.OutOfMemoryError, MemoryError),
+            (errors.TaskTimeoutError,),
+            id="all out of memory",
+        ),
+        pytest.param(
+            [memory_failure(0), remote_error(a_remote(MemoryError), task=1)],
+            (MemoryError,),
+            (errors.OutOfMemoryError, errors.RemoteFunctionError),
+            id="killed and raised, both MemoryError",
+        ),
+        pytest.param(
+            [remote_error(a_remote(), task=0), remote_error(a_remote(), task=1)],
+            (ValueError, errors.RemoteFunctionError),
+            (),
+            id="all ValueError",
+        ),
+        pytest.param(
+            [remote_error(a_remote(KeyError), task=0), remote_error(a_remote(IndexError), task=1)],
+            (LookupError, errors.RemoteFunctionError),
+            (KeyError, IndexError),
+            id="two kinds of LookupError",
+        ),
+        pytest.param(
+            [remote_error(a_remote(json.JSONDecodeError, *NOT_JSON), task=0)],
+            (json.JSONDecodeError, ValueError),
+            (),
+            id="a class that takes three arguments",
+        ),
+        pytest.param(
+            [memory_failure(0), public(a_failure(), task=1)],
+            (),
+            (MemoryError, TimeoutError, errors.TaskError),
+            id="nothing in common",
+        ),
+    ],
+)
+def test_run_failure_is_what_all_its_failures_are(failures, shared, not_shared):
+    error = failed_run(*failures, total=4)
+    assert isinstance(error, errors.RunFailedError)
+    assert type(error).__name__ == "RunFailedError"
+    assert all(isinstance(error, it) for it in shared)
+    assert not any(isinstance(error, it) for it in not_shared)
+
+
+def test_one_of_one():
+    error = failed_run(memory_failure(0), total=1)
+    assert error.fact == "1 of 1 task failed: 1 × OutOfMemory (task 0). 0 results kept."
