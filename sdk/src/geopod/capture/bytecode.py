@@ -1,0 +1,189 @@
+"""Bytecode for the same Python minor: cloudpickle, the user's own modules by value.
+
+One of the three modules that touch pickle; it only writes. Bytecode of another minor crashes the
+interpreter that loads it (cloudpipe/cloudpickle#505), so whoever calls this has compared minors.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FunctionType, ModuleType
+from typing import Any, TypeVar
+
+import cloudpickle
+from typing_extensions import override
+
+from geopod.capture.names import global_names, is_own, is_own_module, marked_function
+
+PROTOCOL = 5
+CLOUDPICKLE_VERSION: str = cloudpickle.__version__
+PLAIN_TYPES = frozenset({type(None), bool, int, float, str, bytes})
+_registry = threading.RLock()
+"""cloudpickle's list of modules by value is the process's, not the pickler's."""
+
+
+class _OwnByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle carries no types
+    """Pickles functions, classes and modules of the user's own files by value."""
+
+    def __init__(
+        self,
+        file: io.BytesIO,
+        names: Iterable[str],
+        take_buffer: Callable[[pickle.PickleBuffer], None] | None = None,
+    ) -> None:
+        super().__init__(file, protocol=PROTOCOL, buffer_callback=take_buffer)
+        self.names = frozenset(names)
+        self.registered: list[ModuleType] = []
+
+    @override
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, ModuleType):
+            return self._reduce_module(obj) if is_own(obj) else NotImplemented
+        inner = marked_function(obj)
+        if inner is not None:
+            return copy.copy, (inner,)  # copy of a function is the function itself
+        if isinstance(obj, FunctionType | type | TypeVar):
+            self._register(getattr(obj, "__module__", None))
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, FunctionType) and isinstance(reduced, tuple):
+            _complete(obj, reduced[2])
+        return reduced
+
+    def _reduce_module(self, module: ModuleType) -> Any:
+        """Send of a module only what somebody names: the rest may be large or unpicklable."""
+        kept = {name: value for name, value in vars(module).items() if name in self.names}
+        return ModuleType, (module.__name__,), kept
+
+    def _register(self, name: str | None) -> None:
+        if is_own_module(name) and name != "__main__":
+            module = sys.modules[str(name)]
+            if name not in cloudpickle.list_registry_pickle_by_value():
+                cloudpickle.register_pickle_by_value(module)
+                self.registered.append(module)
+
+
+def _complete(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Mend two things in cloudpickle's state of a function.
+
+    It overlooks globals that only a nested class body names. And annotations that name geopod's
+    own types would make the node import geopod, which a user's interpreter need not have.
+    """
+    slots = state[1]
+    for name in global_names(function.__code__):
+        if name in function.__globals__:
+            slots["__globals__"].setdefault(name, function.__globals__[name])
+    annotations: dict[str, Any] = slots["__annotations__"] or {}
+    texts = {name: inspect.formatannotation(value) for name, value in annotations.items()}
+    slots["__annotations__"] = {
+        name: texts[name] if "geopod." in texts[name] else value
+        for name, value in annotations.items()
+    }
+
+
+@contextmanager
+def _pickler(
+    file: io.BytesIO,
+    names: Iterable[str],
+    take_buffer: Callable[[pickle.PickleBuffer], None] | None = None,
+) -> Iterator[_OwnByValue]:
+    with _registry:
+        pickler = _OwnByValue(file, names, take_buffer)
+        try:
+            yield pickler
+        finally:
+            for module in pickler.registered:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def pickle_by_value(value: object, names: Iterable[str] = ()) -> bytes:
+    """Return `value` as a pickle that needs none of the user's own modules on the node.
+
+    `names`: what is kept of modules that `value` holds as modules. Raises what pickling raises.
+    """
+    file = io.BytesIO()
+    with _pickler(file, names) as pickler:
+        pickler.dump(value)
+    return file.getvalue()
+
+
+def pickled_size(value: object, names: Iterable[str] = ()) -> int:
+    """Return how many bytes `value` takes as a pickle, without copying its large buffers."""
+    file = io.BytesIO()
+    buffers: list[pickle.PickleBuffer] = []
+    with _pickler(file, names, buffers.append) as pickler:
+        pickler.dump(value)
+    return file.getbuffer().nbytes + sum(buffer.raw().nbytes for buffer in buffers)
+
+
+class _NeedsValueError(Exception):
+    """An argument holds something of the user's own modules."""
+
+
+class _ByReference(pickle.Pickler):
+    """The plain pickler, which gives up where the node could not import what it names."""
+
+    @override
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, FunctionType | type | ModuleType) and is_own(obj):
+            raise _NeedsValueError
+        return NotImplemented
+
+
+def pickle_arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
+    """Return one task's `[args, kwargs]` as a pickle: plain where that can be read on the node."""
+    value = [list(args), kwargs]
+    if not kwargs and all(type(member) in PLAIN_TYPES for member in args):
+        return pickle.dumps(value, PROTOCOL)
+    file = io.BytesIO()
+    try:
+        _ByReference(file, PROTOCOL).dump(value)
+    except (_NeedsValueError, pickle.PicklingError, TypeError, AttributeError):
+        return pickle_by_value(value)
+    return file.getvalue()
+
+
+def find_unpicklable(value: object, names: Iterable[str] = ()) -> tuple[str, object] | None:
+    """Return the innermost part of `value` that cannot be pickled, and the path that leads to it.
+
+    The path continues a name: `['db']`, `.session`. None: `value` can be pickled.
+    """
+    kept = frozenset(names)
+    if pickling_error(value, kept) is None:
+        return None
+    path, seen = "", {id(value)}
+    while True:
+        culprits = (
+            (step, part)
+            for step, part in _parts(value)
+            if id(part) not in seen and pickling_error(part, kept) is not None
+        )
+        step, part = next(culprits, ("", None))
+        if not step:
+            return path, value
+        path, value = path + step, part
+        seen.add(id(value))
+
+
+def pickling_error(value: object, names: frozenset[str]) -> Exception | None:
+    """Return why `value` cannot be pickled: what pickle or a user's `__reduce__` raised."""
+    try:
+        pickled_size(value, names)
+    except Exception as error:  # noqa: BLE001  # user code may raise anything; it is handed on
+        return error
+    return None
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        yield from ((f"[{key!r}]", part) for key, part in value.items())
+    elif isinstance(value, list | tuple):
+        yield from ((f"[{index}]", part) for index, part in enumerate(value))
+    elif not isinstance(value, type | ModuleType | FunctionType):
+        yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
