@@ -1,0 +1,276 @@
+"""One child as the agent sees it: hands it tasks, takes one answer per task, judges its death."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from geopod.agent.channel import Channel
+from geopod.agent.ongoing import OngoingWork, TaskKey
+from geopod.agent.output import read_log
+from geopod.agent.runner_messages import (
+    NOT_DECODABLE,
+    Exited,
+    NotLoadable,
+    ProgressSaid,
+    ResultItem,
+    Results,
+    decode_from_child,
+    encode_header,
+)
+from geopod.agent.tasks import UntrustedValueError, take_value
+from geopod.agent.verdict import (
+    Death,
+    Limits,
+    broke_rules,
+    judge_death,
+    judge_item,
+    lost_runner,
+    raised,
+)
+from geopod.agent.work import Outcome, TaskLog, Work
+from geopod.runner.frames import pack
+
+PROGRESS_INTERVAL_S = 0.5
+"""A child says its progress once a second; what comes faster is dropped."""
+MAX_DROPPED_PROGRESS = 1000
+"""This many dropped ones are no progress but a flood."""
+FOLDER_MODE = 0o2770
+
+
+class RunnerChild:
+    """A child process behind its control socket; bound to at most one run in its life."""
+
+    def __init__(
+        self,
+        number: int,
+        descriptors: list[int],
+        folder: Path,
+        *,
+        end: Callable[[RunnerChild], None],
+    ) -> None:
+        """Take over the three descriptors; `end(child)` is called when it breaks the rules.
+
+        Raises OSError if they are not what a template hands over.
+        """
+        control, self._out, self._err = descriptors
+        self.number = number
+        self.run: str | None = None
+        self.is_cancelled = False
+        """The template was asked to end it when a cancelled task runs."""
+        self._end = end
+        self._folder = folder
+        folder.mkdir(mode=FOLDER_MODE)
+        folder.chmod(FOLDER_MODE)
+        self._folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._channel = Channel(socket.socket(fileno=control), self._on_frame, self._break_rules)
+        self._works: list[OngoingWork] = []
+        self._offsets = (0, 0)
+        self._progress: tuple[float | None, str] = (None, "")
+        self._progress_s = 0.0
+        self._dropped = 0
+        self._is_trusted = True
+        self._tasks_done = 0
+
+    def assign(self, ongoing: OngoingWork) -> None:
+        """Send the pending tasks of a call; the first call sends the function ahead of them."""
+        self._works.append(ongoing)
+        frames = b"" if self.run is not None else self._begin(ongoing.work)
+        self.run = ongoing.work.run
+        self._channel.send(frames + _run_frames(ongoing))
+
+    def release(self, ongoing: OngoingWork) -> None:
+        """Forget a call that is over."""
+        if ongoing in self._works:
+            self._works.remove(ongoing)
+
+    def hang_up(self) -> None:
+        """Close the control socket: the child ends when it reads that."""
+        self._channel.close()
+
+    @property
+    def is_busy(self) -> bool:
+        """Tasks are pending here."""
+        return any(work.pending for work in self._works)
+
+    def current_log(self) -> TaskLog | None:
+        """Return what was printed since the last reported task."""
+        return read_log(self._out, self._err, self._span_from(self._offsets))
+
+    def die(self, exited: Exited | None, limits: Limits, *, why: str = "") -> None:
+        """Take the child's death: what it sent last counts, then the running task is charged.
+
+        `exited` None: the runner is gone as a whole (`why`). Every other pending task goes on in
+        a fresh child, at no charge.
+        """
+        self._channel.drain()
+        self._channel.close()
+        was_asked = self.is_cancelled and exited is not None and exited.reason == "killed"
+        self._settle_cancelled()
+        if self._is_trusted and not was_asked:
+            self._charge(exited, limits, why)
+        for work in self._works:
+            work.interrupt()
+        self._works.clear()
+
+    def discard(self) -> None:
+        """Give back the descriptors and the task folder of a child that is gone."""
+        self._channel.close()
+        for descriptor in (self._out, self._err, self._folder_descriptor):
+            os.close(descriptor)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _begin(self, work: Work) -> bytes:
+        header = {
+            "t": "BEGIN",
+            "run": work.run,
+            "format": work.function.format,
+            "name": work.function.name,
+            "python": work.function.python,
+            "staged": str(work.staged) if work.staged else None,
+            "files": {key: str(path) for key, path in work.files.items()},
+            "scratch": str(self._folder),
+            "total": work.total,
+            "node": work.node,
+            "writeTo": work.write_to,
+        }
+        return pack(encode_header(header), work.payload)
+
+    def _charge(self, exited: Exited | None, limits: Limits, why: str) -> None:
+        work = next((work for work in self._works if work.pending), None)
+        if work is None:
+            return
+        if exited is None:
+            work.fail(work.key_of(None), lost_runner(why))
+            return
+        death, seen = self._death(exited)
+        failure = judge_death(death, limits)
+        keys = list(work.pending) if exited.loading else [work.key_of(exited.index)]
+        for key in keys:
+            work.fail(key, failure, like=seen)
+
+    def _settle_cancelled(self) -> None:
+        for work in self._works:
+            work.settle_cancelled()
+
+    def _death(self, exited: Exited) -> tuple[Death, Outcome]:
+        log = read_log(self._out, self._err, self._span_from(exited.offsets))
+        is_first = self._tasks_done == 0 and exited.ran > 0
+        death = Death(
+            exit=exited.exit,
+            signal=exited.signal,
+            reason=exited.reason,
+            ran_s=exited.ran,
+            peak_bytes=exited.peak,
+            cpu_percent=100 * exited.cpu / exited.ran if is_first else None,
+            progress=self._progress,
+            log=log,
+        )
+        seen = Outcome(index=-1, attempt=-1, runtime_s=exited.ran, peak_bytes=exited.peak, log=log)
+        return death, seen
+
+    def _span_from(self, offsets: tuple[int, int]) -> tuple[int, int, int, int]:
+        out, err = offsets
+        return out, os.fstat(self._out).st_size, err, os.fstat(self._err).st_size
+
+    def _on_frame(self, header: bytes, body: bytes) -> None:
+        if not self._is_trusted:
+            return
+        try:
+            message = decode_from_child(header)
+        except NOT_DECODABLE as forged:
+            self._break_rules(f"sent what no runner sends ({str(forged)[:200]})")
+            return
+        match message:
+            case Results():
+                for item in message.items:
+                    self._take(item, body, message.peak)
+            case ProgressSaid():
+                self._take_progress(message)
+            case NotLoadable():
+                failure = raised(message.exception, while_loading=True)
+                for work in self._works:
+                    for key in list(work.pending):
+                        work.fail(key, failure)
+
+    def _take(self, item: ResultItem, body: bytes, peak_bytes: int) -> None:
+        key = (item.index, item.attempt)
+        work = next((work for work in self._works if key in work.pending), None)
+        if work is None or not self._is_trusted:
+            self._break_rules(f"answered for task {item.index}, which it was not given")
+            return
+        value = failure = None
+        if item.reason is None:
+            try:
+                value = take_value(item, body, self._folder_descriptor)
+            except UntrustedValueError as refused:
+                self._break_rules(str(refused), key)
+                return
+        else:
+            failure = judge_item(item, work.work.node)
+        log = None
+        if item.log is not None:
+            log = read_log(self._out, self._err, item.log)
+            self._offsets = (item.log[1], item.log[3])
+        self._tasks_done += 1
+        self._progress = (None, "")
+        work.finish(
+            Outcome(
+                index=item.index,
+                attempt=item.attempt,
+                value=value,
+                failure=failure,
+                runtime_s=item.runtime,
+                peak_bytes=peak_bytes,
+                touched=item.touched,
+                log=log,
+            )
+        )
+
+    def _take_progress(self, said: ProgressSaid) -> None:
+        now = time.monotonic()
+        if now - self._progress_s < PROGRESS_INTERVAL_S:
+            self._dropped += 1
+            if self._dropped > MAX_DROPPED_PROGRESS:
+                self._break_rules("flooded its node with progress messages")
+            return
+        work = next((work for work in self._works if work.pending), None)
+        if work is not None:
+            self._progress_s, self._dropped = now, 0
+            self._progress = (said.fraction, said.text)
+            work.progress(said.index, said.fraction, said.text)
+
+    def _break_rules(self, did: str, key: TaskKey | None = None) -> None:
+        """Believe nothing more from this child: its running task fails by name, it is ended."""
+        if not self._is_trusted:
+            return
+        self._is_trusted = False
+        works = (work for work in self._works if work.pending)
+        work = next((work for work in works if key is None or key in work.pending), None)
+        guilty = key or (work.key_of(None) if work else None)
+        if work is not None and guilty is not None:
+            work.fail(guilty, broke_rules(did))
+        self._end(self)
+
+
+def _run_frames(ongoing: OngoingWork) -> bytes:
+    """Return RUN for the pending tasks, their arguments end to end in the body."""
+    arguments = ongoing.work.arguments
+    tasks: list[tuple[int, int, int, int]] = []
+    blobs: list[bytes] = []
+    at = 0
+    for (index, attempt), position in ongoing.pending.items():
+        blob = arguments[position] if arguments is not None else b""
+        tasks.append((index, attempt, at, at + len(blob)))
+        blobs.append(blob)
+        at += len(blob)
+    header = {
+        "t": "RUN",
+        "tasks": tasks,
+        "argumentsFormat": ongoing.work.arguments_format if arguments is not None else None,
+    }
+    return pack(encode_header(header), b"".join(blobs))

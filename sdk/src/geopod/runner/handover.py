@@ -1,0 +1,113 @@
+"""Where values go on their way to the agent: into the answer, or into a file beside it."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import math
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MAX_INLINE_BYTES = 64 * 1024
+"""Larger values are files: an answer holds many tasks and is at most 1 MiB."""
+FOLDER = ".geopod"
+"""Below the task folder: values that no user's file name can clash with."""
+TREE_JSON = "tree.json"
+TREE_LEAF = "$npy"
+"""In `tree.json`, `{"$npy": 3}` stands for the array in `3.npy`."""
+
+
+class HandedOver:
+    """One value: its kind, its bytes inline or its file's name below the task folder."""
+
+    __slots__ = ("file", "inline", "kind", "meta")
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        meta: dict[str, Any],
+        inline: bytes | None = None,
+        file: str | None = None,
+    ) -> None:
+        self.kind = kind
+        self.meta = meta
+        self.inline = inline
+        self.file = file
+
+
+class Refused(Exception):  # noqa: N818  # named for what it says of the value
+    """The value is no result; `reason` is the manifest's word, `details` its numbers."""
+
+    def __init__(self, reason: str, **details: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.details = details
+
+
+class Writer:
+    """Writes one task's value; names its files after the task, so that none is used twice."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self._name = name
+
+    def value(self, kind: str, data: bytes, meta: dict[str, Any]) -> HandedOver:
+        """Hand over bytes, inline if they are small."""
+        if len(data) <= MAX_INLINE_BYTES:
+            return HandedOver(kind, meta=meta, inline=data)
+        with self.open() as (file, name):
+            file.write(data)
+        return HandedOver(kind, meta=meta, file=name)
+
+    def array(self, kind: str, array: Any, meta: dict[str, Any]) -> HandedOver:
+        """Hand over an array as `.npy`, never with pickled objects in it."""
+        if array.nbytes < MAX_INLINE_BYTES // 2:
+            buffer = io.BytesIO()
+            _write_array(buffer, array)
+            return HandedOver(kind, meta=meta, inline=buffer.getvalue())
+        with self.open() as (file, name):
+            _write_array(file, array)
+        return HandedOver(kind, meta=meta, file=name)
+
+    def tree(self, outline: bytes, leaves: Sequence[Any]) -> HandedOver:
+        """Hand over a tree: a stored zip of its outline and one `.npy` per leaf."""
+        with self.open() as (file, name), zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+            archive.writestr(TREE_JSON, outline)
+            for number, leaf in enumerate(leaves):
+                with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
+                    _write_array(member, leaf)
+        return HandedOver("tree", meta={"leaves": len(leaves)}, file=name)
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[BinaryIO, str]]:
+        """Open the value's file for writing; yields it and its name below the task folder."""
+        name = self.new_name()
+        with (self.folder / name).open("wb") as file:
+            yield file, name
+
+    def new_name(self) -> str:
+        """Return the name of the value's file, its folder made."""
+        os.makedirs(self.folder / FOLDER, exist_ok=True)  # noqa: PTH103  # no Path per task
+        return f"{FOLDER}/{self._name}"
+
+
+def _write_array(file: Any, array: Any) -> None:
+    numpy = importlib.import_module("numpy")
+    numpy.lib.format.write_array(file, numpy.asarray(array), allow_pickle=False)
+
+
+def plain_number(number: Any) -> float | int | str | None:
+    """Return a nodata value for JSON; NaN and infinities as `"nan"`, `"inf"`, `"-inf"`."""
+    if number is None:
+        return None
+    if isinstance(number, int):
+        return int(number)
+    value = float(number)
+    if not math.isfinite(value):
+        return str(value)
+    return int(value) if value.is_integer() and hasattr(number, "dtype") else value

@@ -1,0 +1,122 @@
+"""The agent takes values from a folder that someone hostile writes to: only plain files count."""
+
+import math
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from geopod.agent.runner_messages import ResultItem
+from geopod.agent.tasks import MAX_READ_BYTES, UntrustedValueError, open_beneath, take_value
+from geopod.agent.unpack import pack_runner, write_runner
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "task").mkdir()
+    descriptor = os.open(tmp_path / "task", os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def an_item(**changes: object) -> ResultItem:
+    return ResultItem(**({"index": 0, "attempt": 1, "kind": "bytes"} | changes))  # type: ignore[arg-type]  # a builder
+
+
+def test_an_inline_value_is_its_slice_of_the_body(folder: int) -> None:
+    value = take_value(an_item(kind="json", inline=(1, 3)), b"0123", folder)
+    assert (value.data, value.size) == (b"12", 2)
+
+
+@pytest.mark.parametrize("span", [(-1, 2), (2, 1), (0, 5), (5, 9)])
+def test_an_inline_value_beyond_the_body_is_refused(folder: int, span: tuple[int, int]) -> None:
+    with pytest.raises(UntrustedValueError, match=f"{span[0]} to {span[1]} of 4"):
+        take_value(an_item(inline=span), b"0123", folder)
+
+
+def test_a_small_file_is_read_and_gone(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "task" / "v").write_bytes(b"value")
+    assert take_value(an_item(file="v"), b"", folder).data == b"value"
+    assert not (tmp_path / "task" / "v").exists()
+
+
+def test_a_large_file_stays_the_one_that_was_checked(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "task" / "v").write_bytes(b"x" * (MAX_READ_BYTES + 1))
+    value = take_value(an_item(file="v"), b"", folder)
+    (tmp_path / "task" / "v").symlink_to("/etc/passwd")
+    assert isinstance(value.data, Path)
+    assert value.data.read_bytes() == b"x" * (MAX_READ_BYTES + 1)
+    value.close()
+    value.close()
+
+
+def link_to_file(task: Path) -> str:
+    (task.parent / "secret").write_bytes(b"s")
+    (task / "v").symlink_to(task.parent / "secret")
+    return "v"
+
+
+def link_to_folder(task: Path) -> str:
+    (task.parent / "other").mkdir()
+    (task.parent / "other" / "v").write_bytes(b"s")
+    (task / "inner").symlink_to(task.parent / "other")
+    return "inner/v"
+
+
+def pipe(task: Path) -> str:
+    os.mkfifo(task / "v")
+    return "v"
+
+
+def folder_as_file(task: Path) -> str:
+    (task / "v").mkdir()
+    return "v"
+
+
+def sparse(task: Path) -> str:
+    with (task / "v").open("wb") as file:
+        file.truncate(1 << 40)
+    return "v"
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        pytest.param(link_to_file, id="link"),
+        pytest.param(link_to_folder, id="link-on-the-way"),
+        pytest.param(pipe, id="pipe"),
+        pytest.param(folder_as_file, id="folder"),
+        pytest.param(sparse, id="sparse-terabyte"),
+        pytest.param(lambda _task: "../secret", id="parent"),
+        pytest.param(lambda _task: "/etc/passwd", id="absolute"),
+        pytest.param(lambda _task: "", id="no-name"),
+        pytest.param(lambda _task: "a\0b", id="nul"),
+        pytest.param(lambda _task: "/".join("a" * 40), id="deep"),
+        pytest.param(lambda _task: "absent", id="absent"),
+    ],
+)
+def test_what_is_no_plain_file_beneath_the_folder_is_refused(
+    prepare: Callable[[Path], str], folder: int, tmp_path: Path
+) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(UntrustedValueError, match="handed over"):
+        open_beneath(folder, prepare(tmp_path / "task"))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_nodata_that_json_cannot_say_comes_back_as_a_number(folder: int) -> None:
+    item = an_item(kind="raster", inline=(0, 0), meta={"nodata": "nan"})
+    assert math.isnan(take_value(item, b"", folder).meta["nodata"])
+
+
+def test_the_zipapp_is_the_same_every_time_and_holds_no_more_than_it_needs(tmp_path: Path) -> None:
+    digest = write_runner(tmp_path / "bin" / "geopod.runner.pyz")
+    assert write_runner(tmp_path / "again.pyz") == digest
+    names = zipfile.ZipFile(BytesIO(pack_runner())).namelist()
+    assert {name.split("/")[0] for name in names} == {
+        "__main__.py",
+        "_geopod_runner",
+        "cloudpickle",
+    }
