@@ -52,7 +52,7 @@ HEAVY = ("aiohttp", "geopandas", "kubernetes", "numpy", "pandas", "pyarrow", "py
     ("statement", "absent"),
     [
         ("import geopod", (*HEAVY, "asyncio", "click", "rich")),
-        ("import geopod; geopod.connect", ("geopandas", "kubernetes", "numpy", "pandas", "rasterio")),
+        ("import geopod; geopod.connect", ("geopandas", "numpy", "pandas", "rasterio")),
         ("import geopod.cli", HEAVY),
         ("import geopod.coordinator.service", ("numpy", "pandas", "pydantic", "rasterio")),
         ("import geopod.agent.node", ("numpy", "pandas", "pydantic", "rasterio")),

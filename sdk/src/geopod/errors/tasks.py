@@ -58,7 +58,8 @@ class TaskTimeoutError(TaskError, TimeoutError):
         """The attempt was stopped after `after_s` seconds; `seen`: see `last_seen`."""
         counted = "" if attempt is None else f", attempt {attempt}"
         counted += f" of {attempts}" if counted and attempts else ""
-        evidence = f" {'; '.join(seen)}" if seen else ""
+        evidence = "; ".join(seen)
+        evidence = f" {evidence[0].upper()}{evidence[1:]}" if evidence else ""
         return cls(
             f"{cls.subject(task, total)}was stopped after {span_text(after_s)} "
             f"(task_timeout={option_text(timeout_s)}){counted}.{evidence}",

@@ -1,0 +1,169 @@
+"""Where environments and runs live: one protocol, one module per place, imported when picked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from geopod.api.messages import EnvironmentState, RunOrder, RunState
+from geopod.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentRecord:
+    """An environment as its backend knows it: the spec that was applied, and its state."""
+
+    uid: str
+    name: str
+    spec: Mapping[str, Any]
+    """`ComputeEnvironment.spec` as JSON, defaults filled in."""
+    state: EnvironmentState
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created: float = 0.0
+    interpreter: str = ""
+    """Minor version the nodes run, `3.12`."""
+    same_minor: bool = True
+    """The nodes' minor version is the client's own: bytecode may be sent."""
+    packages: str = ""
+    """Where the nodes' packages come from, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRecord:
+    """One layer of the catalogue: `Layer.spec` as JSON."""
+
+    path_id: str
+    spec: Mapping[str, Any]
+
+
+class Backend(Protocol):
+    """What the client needs from the place where its environments run.
+
+    Names are resource names; an environment's or run's uid is accepted wherever its name is.
+    Missing ones raise EnvironmentNotFoundError or RunNotFoundError.
+    """
+
+    name: str
+    """`local`, or the kubeconfig context."""
+    namespace: str
+
+    async def apply_environment(
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        *,
+        labels: Mapping[str, str],
+        sources: Mapping[str, Path],
+    ) -> EnvironmentRecord:
+        """Create or update an environment (validated spec) and start it; returns at once.
+
+        `sources`: pathId -> file of the layers that are files of this machine and in no catalogue;
+        only the local backend takes them.
+        """
+        ...
+
+    async def get_environment(self, name: str) -> EnvironmentRecord:
+        """Return an environment, asleep or awake."""
+        ...
+
+    async def list_environments(self) -> list[EnvironmentRecord]:
+        """Return all environments, oldest first."""
+        ...
+
+    def watch_environment(self, name: str) -> AsyncIterator[EnvironmentState]:
+        """Yield the state at once and on every change; ends when the environment is gone."""
+        ...
+
+    async def scale_environment(self, name: str, nodes: int) -> None:
+        """Change the number of nodes; later runs have as many partitions."""
+        ...
+
+    async def refresh_environment(self, name: str) -> None:
+        """Resolve dependencies and plan the layers anew."""
+        ...
+
+    async def suspend_environment(self, name: str, *, suspended: bool) -> None:
+        """Put the nodes to sleep until they are woken by the same call; runs wait."""
+        ...
+
+    async def terminate_environment(self, name: str, *, wait: bool) -> None:
+        """Cancel its runs and end its nodes; the record and all results stay."""
+        ...
+
+    async def delete_environment(self, name: str, *, results: bool) -> None:
+        """End an environment and forget it; `results`: with everything its runs wrote."""
+        ...
+
+    async def build_log(self, name: str) -> str:
+        """Return what installing the requirements printed."""
+        ...
+
+    def store(self, environment_uid: str) -> Store:
+        """Return the store where the functions, results and logs of an environment lie."""
+        ...
+
+    def submit(self, order: RunOrder) -> AsyncIterator[RunState]:
+        """Store and start a run (idempotent by its name), waking its environment if asleep.
+
+        The iterator yields states as `watch_run` does; nothing is sent before its first step.
+        """
+        ...
+
+    def watch_run(self, name: str) -> AsyncIterator[RunState]:
+        """Yield the run's state at once and on change; ends after a terminal phase."""
+        ...
+
+    async def get_run(self, name: str) -> tuple[RunOrder, RunState]:
+        """Return a run and the state it was last seen in."""
+        ...
+
+    async def list_runs(self, *, environment: str | None = None) -> list[tuple[RunOrder, RunState]]:
+        """Return all runs, or those of one environment, newest first."""
+        ...
+
+    async def cancel_run(self, name: str, *, indexes: list[int] | None = None) -> None:
+        """Cancel a run, or some of its tasks; finished results stay."""
+        ...
+
+    async def delete_run(self, name: str, *, results: bool) -> None:
+        """Forget a run; `results`: with everything it wrote."""
+        ...
+
+    async def apply_layer(self, path_id: str, spec: Mapping[str, Any]) -> LayerRecord:
+        """Create a layer or update it; timestamps are joined by their id."""
+        ...
+
+    async def get_layer(self, path_id: str) -> LayerRecord:
+        """Return a layer of the catalogue; raises LayerNotFoundError."""
+        ...
+
+    async def list_layers(self) -> list[LayerRecord]:
+        """Return the catalogue by name."""
+        ...
+
+    async def publish(
+        self, runs: list[str], path_id: str, timestamp_id: str, *, output_format: str | None
+    ) -> LayerRecord:
+        """Assemble the file results of finished runs into one layer timestamp."""
+        ...
+
+    async def upload_file(self, path: Path) -> str:
+        """Store a plain file; return its sha256, its id in `files`."""
+        ...
+
+    async def close(self) -> None:
+        """Hang up; environments and runs go on."""
+        ...
+
+
+async def open_backend(target: str | None, *, namespace: str | None = None) -> Backend:
+    """Return the backend of a target; raises ConfigError when no target can be found."""
+    if target == "local":
+        from geopod.backends.local import LocalBackend  # the branch that picks it
+
+        return await LocalBackend.open(namespace=namespace or "local")
+    from geopod.errors import ConfigError  # only on the way out
+
+    raise ConfigError.no_cluster(target)

@@ -1,0 +1,93 @@
+"""The `geopod` command. Data goes to stdout, the rest to stderr; `-o json` where there is data.
+
+Exit codes: 0 done; 1 the function, run or environment failed; 2 usage or invalid input, nothing
+was sent; 3 cluster, gateway or permission; 4 the wait timed out, the run goes on; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+from typing_extensions import override
+
+from geopod import errors
+
+COMMANDS = {
+    "check": ("geopod.cli.run", "Try a function on one real partition"),
+    "crds": ("geopod.cli.crds", "Print the custom resource definitions"),
+    "env": ("geopod.cli.env", "Environments: create, list, show, scale, terminate, …"),
+    "layer": ("geopod.cli.layer", "Layers: add, list, show"),
+    "run": ("geopod.cli.run", "Run FILE.py:FUNC on every node and print its results"),
+    "runs": ("geopod.cli.runs", "Runs: list, show, logs, results, cancel, rerun, …"),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called: `--help` stays fast."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the command names, sorted."""
+        return sorted(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(cmd_name)
+        return command
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list from `COMMANDS`, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--target",
+    envvar="GEOPOD_TARGET",
+    help="`local`, or a kubeconfig context; default this machine.",
+)
+@click.version_option(package_name="geopod")
+@click.pass_context
+def geopod(context: click.Context, target: str | None) -> None:
+    """Run Python functions on warm nodes, each over its own partition of your layers."""
+    context.obj = target
+
+
+def exit_code(error: errors.GeopodError) -> int:
+    """Return the documented exit code of an error."""
+    match error:
+        case errors.WaitTimeoutError():
+            return 4
+        case errors.AuthError() | errors.PermissionDeniedError() | errors.ClusterError():
+            return 3
+        case errors.TaskError() | errors.RunFailedError() | errors.SchedulingError():
+            return 1
+        case errors.RequirementsBuildError():
+            return 1
+        case _:
+            return 2
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; every error of ours is one sentence and its fixes on stderr."""
+    try:
+        code = geopod.main(args=arguments, standalone_mode=False)
+    except errors.GeopodError as error:
+        click.echo(str(error), err=True)
+        sys.exit(exit_code(error))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)

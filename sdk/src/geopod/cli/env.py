@@ -1,0 +1,141 @@
+"""`geopod env`: environments."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from geopod.cli.output import output_option, print_rows
+from geopod.cli.target import open_client
+from geopod.client.sync import Environment
+from geopod.display.text import duration
+
+COLUMNS = ("name", "phase", "ready", "nodes", "python", "layers", "age")
+
+
+def row(environment: Environment) -> dict[str, Any]:
+    """Return an environment as a line of the table."""
+    created = environment.created
+    return {
+        "name": environment.name,
+        "phase": environment.phase,
+        "ready": environment.nodes_ready,
+        "nodes": environment.nodes,
+        "python": environment.python_version,
+        "layers": len(environment.layers),
+        "age": duration(time.time() - created) if created else "",
+        "id": environment.id,
+        "message": environment.message,
+    }
+
+
+@click.group()
+def env() -> None:
+    """Environments: N warm nodes next to their partitions."""
+
+
+@env.command()
+@click.argument("name")
+@click.option(
+    "--layer", "layers", multiple=True, metavar="PATH/TIMESTAMP", help="A layer, or a file."
+)
+@click.option("--file", "files", multiple=True, help="A plain file that every node gets.")
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--interpreter", help="`python3.12`; default: your own minor version.")
+@click.option("--requirement", "requirements", multiple=True)
+@click.option("--overlap", type=click.IntRange(0), default=0, help="Halo in pixels.")
+@click.option("--features", type=click.Choice(["owned", "intersects", "clip"]))
+@click.option("--large-result", is_flag=True)
+@click.option("--idle-after", default="30m", show_default=True)
+@click.option("--no-wait", is_flag=True, help="Return at once.")
+@output_option
+@click.pass_obj
+def create(target: str | None, /, name: str, *, no_wait: bool, output: str, **options: Any) -> None:
+    """Create an environment, or update the one of this name."""
+    with open_client(target) as client:
+        made = client.environment(name, wait=not no_wait, **options)
+        print_rows([row(made)], COLUMNS, output)
+
+
+@env.command("list")
+@output_option
+@click.pass_obj
+def list_environments(target: str | None, output: str) -> None:
+    """List environments."""
+    with open_client(target) as client:
+        print_rows([row(found) for found in client.environments()], COLUMNS, output)
+
+
+@env.command()
+@click.argument("name")
+@output_option
+@click.pass_obj
+def show(target: str | None, name: str, output: str) -> None:
+    """Show one environment."""
+    with open_client(target) as client:
+        found = client.get_environment(name)
+        print_rows([row(found)], (*COLUMNS, "message"), output)
+
+
+@env.command("build-log")
+@click.argument("name")
+@click.pass_obj
+def build_log(target: str | None, name: str) -> None:
+    """Print what installing the requirements said."""
+    with open_client(target) as client:
+        click.echo(client.get_environment(name).build_log(), nl=False)
+
+
+@env.command()
+@click.argument("name")
+@click.argument("nodes", type=click.IntRange(0))
+@click.pass_obj
+def scale(target: str | None, name: str, nodes: int) -> None:
+    """Change the number of nodes."""
+    with open_client(target) as client:
+        client.get_environment(name).scale(nodes)
+
+
+@env.command()
+@click.argument("name")
+@click.pass_obj
+def refresh(target: str | None, name: str) -> None:
+    """Plan the layers anew: their bytes have changed."""
+    with open_client(target) as client:
+        client.get_environment(name).refresh()
+
+
+@env.command()
+@click.argument("name")
+@click.pass_obj
+def resume(target: str | None, name: str) -> None:
+    """Wake a sleeping or terminated environment."""
+    with open_client(target) as client:
+        client.get_environment(name).resume()
+
+
+@env.command()
+@click.argument("name", required=False)
+@click.option("--all", "every", is_flag=True, help="All environments.")
+@click.pass_obj
+def terminate(target: str | None, name: str | None, *, every: bool) -> None:
+    """End the nodes; the record and all results stay."""
+    if (name is None) != every:
+        raise click.UsageError("give a NAME, or --all")
+    with open_client(target) as client:
+        if name is None:
+            client.terminate_all()
+        else:
+            client.get_environment(name).terminate()
+
+
+@env.command()
+@click.argument("name")
+@click.option("--results", is_flag=True, help="Remove its runs' results too.")
+@click.pass_obj
+def delete(target: str | None, name: str, *, results: bool) -> None:
+    """Remove an environment."""
+    with open_client(target) as client:
+        client.get_environment(name).delete(results=results)

@@ -1,0 +1,68 @@
+"""`geopod layer`: the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from geopod.cli.output import output_option, print_rows
+from geopod.cli.target import open_client
+from geopod.client.layerlike import LayerRef
+
+
+def row(layer: LayerRef) -> dict[str, Any]:
+    """Return a layer as a line of the table."""
+    return {
+        "name": layer.path_id,
+        "type": layer.type,
+        "timestamps": ",".join(layer.timestamps),
+        "files": {name: list(layer.files(name)) for name in layer.timestamps},
+    }
+
+
+@click.group()
+def layer() -> None:
+    """Layers: rasters and vectors that environments read."""
+
+
+@layer.command()
+@click.argument("path_id", metavar="NAME")
+@click.argument("uris", metavar="[FILE|URI]...", nargs=-1)
+@click.option("--timestamp", default="", help="Its name; default: the file's.")
+@click.option("--type", "kind", type=click.Choice(["raster", "vector"]), help="Default: found out.")
+@click.option("--write-to", type=click.Path(file_okay=False), help="Folder for results.")
+@output_option
+@click.pass_obj
+def add(
+    target: str | None, path_id: str, uris: tuple[str, ...], *, timestamp: str, kind: str | None,
+    write_to: str | None, output: str,
+) -> None:  # fmt: skip
+    """Add a layer, or a timestamp to one."""
+    with open_client(target) as client:
+        added = client.add_layer(
+            path_id, list(uris), timestamp=timestamp, type=kind, write_to=write_to
+        )
+        print_rows([row(added)], ("name", "type", "timestamps"), output)
+
+
+@layer.command("list")
+@output_option
+@click.pass_obj
+def list_layers(target: str | None, output: str) -> None:
+    """List layers."""
+    with open_client(target) as client:
+        print_rows(
+            [row(found) for found in client.layers()], ("name", "type", "timestamps"), output
+        )
+
+
+@layer.command()
+@click.argument("path_id", metavar="NAME")
+@output_option
+@click.pass_obj
+def show(target: str | None, path_id: str, output: str) -> None:
+    """Show one layer with its files."""
+    with open_client(target) as client:
+        found = client.get_layer(path_id)
+        print_rows([row(found)], ("name", "type", "timestamps", "files"), output)

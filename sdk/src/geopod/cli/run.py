@@ -1,0 +1,97 @@
+"""`geopod run` and `geopod check`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geopod.cli.output import output_option, print_results
+from geopod.cli.target import load_function, open_client
+from geopod.client.sync import Client, Environment, Run
+
+
+@click.command()
+@click.argument("function", metavar="FILE.py:FUNC")
+@click.option(
+    "--env", "environment", help="Run in this environment; default: a new one, ended after."
+)
+@click.option(
+    "--layer", "layers", multiple=True, metavar="PATH/TIMESTAMP", help="A layer, or a file."
+)
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--overlap", type=click.IntRange(0), default=0, help="Halo in pixels.")
+@click.option("--features", type=click.Choice(["owned", "intersects", "clip"]))
+@click.option("--requirement", "requirements", multiple=True, help="A package that FUNC needs.")
+@click.option("--large-result", is_flag=True, help="Allow results over 2 MiB.")
+@click.option(
+    "--map",
+    "arguments",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="ARGS.jsonl",
+    help="One task per line: a JSON value or list of arguments.",
+)
+@click.option("--detach", is_flag=True, help="Print the run's name and leave it.")
+@click.option("--timeout", help="Stop waiting after this long, `90s`; the run goes on.")
+@output_option
+@click.pass_obj
+def run(target: str | None, /, function: str, **options: Any) -> int:
+    """Run FUNC on every node and print one result per node (or per line of --map)."""
+    f = load_function(function)
+    output, timeout, detach = options["output"], options["timeout"], options["detach"]
+    with open_client(target) as client, _environment(client, options) as environment:
+        started = _submit(environment, f, options["arguments"])
+        if detach:
+            click.echo(started.name)
+            return 0
+        print_results(started.results(timeout=timeout), output)
+    return 0
+
+
+def _submit(environment: Environment, f: Any, arguments: Path | None) -> Run:
+    if arguments is None:
+        return environment.submit(f)
+    values = [
+        json.loads(line) for line in arguments.read_text("utf-8").splitlines() if line.strip()
+    ]
+    calls = [tuple(value) if isinstance(value, list) else (value,) for value in values]
+    return environment.submit_map(f, calls)
+
+
+@contextmanager
+def _environment(client: Client, options: dict[str, Any]) -> Iterator[Environment]:
+    """Give the named environment, or a new one that ends with the command unless detached."""
+    if options["environment"] is not None:
+        yield client.get_environment(options["environment"])
+        return
+    environment = client.environment(
+        layers=list(options["layers"]),
+        nodes=options["nodes"],
+        overlap=options["overlap"],
+        features=options["features"],
+        requirements=list(options["requirements"]),
+        large_result=options["large_result"],
+    )
+    if options["detach"]:
+        yield environment
+        return
+    with environment:
+        yield environment
+
+
+@click.command()
+@click.argument("function", metavar="FILE.py:FUNC")
+@click.option("--env", "environment", required=True, help="The environment to try it in.")
+@click.option("--partitions", type=click.IntRange(1), default=1, show_default=True)
+@click.pass_obj
+def check(target: str | None, function: str, environment: str, partitions: int) -> int:
+    """Run FUNC on one real partition: what is sent, what comes back, time and memory."""
+    f = load_function(function)
+    with open_client(target) as client:
+        report = client.get_environment(environment).check(f, partitions=partitions)
+    click.echo(str(report))
+    return 0 if report.ok else 1

@@ -1,0 +1,149 @@
+"""`geopod runs`: what was run, how it went, what came out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geopod.cli.output import output_option, print_results, print_rows
+from geopod.cli.target import open_client
+from geopod.client.sync import Run
+from geopod.display.text import duration
+
+COLUMNS = ("name", "phase", "done", "total", "failed", "function", "age")
+
+
+def row(run: Run) -> dict[str, Any]:
+    """Return a run as a line of the table."""
+    counts = run.counts
+    return {
+        "name": run.name,
+        "phase": run.phase,
+        "done": counts["succeeded"],
+        "total": counts["total"],
+        "failed": counts["failed"],
+        "function": run.function_name,
+        "age": duration(time.time() - run.created),
+        "id": run.id,
+        "environment": run.environment,
+        "tags": list(run.tags),
+        "message": run.message,
+    }
+
+
+@click.group()
+def runs() -> None:
+    """Runs: they outlive the process that submitted them."""
+
+
+@runs.command("list")
+@click.option("--env", "environment", help="Only those of this environment.")
+@output_option
+@click.pass_obj
+def list_runs(target: str | None, environment: str | None, output: str) -> None:
+    """List runs, newest first."""
+    with open_client(target) as client:
+        print_rows([row(run) for run in client.runs(environment=environment)], COLUMNS, output)
+
+
+@runs.command()
+@click.argument("name")
+@output_option
+@click.pass_obj
+def show(target: str | None, name: str, output: str) -> None:
+    """Show one run and its failures."""
+    with open_client(target) as client:
+        run = client.get_run(name)
+        print_rows([row(run)], (*COLUMNS, "message"), output)
+        if output == "table":
+            for task in run.failed if run.done else ():
+                click.echo(f"\ntask {task.index}: {task.exception()}")
+
+
+@runs.command()
+@click.argument("name")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
+@click.option("--task", type=click.IntRange(0), help="Only this task.")
+@click.option("--tail", type=click.IntRange(0), help="Only the last lines of each attempt.")
+@click.pass_obj
+def logs(
+    target: str | None, name: str, *, follow: bool, task: int | None, tail: int | None
+) -> None:
+    """Print what the tasks wrote to stdout and stderr."""
+    with open_client(target) as client:
+        lines = 0
+        for line in client.get_run(name).logs(task=task, follow=follow, tail=tail):
+            lines += 1
+            click.echo(f"{line.task}.{line.attempt} node {line.node} {line.stream}: {line.text}")
+        if not lines:
+            click.echo("no output was written", err=True)
+
+
+@runs.command()
+@click.argument("name")
+@click.option(
+    "--download", type=click.Path(file_okay=False, path_type=Path), help="Into this folder."
+)
+@click.option("--wait/--no-wait", default=True)
+@output_option
+@click.pass_obj
+def results(
+    target: str | None, name: str, *, download: Path | None, wait: bool, output: str
+) -> int:
+    """Print one result per node or task; failed ones are printed as errors."""
+    with open_client(target) as client:
+        run = client.get_run(name)
+        if not wait and not run.done:
+            raise click.UsageError(f"run {name} has not ended: {run.phase}")
+        if download is not None:
+            for path in run.download(download):
+                click.echo(path)
+            return 0
+        print_results(run.results(errors="return"), output)
+        return 0 if run.phase == "Succeeded" else 1
+
+
+@runs.command()
+@click.argument("name")
+@click.option("--task", "tasks", type=click.IntRange(0), multiple=True, help="Only these tasks.")
+@click.pass_obj
+def cancel(target: str | None, name: str, tasks: tuple[int, ...]) -> None:
+    """Cancel a run; finished results stay."""
+    with open_client(target) as client:
+        client.get_run(name).cancel(tasks=list(tasks) or None)
+
+
+@runs.command()
+@click.argument("name")
+@click.option(
+    "--failed",
+    "chosen",
+    flag_value="failed",
+    default="failed",
+    help="Those without a result (default).",
+)
+@click.option("--all", "chosen", flag_value="all", help="All of them.")
+@click.option("--timeout", "task_timeout", help="Another limit for one task, `2h`.")
+@output_option
+@click.pass_obj
+def rerun(
+    target: str | None, name: str, chosen: str, task_timeout: str | None, output: str
+) -> None:
+    """Run tasks again and print the merged results."""
+    with open_client(target) as client:
+        again = client.get_run(name).rerun(tasks=chosen, task_timeout=task_timeout)
+        click.echo(f"run {again.name}", err=True)
+        print_results(again.results(), output)
+
+
+@runs.command()
+@click.argument("name")
+@click.option("--results", is_flag=True, help="Its results too.")
+@click.pass_obj
+def delete(target: str | None, name: str, *, results: bool) -> None:
+    """Forget a run."""
+    with open_client(target) as client:
+        client.get_run(name).delete(results=results)

@@ -1,0 +1,42 @@
+"""The client of a command, and the function that `FILE.py:FUNC` names."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geopod.client.sync import Client, connect
+
+
+def open_client(target: str | None) -> Client:
+    """Return the client of `--target`; without one this machine, and a line says so."""
+    if target is None:
+        click.echo("target: this machine (--target picks a cluster)", err=True)
+    return connect(target or "local")
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """Import the file of `FILE.py:FUNC` and return the function; raises click.UsageError."""
+    file, _, name = reference.rpartition(":")
+    path = Path(file)
+    if not file or not name.isidentifier():
+        raise click.UsageError(f"{reference!r} is not FILE.py:FUNC, such as analysis.py:ndvi")
+    if not path.is_file():
+        raise click.UsageError(f"there is no file {path}")
+    sys.path.insert(0, str(path.parent.absolute()))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise click.UsageError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        found = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        raise click.UsageError(f"{path} has no function {name!r}; it has {', '.join(found)}")
+    return function  # type: ignore[no-any-return]  # callable() is no type guard for Any

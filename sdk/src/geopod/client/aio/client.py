@@ -1,0 +1,168 @@
+"""The entry: environments, layers and runs of one target."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, Unpack
+
+from typing_extensions import override
+
+from geopod.backends import Backend, LayerRecord, open_backend
+from geopod.client.aio.environment import Environment
+from geopod.client.aio.run import Run
+from geopod.client.layerlike import LayerChoice, LayerRef, layer_ref, read_layers
+from geopod.client.options import EnvironmentOptions, environment_spec
+from geopod.errors import InvalidInputError
+
+
+async def connect(
+    target: str | None = None,
+    *,
+    namespace: str | None = None,
+    token: str | None = None,
+    gateway: str | None = None,
+    request_timeout: float | str = "30s",
+) -> Client:
+    """Open a client. `target`: `"local"`, or a kubeconfig context; default GEOPOD_TARGET.
+
+    Raises ConfigError (GP-E001) when no target can be found; this machine is never picked silently.
+    """
+    del token, gateway, request_timeout  # a cluster's; one machine has no use for them
+    return Client(
+        await open_backend(target or os.environ.get("GEOPOD_TARGET"), namespace=namespace)
+    )
+
+
+class Client:
+    """A connection to one target; `async with` closes it."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Client {self._backend.name} namespace={self._backend.namespace}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def environment(
+        self,
+        name: str | None = None,
+        *,
+        layers: Sequence[Any] = (),
+        files: Sequence[str | Path] = (),
+        start_timeout: float | str = "10m",
+        labels: Mapping[str, str] | None = None,
+        wait: bool = True,
+        progress: bool | None = None,
+        **options: Unpack[EnvironmentOptions],
+    ) -> Environment:
+        """Create an environment, or take and update the one of this `name`, and wait for its nodes.
+
+        Everything that can be known to be wrong is said before anything is started.
+        """
+        choices = read_layers(layers)
+        spec = environment_spec(
+            options,
+            layers=[choice.spec() for choice in choices],
+            files=[await self._file_id(file) for file in files],
+        )
+        record = await self._backend.apply_environment(
+            name or f"env-{uuid.uuid4()}", spec, labels=labels or {}, sources=_sources(choices)
+        )
+        environment = Environment(self._backend, record, created=True)
+        if wait:
+            await environment.wait_ready(start_timeout, progress=progress)
+        return environment
+
+    async def _file_id(self, file: str | Path) -> str:
+        path = Path(file)
+        if path.is_file():
+            return await self._backend.upload_file(path)
+        if isinstance(file, Path) or len(path.parts) > 1 or path.suffix:
+            raise InvalidInputError(f"files: there is no file {path}.")
+        return file
+
+    async def get_environment(self, name: str) -> Environment:
+        """Return an environment by name or id; raises EnvironmentNotFoundError."""
+        return Environment(self._backend, await self._backend.get_environment(name), created=False)
+
+    async def environments(self) -> list[Environment]:
+        """Return all environments."""
+        return [
+            Environment(self._backend, record, created=False)
+            for record in await self._backend.list_environments()
+        ]
+
+    async def get_run(self, name: str) -> Run:
+        """Return a run by name or id, from any process; raises RunNotFoundError."""
+        order, state = await self._backend.get_run(name)
+        base = await self.get_run(order.rerun_of) if order.rerun_of else None
+        return Run(self._backend, order, state, base=base)
+
+    async def runs(self, *, environment: str | None = None) -> list[Run]:
+        """Return all runs, newest first."""
+        found = await self._backend.list_runs(environment=environment)
+        return [Run(self._backend, order, state) for order, state in found]
+
+    async def terminate_all(self, *, wait: bool = True) -> None:
+        """End the nodes of every environment."""
+        for record in await self._backend.list_environments():
+            await self._backend.terminate_environment(record.name, wait=wait)
+
+    async def add_layer(
+        self,
+        path_id: str,
+        uri: str | Path | Sequence[str | Path] | None = None,
+        *,
+        timestamp: str = "",
+        type: str | None = None,  # noqa: A002  # the field's name
+        secret: str | None = None,
+        write_to: str | Path | None = None,
+    ) -> LayerRef:
+        """Add a layer, or a timestamp to it. `write_to`: where results for this layer go.
+
+        Without `uri` the layer has no timestamp yet; results give it some.
+        """
+        uris = [uri] if isinstance(uri, (str, Path)) else list(uri or ())
+        spec: dict[str, Any] = {"timestamps": []}
+        if uris:
+            named = [
+                str(place) if "://" in str(place) else str(Path(place).absolute()) for place in uris
+            ]
+            first = Path(named[0]).stem
+            spec["timestamps"] = [{"id": timestamp or first, "uris": named}]
+        if type is not None:
+            spec["type"] = type
+        if secret is not None:
+            spec["credentials"] = {"secretName": secret}
+        if write_to is not None:
+            spec["writeTo"] = {"uri": str(Path(write_to).absolute())}
+        return _reference(await self._backend.apply_layer(path_id, spec))
+
+    async def get_layer(self, path_id: str) -> LayerRef:
+        """Return a layer of the catalogue; raises LayerNotFoundError."""
+        return _reference(await self._backend.get_layer(path_id))
+
+    async def layers(self) -> list[LayerRef]:
+        """Return the catalogue."""
+        return [_reference(record) for record in await self._backend.list_layers()]
+
+    async def close(self) -> None:
+        """Close the connection; environments and runs go on."""
+        await self._backend.close()
+
+
+def _sources(choices: Sequence[LayerChoice]) -> dict[str, Path]:
+    return {choice.path_id: choice.file for choice in choices if choice.file is not None}
+
+
+def _reference(record: LayerRecord) -> LayerRef:
+    return layer_ref(record.path_id, record.spec)

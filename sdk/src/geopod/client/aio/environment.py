@@ -1,0 +1,289 @@
+"""N warm nodes, each next to its own partition of every layer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Literal, Self
+
+from typing_extensions import override
+
+from geopod import capture
+from geopod.api import names
+from geopod.api.messages import EnvironmentState
+from geopod.backends import Backend, EnvironmentRecord
+from geopod.client.aio.check import CheckReport, check_function
+from geopod.client.aio.run import Errors, Run
+from geopod.client.aio.submission import (
+    Retry,
+    RunOptions,
+    capture_for,
+    function_ref,
+    make_order,
+    upload,
+)
+from geopod.client.quantities import seconds
+from geopod.display.progress import Progress
+from geopod.errors import (
+    EnvironmentStartTimeout,
+    EnvironmentTerminatedError,
+    GeopodError,
+    from_condition,
+)
+
+MAP_CHUNK = 10_000
+"""Arguments of one run of `map`: the results of one stream while the next one is sent."""
+
+
+class Environment:
+    """An environment: where functions run. `async with` terminates one that this block created."""
+
+    def __init__(self, backend: Backend, record: EnvironmentRecord, *, created: bool) -> None:
+        self._backend = backend
+        self.record = record
+        self._created = created
+        self._unfinished: set[str] = set()
+
+    id = property(lambda self: self.record.uid)
+    name = property(lambda self: self.record.name)
+    phase = property(lambda self: self.record.state.phase)
+    message = property(lambda self: self.record.state.message)
+    nodes = property(lambda self: self.record.spec.get("nodes", 1))
+    nodes_ready = property(lambda self: self.record.state.ready)
+    interpreter = property(lambda self: f"python{self.record.interpreter}")
+    python_version = property(lambda self: self.record.interpreter)
+    packages = property(lambda self: self.record.packages)
+    created = property(lambda self: self.record.created)
+    layers = property(lambda self: list(self.record.state.layers or self.record.spec["layers"]))
+    files = property(lambda self: list(self.record.spec.get("files", ())))
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Environment {self.name} {self.phase} {self.nodes_ready}/{self.nodes} nodes>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._created and not self._unfinished:
+            await self.terminate()
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Names of runs that were left by Ctrl-C or a timeout: they keep the environment alive."""
+        return sorted(self._unfinished)
+
+    async def cancel_run(self, run: str) -> None:
+        """Cancel a run by name."""
+        await self._backend.cancel_run(run)
+        self._unfinished.discard(run)
+
+    async def refresh_state(self) -> Self:
+        """Ask the backend for the environment's present state."""
+        self.record = await self._backend.get_environment(self.name)
+        return self
+
+    async def wait_ready(
+        self, timeout: float | str = "10m", *, progress: bool | None = None
+    ) -> Self:
+        """Wait until the nodes are ready; a fatal reason ends the wait early with its error.
+
+        Raises EnvironmentStartTimeout after `timeout`.
+        """
+        limit = seconds(timeout, name="start_timeout")
+        with Progress(progress) as line:
+            try:
+                async with asyncio.timeout(limit):
+                    await self._until_ready(line)
+            except TimeoutError as error:
+                raise EnvironmentStartTimeout.not_ready(
+                    environment=self.name,
+                    ready=self.nodes_ready,
+                    total=self.nodes,
+                    after_s=limit,
+                    why=self.message or f"its nodes are {self.phase.lower()}",
+                ) from error
+        return self
+
+    async def _until_ready(self, line: Progress) -> None:
+        async for state in self._backend.watch_environment(self.name):
+            self._take(state)
+            line.environment(state)
+            match state.phase:
+                case "Ready":
+                    return
+                case "Failed":
+                    raise failed_error(state)
+                case "Terminated":
+                    raise terminated_error(self.name, state)
+                case "Pending" | "Starting" | "Suspended":
+                    continue
+
+    def _take(self, state: EnvironmentState) -> None:
+        self.record = replace(self.record, state=state)
+
+    async def submit(self, function: Any, **options: Any) -> Run:
+        """Start `function` on every node and return at once; options as `execute`."""
+        return await self._start(function, RunOptions(**options))
+
+    async def _start(
+        self,
+        function: Any,
+        options: RunOptions,
+        *,
+        arguments: Sequence[tuple[Any, ...]] | None = None,
+        keywords: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Run:
+        if self.record.state.phase == "Terminated":
+            raise terminated_error(self.name, self.record.state)
+        bundle = capture_for(function, self.record, send=options.send)
+        reference = function_ref(bundle)
+        store = self._backend.store(self.record.uid)
+        encoded = None
+        if arguments is not None:
+            encoded, payload = capture.encode_arguments(
+                arguments, keywords, node_python=self.record.interpreter
+            )
+            await store.put(names.arguments_key(self.record.uid, encoded.sha256), payload)
+        if reference.inline is None:
+            await upload(store, self.record.uid, bundle.sha256, bundle.payload)
+        order = make_order(reference, self.record, options, arguments=encoded)
+        states = self._backend.submit(order)
+        return Run(self._backend, order, await anext(states), states)
+
+    async def execute(  # noqa: PLR0913  # the documented keywords
+        self,
+        function: Any,
+        *,
+        write_to: Any = None,
+        timeout: float | str | None = None,
+        task_timeout: float | str = "30m",
+        queue_timeout: float | str = "1h",
+        retries: Retry | int = Retry(),  # noqa: B008  # frozen
+        errors: Errors = "raise",
+        on_empty: Literal["skip", "call", "error"] = "skip",
+        allow_pickle: bool = False,
+        tags: Sequence[str] = (),
+        progress: bool | None = None,
+    ) -> list[Any]:
+        """Run `function(params)` on every node at once; return one element per node, node order.
+
+        `None` stands for an empty partition. Raises CaptureError before anything is sent,
+        RunFailedError (which keeps the other nodes' results) and WaitTimeoutError.
+        """
+        run = await self.submit(
+            function,
+            write_to=write_to,
+            task_timeout=task_timeout,
+            queue_timeout=queue_timeout,
+            retries=retries,
+            on_empty=on_empty,
+            tags=tags,
+        )
+        self._unfinished.add(run.name)
+        await run.wait(timeout, progress=progress)
+        self._unfinished.discard(run.name)
+        return await run.results(errors=errors, allow_pickle=allow_pickle)
+
+    async def submit_map(
+        self,
+        function: Any,
+        args: Iterable[tuple[Any, ...]],
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Run:
+        """Start one task per element of `args` (a tuple of positional arguments each)."""
+        calls = [tuple(arguments) for arguments in args]
+        keywords = [kwargs] * len(calls) if kwargs else None
+        return await self._start(
+            function, RunOptions(**options), arguments=calls, keywords=keywords
+        )
+
+    async def map(
+        self,
+        function: Any,
+        *iterables: Iterable[Any],
+        order: Literal["input", "completed"] = "input",
+        errors: Errors = "raise",
+        allow_pickle: bool = False,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Any]:
+        """Yield `function(*arguments)` for the zipped iterables, as the built-in `map` does.
+
+        Runs of 10,000 arguments; one is sent while the one before it is read. With
+        `errors="raise"` the first failure is raised and cancels the rest. An exception of an input
+        iterator propagates at once.
+        """
+        fail_fast = errors == "raise"
+        calls = zip(*iterables, strict=False)
+        ahead: Run | None = None
+        while True:
+            chunk = list(islice(calls, MAP_CHUNK))
+            following = None
+            if chunk:
+                following = await self.submit_map(function, chunk, fail_fast=fail_fast, **options)
+            if ahead is not None:
+                with Progress(progress) as line:
+                    async for value in ahead.iter_results(
+                        order=order, errors=errors, allow_pickle=allow_pickle
+                    ):
+                        line.run(ahead.state)
+                        yield value
+            if following is None:
+                return
+            ahead = following
+
+    async def check(self, function: Any, *, partitions: int = 1) -> CheckReport:
+        """Run the captured function on real partitions and say what it would cost on all."""
+        return await check_function(self, function, partitions=partitions)
+
+    async def build_log(self) -> str:
+        """Return what installing the requirements printed."""
+        return await self._backend.build_log(self.name)
+
+    async def scale(self, nodes: int) -> None:
+        """Change the number of nodes; later runs have as many partitions."""
+        await self._backend.scale_environment(self.name, nodes)
+        await self.refresh_state()
+
+    async def refresh(self) -> None:
+        """Resolve dependencies and plan the layers anew: the bytes at their sources changed."""
+        await self._backend.refresh_environment(self.name)
+        await self.refresh_state()
+
+    async def suspend(self) -> None:
+        """Put the nodes to sleep until `resume()`."""
+        await self._backend.suspend_environment(self.name, suspended=True)
+        await self.refresh_state()
+
+    async def resume(self) -> None:
+        """Wake the nodes."""
+        await self._backend.suspend_environment(self.name, suspended=False)
+        await self.refresh_state()
+
+    async def terminate(self, *, wait: bool = True) -> None:
+        """Cancel runs and end the nodes; the record and all results stay until its ttl."""
+        await self._backend.terminate_environment(self.name, wait=wait)
+        await self.refresh_state()
+
+    async def delete(self, *, results: bool = False) -> None:
+        """Remove the environment; `results=True` removes its runs' results too."""
+        await self._backend.delete_environment(self.name, results=results)
+
+
+def failed_error(state: EnvironmentState) -> GeopodError:
+    """Return the public error of an environment that cannot start."""
+    if state.code:
+        return GeopodError.from_wire(state.code, state.message, state.fixes, state.details)
+    return from_condition(state.reason, state.message, during="start", fixes=state.fixes)
+
+
+def terminated_error(name: str, state: EnvironmentState) -> EnvironmentTerminatedError:
+    """Return the error of using an environment that a person has ended."""
+    at = datetime.fromtimestamp(float(state.details.get("terminatedAt", 0.0)), UTC)
+    by = str(state.details.get("terminatedBy", "its owner"))
+    return EnvironmentTerminatedError.terminated(environment=name, at=at, by=by)

@@ -1,0 +1,63 @@
+"""Log lines of a run's tasks, from the store: readable after the processes are gone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from geopod.api import names
+from geopod.store import KeyMissingError
+
+if TYPE_CHECKING:
+    from geopod.backends import Backend
+    from geopod.client.aio.run import Run
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of one attempt's output."""
+
+    time: float
+    task: int
+    attempt: int
+    node: int
+    stream: str
+    text: str
+
+
+_decode_line = msgspec.json.Decoder(LogLine).decode
+
+
+async def read_logs(
+    backend: Backend, run: Run, *, task: int | None, follow: bool, tail: int | None
+) -> AsyncIterator[LogLine]:
+    """Yield the lines of a run, or of one task, ordered by task and attempt.
+
+    With `follow` the run is watched and lines come as they reach the store, until it ends. `tail`
+    keeps only the last lines of each attempt.
+    """
+    store = backend.store(run.order.environment)
+    prefix = f"{names.run_prefix(run.order.environment, run.order.uid)}logs/"
+    shown: dict[str, int] = {}
+    while True:
+        last = run.done
+        for key in sorted(await store.names(prefix), key=_position):
+            if task is not None and _position(key)[0] != task:
+                continue
+            try:
+                lines = (await store.get(key)).splitlines()
+            except KeyMissingError:
+                continue
+            start = shown.get(key, max(0, len(lines) - tail) if tail is not None else 0)
+            shown[key] = len(lines)
+            for line in lines[start:]:
+                yield _decode_line(line)
+        if last or not follow:
+            return
+        await run.next_state()
+
+
+def _position(key: str) -> tuple[int, ...]:
+    """Return (task, attempt, epoch) of a log's key."""
+    return tuple(int(part) for part in key.rsplit("/", 1)[-1].removesuffix(".jsonl").split("-"))

@@ -1,0 +1,83 @@
+"""A run's results: manifest chunks read once, entries fetched and decoded when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from geopod import codecs
+from geopod.api import names
+from geopod.api.messages import RunOrder, RunState
+from geopod.api.results import ManifestChunk, TaskRecord, accepted
+from geopod.store import Store
+
+WHOLE_READ_BYTES = 1 << 16
+"""Results up to this size are read into memory; larger ones are mapped from their file."""
+_decode_chunk = msgspec.json.Decoder(ManifestChunk).decode
+
+
+class RecordReader:
+    """The final record of every task of one run, as far as the manifest has it."""
+
+    def __init__(self, store: Store, order: RunOrder) -> None:
+        self._store = store
+        self._order = order
+        self._chunks: dict[str, ManifestChunk] = {}
+        self._inline: dict[int, bytes] = {}
+        self._packs: dict[str, bytes] = {}
+        self.records: dict[int, TaskRecord] = {}
+
+    def take(self, state: RunState) -> None:
+        """Keep what a finished run's state carries: records and copies of tiny results."""
+        for record in state.records:
+            self.records[record.index] = record
+        self._inline.update(state.inline)
+
+    async def refresh(self) -> list[TaskRecord]:
+        """Read the chunks that are new; return the records that were not there before."""
+        prefix = names.manifest_prefix(self._order.environment, self._order.uid)
+        for key in await self._store.names(prefix):
+            if key not in self._chunks:
+                self._chunks[key] = _decode_chunk(await self._store.get(key))
+        fresh = []
+        for chunk in accepted(self._chunks):
+            for record in chunk.records:
+                if record.index not in self.records:
+                    self.records[record.index] = record
+                    fresh.append(record)
+        return fresh
+
+    async def complete(self, indexes: Iterable[int]) -> None:
+        """Make sure that the record of every one of these tasks is here if there is one."""
+        if any(index not in self.records for index in indexes):
+            await self.refresh()
+
+    async def value(self, record: TaskRecord, *, allow_pickle: bool) -> Any:
+        """Fetch and decode one task's result; None for an empty partition.
+
+        Raises KeyMissingError when the bytes are gone from the store.
+        """
+        entry = record.entry
+        if record.skipped or entry is None:
+            return None
+        source: bytes | Path
+        if record.index in self._inline:
+            source = self._inline[record.index]
+        elif entry.bytes <= WHOLE_READ_BYTES:
+            source = await self._small(entry.key, entry.start, entry.bytes)
+        else:
+            source = await self._store.fetch(entry.key)
+        return codecs.decode(
+            entry, source, allow_pickle=allow_pickle, large_result=self._order.large_result
+        )
+
+    async def _small(self, key: str, start: int, length: int) -> bytes:
+        pack = self._packs.get(key)
+        if pack is None:
+            if len(self._packs) > 64:  # noqa: PLR2004  # a map reads its packs in order
+                self._packs.clear()
+            pack = self._packs[key] = await self._store.get(key)
+        return pack[start : start + length]

@@ -1,0 +1,98 @@
+"""A new run over chosen tasks of an ended one; its results merge with what the first had."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from geopod.api import names
+from geopod.api.bundles import (
+    ARGUMENTS_HEADER,
+    ARGUMENTS_OFFSET,
+    ArgumentsRef,
+    digest,
+    pack_arguments,
+)
+from geopod.api.messages import RunOrder
+from geopod.client.aio.submission import RETRY_WORDS, Retry, run_name
+from geopod.client.quantities import seconds
+from geopod.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from geopod.client.aio.run import Run
+    from geopod.store import Store
+
+
+async def choose_tasks(run: Run, tasks: str | Sequence[int], reasons: Sequence[str]) -> list[int]:
+    """Return the tasks to run again.
+
+    `"failed"`: those without a result, but for OutOfMemory unless `reasons` names it: the same
+    memory would end them the same way. `"all"`, or a list of indexes.
+    """
+    if tasks == "all":
+        return list(run.indexes)
+    if tasks != "failed":
+        return sorted({int(index) for index in tasks})
+    chosen = []
+    for index in await run.failed_indexes():
+        record = await run.record(index)
+        reason = record.failure.reason if record is not None and record.failure else ""
+        wanted = reason in reasons if reasons else reason != "OutOfMemory"
+        if wanted:
+            chosen.append(index)
+    return chosen
+
+
+async def rerun_order(
+    store: Store,
+    order: RunOrder,
+    indexes: list[int],
+    *,
+    task_timeout: float | str | None,
+    retries: Retry | int | None,
+) -> RunOrder:
+    """Return the order of a run over these tasks; raises InvalidInputError if there are none."""
+    if not indexes:
+        raise InvalidInputError(
+            f"Run {order.name!r} has no task to run again.",
+            fixes=("run.rerun(tasks='all')", "run.rerun(reasons=['OutOfMemory'])"),
+        )
+    changes: dict[str, object] = {
+        "uid": str(uuid.uuid4()),
+        "name": run_name(order.function.name),
+        "created": time.time(),
+        "rerun_of": order.name,
+        "rerun_tasks": indexes,
+    }
+    if order.arguments is None:
+        changes["partitions"] = indexes
+    else:
+        changes["arguments"] = await _some_arguments(store, order, order.arguments, indexes)
+        changes["count"] = len(indexes)
+    if task_timeout is not None:
+        changes["timeout_s"] = seconds(task_timeout, name="task_timeout")
+    if retries is not None:
+        rule = Retry(retries, tuple(RETRY_WORDS)) if isinstance(retries, int) else retries
+        changes["retries"] = rule.rule()
+    return msgspec.structs.replace(order, **changes)
+
+
+async def _some_arguments(
+    store: Store, order: RunOrder, arguments: ArgumentsRef, indexes: list[int]
+) -> ArgumentsRef:
+    whole = await store.get(names.arguments_key(order.environment, arguments.sha256))
+
+    def offset(position: int) -> int:
+        start = ARGUMENTS_HEADER.size + ARGUMENTS_OFFSET.size * position
+        return int(ARGUMENTS_OFFSET.unpack_from(whole, start)[0])
+
+    packed = pack_arguments([whole[offset(index) : offset(index + 1)] for index in indexes])
+    sha256 = digest(packed)
+    await store.put(names.arguments_key(order.environment, sha256), packed)
+    return ArgumentsRef(
+        format=arguments.format, sha256=sha256, size=len(packed), count=len(indexes)
+    )

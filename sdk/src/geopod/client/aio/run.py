@@ -1,0 +1,212 @@
+"""One run: its tasks and results, from any process that knows its name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from geopod.api.messages import RunOrder, RunState
+from geopod.api.results import TaskRecord
+from geopod.backends import Backend
+from geopod.client.aio.download import download_results
+from geopod.client.aio.logs import LogLine, read_logs
+from geopod.client.aio.rerun import choose_tasks, rerun_order
+from geopod.client.aio.submission import Retry
+from geopod.client.aio.task import Task
+from geopod.client.aio.watched import WatchedRun
+from geopod.client.layerlike import LayerRef, layer_ref, read_layer
+from geopod.client.quantities import seconds
+from geopod.errors import GeopodError, RunFailedError, from_condition
+
+Errors = Literal["raise", "return", "skip"]
+
+
+class Run(WatchedRun):
+    """A submitted run; `results()` gathers one element per task, in task order."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        order: RunOrder,
+        state: RunState,
+        states: AsyncIterator[RunState] | None = None,
+        *,
+        base: Run | None = None,
+    ) -> None:
+        super().__init__(backend, order, state, states)
+        self._base = base
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The run's tasks, by index."""
+        return [Task(self, index) for index in self.indexes]
+
+    async def iter_results(
+        self,
+        *,
+        order: Literal["input", "completed"] = "input",
+        errors: Errors = "raise",
+        allow_pickle: bool = False,
+    ) -> AsyncIterator[Any]:
+        """Yield results while the run goes on, in task order or as they come."""
+        ready: dict[int, TaskRecord] = {}
+        following = iter(self.indexes)
+        awaited = next(following, None)
+        async for record in self._records():
+            if order == "completed":
+                async for value in self._yielded(record, errors, allow_pickle=allow_pickle):
+                    yield value
+                continue
+            ready[record.index] = record
+            while awaited in ready:
+                due = ready.pop(awaited)
+                awaited = next(following, None)
+                async for value in self._yielded(due, errors, allow_pickle=allow_pickle):
+                    yield value
+
+    async def _yielded(
+        self, record: TaskRecord, errors: Errors, *, allow_pickle: bool
+    ) -> AsyncIterator[Any]:
+        if record.failure is None:
+            yield await self.value(record.index, allow_pickle=allow_pickle)
+        elif errors == "raise":
+            raise self._exception(record)
+        elif errors == "return":
+            yield self._exception(record)
+
+    async def _records(self) -> AsyncIterator[TaskRecord]:
+        """Yield every task's final record once, as the manifest gets it."""
+        seen: set[int] = set()
+        chunks = -1
+        while True:
+            if self.state.chunks != chunks or self.done:
+                chunks = self.state.chunks
+                if len(self._reader.records) < self.total:
+                    await self._reader.refresh()
+                for index in sorted(self._reader.records.keys() - seen):
+                    seen.add(index)
+                    yield self._reader.records[index]
+            if self.done:
+                return
+            await self.next_state()
+
+    async def results(
+        self,
+        *,
+        order: Literal["input", "completed"] = "input",
+        errors: Errors = "raise",
+        allow_pickle: bool = False,
+        timeout: float | str | None = None,
+        progress: bool | None = None,
+    ) -> list[Any]:
+        """Wait and return one element per task; None for an empty partition.
+
+        With `errors="raise"` (default) any failure raises RunFailedError, which holds the others'
+        results; `"return"` puts the exceptions into the list, `"skip"` leaves them out.
+        """
+        await self.wait(timeout, progress=progress)
+        if order == "completed":
+            return [
+                value
+                async for value in self.iter_results(
+                    order=order, errors=errors, allow_pickle=allow_pickle
+                )
+            ]
+        found = await self._outcomes(allow_pickle=allow_pickle)
+        if errors == "return":
+            return [value if error is None else error for value, error in found.values()]
+        if errors == "skip":
+            return [value for value, error in found.values() if error is None]
+        exceptions = {i: error for i, (_, error) in found.items() if error is not None}
+        values = [value for value, _ in found.values()]
+        if exceptions:
+            raise RunFailedError.failed(
+                exceptions=exceptions, completed=values, total=len(values), run=self
+            )
+        if self.phase == "Failed" and self._base is None:
+            raise from_condition(self.state.reason, self.state.message, during="run")
+        return values
+
+    async def _outcomes(self, *, allow_pickle: bool) -> dict[int, tuple[Any, GeopodError | None]]:
+        """Return (result, exception) by task; a rerun's replace those of the run before."""
+        await self._reader.complete(self.indexes)
+        own: list[tuple[Any, GeopodError | None]] = []
+        for index in self.indexes:
+            error = await self.exception(index)
+            own.append(
+                (None if error else await self.value(index, allow_pickle=allow_pickle), error)
+            )
+        if self._base is None:
+            return dict(zip(self.indexes, own, strict=True))
+        merged = await self._base._outcomes(allow_pickle=allow_pickle)  # noqa: SLF001  # same class
+        return merged | dict(zip(self.order.rerun_tasks, own, strict=True))
+
+    async def as_completed(self, timeout: float | str | None = None) -> AsyncIterator[Task]:
+        """Yield tasks as they end, failed ones too."""
+        limit = None if timeout is None else seconds(timeout, name="timeout")
+        async with asyncio.timeout(limit):
+            async for record in self._records():
+                yield Task(self, record.index)
+
+    async def rerun(
+        self,
+        *,
+        tasks: Literal["failed", "all"] | Sequence[int] = "failed",
+        reasons: Sequence[str] = (),
+        task_timeout: float | str | None = None,
+        retries: Retry | int | None = None,
+    ) -> Run:
+        """Run chosen tasks again as a new run, whose `results()` merges with what this one had.
+
+        `"failed"` leaves out OutOfMemory unless `reasons` names it.
+        """
+        await self.wait(progress=False)
+        indexes = await choose_tasks(self, tasks, reasons)
+        store = self._backend.store(self.order.environment)
+        order = await rerun_order(
+            store, self.order, indexes, task_timeout=task_timeout, retries=retries
+        )
+        states = self._backend.submit(order)
+        return Run(self._backend, order, await anext(states), states, base=self)
+
+    async def add_to_layer(self, layer: Any) -> LayerRef:
+        """Publish the run's file results as one timestamp of a layer; twice: the same revision."""
+        choice = read_layer(layer)
+        await self.wait()
+        record = await self._backend.publish(
+            [self.name], choice.path_id, choice.timestamp_id, output_format=None
+        )
+        return layer_ref(record.path_id, record.spec)
+
+    def logs(
+        self, *, task: int | None = None, follow: bool = False, tail: int | None = None
+    ) -> AsyncIterator[LogLine]:
+        """Yield the lines that tasks wrote to stdout and stderr."""
+        return read_logs(self._backend, self, task=task, follow=follow, tail=tail)
+
+    async def cancel(self, *, tasks: list[int] | None = None) -> None:
+        """Cancel the run, or some of its tasks; finished results stay. Twice: nothing."""
+        await self._backend.cancel_run(self.name, indexes=tasks)
+
+    async def delete(self, *, results: bool = False) -> None:
+        """Forget the run; `results=True` removes its results too."""
+        await self._backend.delete_run(self.name, results=results)
+
+    async def download(self, folder: Path) -> list[Path]:
+        """Write the encoded result of every finished task into `folder`; return the files."""
+        await self.wait()
+        await self._reader.complete(self.indexes)
+        store = self._backend.store(self.order.environment)
+        return await download_results(store, self._reader.records.values(), folder)
+
+
+async def wait(runs: Iterable[Run], timeout: float | str | None = None) -> list[Run]:
+    """Wait until all runs have ended."""
+    return list(await asyncio.gather(*(run.wait(timeout, progress=False) for run in runs)))
+
+
+async def gather(*runs: Run, errors: Errors = "raise") -> list[list[Any]]:
+    """Return the results of several runs."""
+    return list(await asyncio.gather(*(run.results(errors=errors) for run in runs)))

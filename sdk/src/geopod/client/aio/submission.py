@@ -1,0 +1,159 @@
+"""From a function and its options to a RunOrder: captured and encoded before anything is sent."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from geopod import capture
+from geopod.api import names
+from geopod.api.bundles import ArgumentsRef, FunctionBundle, FunctionRef
+from geopod.api.messages import RetryRule, RunOrder
+from geopod.backends import EnvironmentRecord
+from geopod.client.layerlike import read_layer
+from geopod.client.quantities import seconds
+from geopod.errors import InvalidInputError
+from geopod.store import Store
+
+INLINE_BYTES = 128 * 1024
+"""A larger function travels through the store, once per content: resources stay small."""
+RETRY_WORDS: dict[str, Literal["Infra", "Timeout", "OOM", "Exception"]] = {
+    "infra": "Infra",
+    "timeout": "Timeout",
+    "oom": "OOM",
+    "exception": "Exception",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a task may be tried again; each class named in `on` has its own budget.
+
+    `infra`: lost node, eviction, failed commit. `timeout`, `oom`, `exception`: the function's own.
+    """
+
+    limit: int = 2
+    on: tuple[str, ...] = ("infra",)
+
+    def rule(self) -> RetryRule:
+        """Return the rule as the run carries it; raises InvalidInputError for an unknown class."""
+        unknown = [word for word in self.on if word not in RETRY_WORDS]
+        if unknown or not 0 <= self.limit <= 10:  # noqa: PLR2004  # the resource's own limit
+            raise InvalidInputError(
+                f"Retry(limit={self.limit}, on={self.on}) is not valid: limit is 0 to 10, on names "
+                f"{', '.join(RETRY_WORDS)}.",
+                fixes=("Retry(limit=2, on=('infra', 'timeout'))",),
+            )
+        return RetryRule(limit=self.limit, on=tuple(RETRY_WORDS[word] for word in self.on))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Options of one run, as `execute` and `submit` take them."""
+
+    write_to: Any = None
+    task_timeout: float | str = "30m"
+    queue_timeout: float | str = "1h"
+    run_timeout: float | str | None = None
+    retries: Retry | int = Retry()  # frozen
+    on_empty: Literal["skip", "call", "error"] = "skip"
+    fail_fast: bool = False
+    partitions: Sequence[int] | None = None
+    tags: Sequence[str] = ()
+    name: str | None = None
+    send: capture.Send = "auto"
+    batch: int = 0
+    rerun_of: str = ""
+
+
+def capture_for(function: Any, record: EnvironmentRecord, *, send: capture.Send) -> FunctionBundle:
+    """Capture a function for an environment's interpreter."""
+    return capture.capture_function(
+        function, node_python=record.interpreter, send=send, environment=record.name
+    )
+
+
+def function_ref(bundle: FunctionBundle) -> FunctionRef:
+    """Return how a run names its function; small payloads ride along."""
+    size = len(bundle.payload)
+    return FunctionRef(
+        format=bundle.format,
+        name=bundle.name,
+        python=bundle.python,
+        sha256=bundle.sha256,
+        size=size,
+        inline=bundle.payload if size <= INLINE_BYTES else None,
+    )
+
+
+def make_order(
+    function: FunctionRef,
+    record: EnvironmentRecord,
+    options: RunOptions,
+    *,
+    arguments: ArgumentsRef | None = None,
+) -> RunOrder:
+    """Return the order of one run; its name is made here, so a repeated submit is the same run."""
+    rule = options.retries
+    if isinstance(rule, int):
+        rule = Retry(rule, tuple(RETRY_WORDS))
+    run_timeout = options.run_timeout
+    return RunOrder(
+        uid=str(uuid.uuid4()),
+        name=options.name or run_name(function.name),
+        environment=record.uid,
+        created=time.time(),
+        function=function,
+        mode="PerNode" if arguments is None else "Map",
+        arguments=arguments,
+        count=arguments.count if arguments is not None else 0,
+        partitions=None if options.partitions is None else list(options.partitions),
+        batch=options.batch,
+        timeout_s=seconds(options.task_timeout, name="task_timeout"),
+        queue_timeout_s=seconds(options.queue_timeout, name="queue_timeout"),
+        run_timeout_s=None if run_timeout is None else seconds(run_timeout, name="run_timeout"),
+        retries=rule.rule(),
+        failure_policy="FailFast" if options.fail_fast else "Continue",
+        on_empty=options.on_empty,
+        large_result=bool(record.spec.get("largeResult", False)),
+        write_to=read_target(options.write_to),
+        tags=list(options.tags),
+        rerun_of=options.rerun_of,
+    )
+
+
+def run_name(function: str) -> str:
+    """Return a new name for a run of this function: `ndvi-7f3a9c`."""
+    plain = re.sub(r"[^a-z0-9]+", "-", function.lower()).strip("-")[:40].strip("-") or "run"
+    plain = plain if plain[0].isalpha() else f"f-{plain}"
+    return f"{plain}-{secrets.token_hex(3)}"
+
+
+def read_target(target: Any) -> dict[str, str] | None:
+    """Return where results are written as the run carries it: pathId, timestampId and format.
+
+    `file: {format}` of the documented form may be left out.
+    """
+    if target is None:
+        return None
+    choice = read_layer(target)
+    if choice.file is not None:
+        raise InvalidInputError(
+            f"write_to={target!r} is a file; results are written to a layer.",
+            fixes=("client.add_layer('ndvi', write_to=folder)", "write_to=('ndvi', '2024')"),
+        )
+    kind = choice.extra.get("file") or {}
+    found = {"pathId": choice.path_id, "timestampId": choice.timestamp_id}
+    return found | ({"format": str(kind["format"])} if "format" in kind else {})
+
+
+async def upload(store: Store, environment_uid: str, sha256: str, payload: bytes) -> None:
+    """Bring a large function to the store, once per content."""
+    key = names.function_key(environment_uid, sha256)
+    if not await store.exists(key):
+        await store.put(key, payload)

@@ -1,0 +1,112 @@
+"""One task of a run, with the names of `concurrent.futures`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from geopod.client.quantities import seconds
+from geopod.errors import GeopodError
+
+if TYPE_CHECKING:
+    from geopod.api.results import TaskRecord
+    from geopod.client.aio.logs import LogLine
+    from geopod.client.aio.run import Run
+
+
+class Task:
+    """One task: where it stands, its result or exception, its logs."""
+
+    def __init__(self, run: Run, index: int) -> None:
+        self.run = run
+        self.index = index
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Task {self.index} of {self.run.name} {self.state}>"
+
+    @property
+    def _record(self) -> TaskRecord | None:
+        return self.run._reader.records.get(self.index)  # noqa: SLF001  # the run's own part
+
+    @property
+    def state(self) -> str:
+        """`pending`, `succeeded`, `skipped`, `failed` or `cancelled`."""
+        record = self._record
+        if record is None:
+            return "cancelled" if self.run.done else "pending"
+        if record.failure is None:
+            return "skipped" if record.skipped else "succeeded"
+        return "cancelled" if record.failure.reason == "Cancelled" else "failed"
+
+    @property
+    def reason(self) -> str:
+        """The manifest's word for the failure, or nothing."""
+        record = self._record
+        return record.failure.reason if record is not None and record.failure else ""
+
+    attempts = property(lambda self: 0 if self._record is None else self._record.attempt + 1)
+    node = property(lambda self: None if self._record is None else self._record.node)
+    runtime = property(lambda self: None if self._record is None else self._record.runtime_s)
+    peak_memory = property(lambda self: None if self._record is None else self._record.peak_bytes)
+
+    def done(self) -> bool:
+        """Say whether the task has ended."""
+        return self._record is not None or self.run.done
+
+    def cancelled(self) -> bool:
+        """Say whether the task was cancelled."""
+        return self.state == "cancelled"
+
+    async def _settled(self, timeout: float | str | None) -> None:
+        async with asyncio.timeout(None if timeout is None else seconds(timeout, name="timeout")):
+            while await self.run.record(self.index) is None and not self.run.done:
+                await self.run.next_state()
+
+    async def result(
+        self, timeout: float | str | None = None, *, allow_pickle: bool = False
+    ) -> Any:
+        """Wait and return the result, or raise the task's exception."""
+        if (error := await self.exception(timeout)) is not None:
+            raise error
+        return await self.run.value(self.index, allow_pickle=allow_pickle)
+
+    async def exception(self, timeout: float | str | None = None) -> GeopodError | None:
+        """Wait and return why the task failed, or None."""
+        await self._settled(timeout)
+        return await self.run.exception(self.index)
+
+    async def cancel(self) -> None:
+        """Cancel this task alone."""
+        await self.run.cancel(tasks=[self.index])
+
+    def logs(self, *, follow: bool = False) -> AsyncIterator[LogLine]:
+        """Yield the lines that this task wrote."""
+        return self.run.logs(task=self.index, follow=follow)
+
+    def add_done_callback(self, function: Callable[[Task], object]) -> None:
+        """Call `function(task)` once the task has ended."""
+
+        async def call() -> None:
+            await self._settled(None)
+            function(self)
+
+        _callbacks.add(waiting := asyncio.ensure_future(call()))
+        waiting.add_done_callback(_callbacks.discard)
+
+
+_callbacks: set[asyncio.Future[None]] = set()
+
+
+async def as_completed(tasks: Iterable[Task]) -> AsyncIterator[Task]:
+    """Yield tasks, of any runs, as they end."""
+
+    async def settled(task: Task) -> Task:
+        await task._settled(None)  # noqa: SLF001  # the task's own part
+        return task
+
+    for following in asyncio.as_completed([settled(task) for task in tasks]):
+        yield await following

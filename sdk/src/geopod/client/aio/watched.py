@@ -1,0 +1,196 @@
+"""A run as it is watched: its state, and the outcome of single tasks as the manifest has them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from typing_extensions import override
+
+from geopod.api.messages import RunOrder, RunState
+from geopod.api.results import TaskRecord
+from geopod.backends import Backend
+from geopod.client.aio.records import RecordReader
+from geopod.client.quantities import seconds
+from geopod.display.progress import Progress
+from geopod.errors import (
+    GeopodError,
+    ResultExpiredError,
+    TaskCancelledError,
+    WaitTimeoutError,
+    from_failure,
+)
+from geopod.store import KeyMissingError
+
+TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled"})
+
+
+class WatchedRun:
+    """What is known of a run, kept up to date by one watch however many wait."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        order: RunOrder,
+        state: RunState,
+        states: AsyncIterator[RunState] | None = None,
+    ) -> None:
+        self._backend = backend
+        self.order = order
+        self.state = state
+        self._states = states
+        self._turn = asyncio.Lock()
+        self._reader = RecordReader(backend.store(order.environment), order)
+        self._reader.take(state)
+
+    id = property(lambda self: self.order.uid)
+    name = property(lambda self: self.order.name)
+    environment = property(lambda self: self.order.environment)
+    tags = property(lambda self: tuple(self.order.tags))
+    phase = property(lambda self: self.state.phase or "Queued")
+    created = property(lambda self: self.order.created)
+    started = property(lambda self: self.state.started)
+    finished = property(lambda self: self.state.finished)
+    message = property(lambda self: self.state.message)
+    function_name = property(lambda self: self.order.function.name)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many tasks there are, by state."""
+        state = self.state
+        return {
+            "total": self.total,
+            "pending": state.pending,
+            "running": state.running,
+            "succeeded": state.succeeded,
+            "failed": state.failed,
+            "cancelled": state.cancelled,
+            "retried": state.retried,
+        }
+
+    @property
+    def indexes(self) -> Sequence[int]:
+        """The tasks' indexes: the chosen partitions, or all from 0."""
+        if self.order.partitions is not None:
+            return sorted(self.order.partitions)
+        return range(self.total)
+
+    @property
+    def total(self) -> int:
+        """How many tasks the run has."""
+        return self.state.total or self.order.count
+
+    @override
+    def __repr__(self) -> str:
+        failed = f", {self.state.failed} failed" if self.state.failed else ""
+        return f"<Run {self.name} {self.phase} {self.state.succeeded}/{self.total}{failed}>"
+
+    @property
+    def done(self) -> bool:
+        """Say whether the run has ended, as far as this object has heard."""
+        return self.state.phase in TERMINAL
+
+    async def refresh(self) -> Self:
+        """Ask the backend for the run's present state."""
+        if not self.done:
+            _, self.state = await self._backend.get_run(self.name)
+            self._reader.take(self.state)
+        return self
+
+    async def next_state(self) -> None:
+        """Wait for one more state; several waiters share one watch."""
+        before = self.state
+        async with self._turn:
+            if self.state is not before or self.done:
+                return
+            if self._states is None:
+                self._states = self._backend.watch_run(self.name)
+            try:
+                self.state = await anext(self._states)
+            except StopAsyncIteration:
+                self._states = None
+                _, self.state = await self._backend.get_run(self.name)
+            self._reader.take(self.state)
+
+    async def wait(
+        self, timeout: float | str | None = None, *, progress: bool | None = None
+    ) -> Self:
+        """Wait until the run has ended.
+
+        After `timeout` raises WaitTimeoutError; the run goes on.
+        """
+        if self.done:
+            return self
+        limit = None if timeout is None else seconds(timeout, name="timeout")
+        with Progress(progress) as line:
+            try:
+                async with asyncio.timeout(limit):
+                    while not self.done:
+                        await self.next_state()
+                        line.run(self.state)
+            except TimeoutError as error:
+                raise WaitTimeoutError.stopped_waiting(
+                    after_s=limit or 0.0,
+                    run=self.name,
+                    done=self.state.succeeded + self.state.failed,
+                    total=self.total,
+                    remaining_s=line.remaining_s,
+                ) from error
+        return self
+
+    def _exception(self, record: TaskRecord) -> GeopodError:
+        if record.failure is None:
+            raise AssertionError(record)
+        return from_failure(
+            record.failure,
+            task=record.index,
+            total=self.total,
+            node=record.node,
+            attempt=record.attempt + 1,
+        )
+
+    def _missing(self, index: int) -> GeopodError:
+        return TaskCancelledError(
+            f"Task {index} of {self.total} was never finished: the run ended as {self.phase} "
+            f"({self.state.reason or 'cancelled'}).",
+            fixes=("run.rerun()",),
+        )
+
+    async def exception(self, index: int) -> GeopodError | None:
+        """Return why one task failed, or None."""
+        await self._reader.complete([index])
+        record = self._reader.records.get(index)
+        if record is None:
+            return self._missing(index) if self.done else None
+        return None if record.failure is None else self._exception(record)
+
+    async def record(self, index: int) -> TaskRecord | None:
+        """Return the manifest's record of one task, or None while there is none."""
+        await self._reader.complete([index])
+        return self._reader.records.get(index)
+
+    async def value(self, index: int, *, allow_pickle: bool = False) -> Any:
+        """Return one task's result; its record must be there."""
+        record = self._reader.records[index]
+        try:
+            return await self._reader.value(record, allow_pickle=allow_pickle)
+        except KeyMissingError as error:
+            raise await self._expired() from error
+
+    async def _expired(self) -> ResultExpiredError:
+        environment = await self._backend.get_environment(self.environment)
+        keep_s = float(environment.spec["results"]["keepSeconds"])
+        at = datetime.fromtimestamp((self.state.finished or self.created) + keep_s, UTC)
+        return ResultExpiredError.expired(run=self.name, at=at, keep_s=keep_s)
+
+    async def failed_indexes(self) -> list[int]:
+        """Return the tasks without a result, sorted."""
+        await self._reader.complete(self.indexes)
+        records = self._reader.records
+        return [
+            index
+            for index in self.indexes
+            if index not in records or records[index].failure is not None
+        ]

@@ -1,0 +1,159 @@
+"""`@geopod.function`: a function that knows how it wants to run."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+
+from typing_extensions import override
+
+from geopod import capture
+from geopod.client.aio.check import CheckReport
+from geopod.client.aio.submission import Retry
+from geopod.client.sync import Client, Environment, Run, Task, connect
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionOptions:
+    """Where and how a function runs; keywords of an environment and of a run together."""
+
+    name: str | None = None
+    requirements: Sequence[str] = ()
+    interpreter: str | None = None
+    nodes: int = 1
+    cpus: float | None = None
+    memory: int | str | None = None
+    enable_gpu: bool = False
+    large_result: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Sequence[str] = ()
+    task_timeout: float | str = "30m"
+    retries: Retry | int = Retry()  # noqa: RUF009  # frozen
+    send: Literal["auto", "source", "pickle"] = "auto"
+
+    def environment(self) -> dict[str, Any]:
+        """Return the keywords that describe the environment."""
+        names = (
+            "requirements", "interpreter", "nodes", "cpus", "memory", "enable_gpu",
+            "large_result", "env", "secrets",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+    def run(self) -> dict[str, Any]:
+        """Return the keywords that describe a run."""
+        return {name: getattr(self, name) for name in ("task_timeout", "retries", "send")}
+
+
+class RemoteFunction(Generic[Parameters, Result]):
+    """A function that runs here when called, and on nodes through `remote`, `submit` and `map`.
+
+    Its environment is made at first use, on the default target, under a name that is a function of
+    its options: two processes that use the same function share it.
+    """
+
+    def __init__(
+        self,
+        function: Callable[Parameters, Result],
+        options: FunctionOptions,
+        client: Client | None,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.__geopod_function__ = function
+        self.options = options
+        self._client = client
+        self._environment: Environment | None = None
+
+    def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        """Run the function here."""
+        return self.__geopod_function__(*args, **kwargs)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<RemoteFunction {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """The function's name, or the one given."""
+        return self.options.name or self.__geopod_function__.__name__
+
+    def with_options(
+        self, *, client: Client | None = None, **options: Any
+    ) -> RemoteFunction[Parameters, Result]:
+        """Return the same function with other options, or on another client."""
+        return RemoteFunction(
+            self.__geopod_function__, replace(self.options, **options), client or self._client
+        )
+
+    @property
+    def environment(self) -> Environment:
+        """The environment it runs in, made at first use."""
+        if self._environment is None:
+            if self._client is None:
+                self._client = connect()
+            keywords = self.options.environment()
+            tag = sha256(repr(sorted(keywords.items())).encode()).hexdigest()[:10]
+            self._environment = self._client.environment(f"fn-{tag}", **keywords)
+        return self._environment
+
+    def submit(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Task:
+        """Start one task and return it at once."""
+        run = self.environment.submit_map(self, [args], kwargs, **self.options.run())
+        return run.tasks[0]
+
+    def remote(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:
+        """Run one task and wait for its result."""
+        return self.submit(*args, **kwargs).result()
+
+    def map(self, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
+        """Yield the function's results over the zipped iterables; options as `Environment.map`."""
+        return self.environment.map(self, *iterables, **self.options.run(), **options)
+
+    def starmap(self, arguments: Iterable[tuple[Any, ...]], **options: Any) -> Iterator[Any]:
+        """Yield the function's results over tuples of arguments."""
+        return self.map(*zip(*arguments, strict=True), **options)
+
+    def submit_map(
+        self,
+        args: Iterable[tuple[Any, ...]],
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Run:
+        """Start one task per tuple of arguments; return the run at once."""
+        return self.environment.submit_map(self, args, kwargs, **self.options.run(), **options)
+
+    def capture(self) -> capture.CaptureReport:
+        """Say what would be sent: the format, its size and every captured name."""
+        own = f"{sys.version_info.major}.{sys.version_info.minor}"
+        python = (self.options.interpreter or own).removeprefix("python")
+        bundle = capture.capture_function(
+            self.__geopod_function__, node_python=python, send=self.options.send
+        )
+        return capture.CaptureReport.of(bundle)
+
+    def check(self) -> CheckReport:
+        """Run it on one real partition and say what it would cost on all."""
+        return self.environment.check(self)
+
+
+@overload
+def function(given: Callable[Parameters, Result], /) -> RemoteFunction[Parameters, Result]: ...
+@overload
+def function(
+    **options: Any,
+) -> Callable[[Callable[Parameters, Result]], RemoteFunction[Parameters, Result]]: ...
+def function(given: Any = None, /, **options: Any) -> Any:
+    """Make a function remote: `@geopod.function`, or `@geopod.function(nodes=4, memory="8Gi")`.
+
+    Options: `FunctionOptions`.
+    """
+    settings = FunctionOptions(**options)
+    if given is not None:
+        return RemoteFunction(given, settings, None)
+    return lambda decorated: RemoteFunction(decorated, settings, None)

@@ -1,0 +1,104 @@
+"""The ways to name a layer: a reference, a dict, a pair, `"pathId/timestampId"`, a file path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geopod.errors import InvalidInputError
+
+FORMS = (
+    "{'pathId': 'dem', 'timestampId': '2024'}",
+    "('dem', '2024')",
+    "'dem/2024'",
+    "Path('dem.tif') with connect('local')",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRef:
+    """A layer of the catalogue: its pathId, and the timestamps it has."""
+
+    path_id: str
+    type: str = ""
+    timestamps: tuple[str, ...] = ()
+    uris: Mapping[str, tuple[str, ...]] | None = None
+
+    def files(self, timestamp: str = "latest") -> tuple[str, ...]:
+        """Return where one timestamp's files lie; raises LayerNotFoundError if there is none."""
+        name = self.timestamps[-1] if timestamp == "latest" and self.timestamps else timestamp
+        found = (self.uris or {}).get(name)
+        if found is None:
+            from geopod.errors import LayerNotFoundError  # only on the way out
+
+            raise LayerNotFoundError.missing(
+                path_id=self.path_id,
+                timestamp_id=timestamp,
+                namespace="",
+                nearest={self.path_id: self.timestamps},
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChoice:
+    """One entry of `layers`: what `spec.layers` says, or a file for the local backend."""
+
+    path_id: str
+    timestamp_id: str
+    extra: Mapping[str, Any]
+    file: Path | None = None
+
+    def spec(self) -> dict[str, Any]:
+        """Return the entry of `spec.layers`."""
+        return {"pathId": self.path_id, "timestampId": self.timestamp_id, **self.extra}
+
+
+def read_layer(layer: Any) -> LayerChoice:
+    """Return what a user's word for a layer means; raises InvalidInputError for anything else.
+
+    A text is a file path if such a file exists or it looks like one, else `pathId[/timestampId]`.
+    """
+    match layer:
+        case LayerRef():
+            return LayerChoice(layer.path_id, "latest", {})
+        case Path():
+            return _file(layer)
+        case str():
+            path = Path(layer)
+            if path.exists() or path.suffix:
+                return _file(path)
+            path_id, _, timestamp_id = layer.partition("/")
+            return LayerChoice(path_id, timestamp_id or "latest", {})
+        case {"pathId": str(path_id), **rest}:
+            extra: dict[str, Any] = {str(key): value for key, value in rest.items()}
+            return LayerChoice(path_id, str(extra.pop("timestampId", "latest")), extra)
+        case (str(path_id), str(timestamp_id)):
+            return LayerChoice(path_id, timestamp_id, {})
+        case _:
+            raise InvalidInputError(f"{layer!r} does not name a layer.", fixes=FORMS)
+
+
+def read_layers(layers: Any) -> list[LayerChoice]:
+    """Return what the `layers` argument names; one layer alone is refused, it must be a list."""
+    if isinstance(layers, (str, Path, Mapping, LayerRef)) or not isinstance(layers, Sequence):
+        raise InvalidInputError(
+            f"layers={layers!r} is not a list.",
+            fixes=("layers=['dem/2024']", "layers=[Path('dem.tif')]"),
+        )
+    return [read_layer(layer) for layer in layers]
+
+
+def _file(path: Path) -> LayerChoice:
+    return LayerChoice(path.stem, path.stem, {}, file=path.absolute())
+
+
+def layer_ref(path_id: str, spec: Mapping[str, Any]) -> LayerRef:
+    """Return the reference of a catalogue entry."""
+    places = {
+        stamp["id"]: tuple(stamp.get("uris") or [stamp["uri"]])
+        for stamp in spec.get("timestamps", ())
+    }
+    return LayerRef(path_id, spec.get("type", ""), tuple(places), places)

@@ -1,0 +1,51 @@
+"""The private event loop of the plain client: one thread, started at first use."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+_END = object()
+
+
+class LoopThread:
+    """Runs coroutines on one background loop, so that plain calls work inside notebooks too."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="geopod", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Value]) -> Value:
+        """Return what the coroutine returns; Ctrl-C cancels it and is raised here."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def iterate(self, values: AsyncIterator[Value]) -> Iterator[Value]:
+        """Yield an asynchronous iterator's values one by one."""
+
+        async def following() -> Any:
+            return await anext(values, _END)
+
+        while (value := self.run(following())) is not _END:
+            yield value
+
+
+_shared: LoopThread | None = None
+_lock = threading.Lock()
+
+
+def shared_loop() -> LoopThread:
+    """Return the one loop thread of this process."""
+    global _shared  # noqa: PLW0603  # one per process, made at first use
+    with _lock:
+        if _shared is None:
+            _shared = LoopThread()
+        return _shared

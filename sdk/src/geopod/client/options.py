@@ -1,0 +1,137 @@
+"""Keywords of the SDK → `ComputeEnvironment.spec`: flattened snake_case to nested camelCase.
+
+Durations are seconds or text (`"2h"`), sizes bytes or text (`"4Gi"`). The result is validated by
+the resource's own model, so a wrong value fails here, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from geopod.client.quantities import whole_seconds
+from geopod.errors import InvalidInputError, RequirementsError
+
+OWN_INTERPRETER = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class EnvironmentOptions(TypedDict, total=False):
+    """Keywords of `Client.environment` that become fields of the resource."""
+
+    nodes: int
+    interpreter: str | None
+    requirements: str | Path | Sequence[str]
+    large_result: bool
+    enable_gpu: bool
+    gpu: Mapping[str, Any] | None
+    cpus: float | str | None
+    memory: int | str | None
+    env: Mapping[str, str] | None
+    secrets: Sequence[str | Mapping[str, str]]
+    overlap: int
+    features: str | None
+    extent: Any
+    balance: str | None
+    partitioning: Mapping[str, Any] | None
+    idle_after: float | str | None
+    ttl: float | str | None
+    keep_results: float | str | None
+    template: Mapping[str, Any] | None
+
+
+def environment_spec(
+    options: EnvironmentOptions, *, layers: Sequence[Mapping[str, Any]], files: Sequence[str]
+) -> dict[str, Any]:
+    """Return a validated `spec`; raises InvalidInputError (or a subclass) with the fix."""
+    spec: dict[str, Any] = {"layers": [dict(layer) for layer in layers], "files": list(files)}
+    spec["nodes"] = options.get("nodes", 1)
+    spec["requirements"] = read_requirements(options.get("requirements", ()))
+    spec["interpreter"] = options.get("interpreter") or OWN_INTERPRETER
+    for keyword, field in (
+        ("template", "template"),
+        ("gpu", "gpu"),
+    ):
+        if options.get(keyword) is not None:
+            spec[field] = options[keyword]  # type: ignore[literal-required]  # keys are listed above
+    spec["largeResult"] = options.get("large_result", False)
+    spec["enableGpu"] = options.get("enable_gpu", False)
+    if resources := _resources(options):
+        spec["resources"] = resources
+    spec["env"] = [{"name": k, "value": str(v)} for k, v in (options.get("env") or {}).items()]
+    spec["secrets"] = [
+        {"name": secret} if isinstance(secret, str) else dict(secret)
+        for secret in options.get("secrets", ())
+    ]
+    spec["partitioning"] = _partitioning(options)
+    _life_times(options, spec)
+    return validate(spec)
+
+
+def validate(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec with every default filled in, or raise InvalidInputError."""
+    from pydantic import ValidationError  # only where an environment is made
+
+    from geopod.api.environment import ComputeEnvironmentSpec  # loads pydantic
+
+    try:
+        model = ComputeEnvironmentSpec.model_validate(spec)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors(include_url=False)
+        ]
+        raise InvalidInputError(
+            f"The environment is not valid: {'; '.join(problems)}.",
+            details={"problems": problems},
+        ) from error
+    return model.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def read_requirements(requirements: str | Path | Sequence[str]) -> list[str]:
+    """Return requirement strings from a list or a requirements file.
+
+    Raises RequirementsError for a bare string that is no file: it is nearly always one requirement.
+    """
+    if isinstance(requirements, (str, Path)):
+        path = Path(requirements)
+        if not path.is_file():
+            raise RequirementsError.bare_string(text=str(requirements))
+        lines = (line.split(" #")[0].strip() for line in path.read_text("utf-8").splitlines())
+        return [line for line in lines if line and not line.startswith("#")]
+    return [str(requirement) for requirement in requirements]
+
+
+def _resources(options: EnvironmentOptions) -> dict[str, Any]:
+    resources: dict[str, Any] = {}
+    if (cpus := options.get("cpus")) is not None:
+        resources["cpu"] = str(cpus)
+    if (memory := options.get("memory")) is not None:
+        resources["memory"] = str(memory)
+    return resources
+
+
+def _partitioning(options: EnvironmentOptions) -> dict[str, Any]:
+    partitioning = dict(options.get("partitioning") or {})
+    for keyword in ("overlap", "features", "balance"):
+        value = options.get(keyword)
+        if value is not None:
+            partitioning[keyword] = value
+    extent = options.get("extent")
+    if isinstance(extent, str):
+        partitioning["extent"] = {"mode": extent}
+    elif isinstance(extent, Mapping):
+        partitioning["extent"] = dict(extent)
+    elif extent is not None:
+        partitioning["extent"] = {"mode": "bbox", "bbox": [float(edge) for edge in extent]}
+    return partitioning
+
+
+def _life_times(options: EnvironmentOptions, spec: dict[str, Any]) -> None:
+    if (idle := options.get("idle_after", "30m")) is not None:
+        spec["idle"] = {"afterSeconds": whole_seconds(idle, name="idle_after")}
+    if (ttl := options.get("ttl", "24h")) is not None:
+        spec["ttlSeconds"] = whole_seconds(ttl, name="ttl")
+    if (keep := options.get("keep_results", "7d")) is not None:
+        spec["results"] = {"keepSeconds": whole_seconds(keep, name="keep_results")}

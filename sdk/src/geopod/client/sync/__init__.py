@@ -1,0 +1,10 @@
+"""The plain client: the coroutines of `aio`, run on a private loop thread.
+
+Signatures and docstrings are those of `aio`; nothing is decided here but what Ctrl-C does.
+"""
+
+from geopod.client.sync.client import Client, connect
+from geopod.client.sync.environment import Environment
+from geopod.client.sync.run import Run, Task, as_completed, gather, wait
+
+__all__ = ["Client", "Environment", "Run", "Task", "as_completed", "connect", "gather", "wait"]

@@ -1,0 +1,130 @@
+"""Environments, plain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
+from typing_extensions import override
+
+from geopod.client import aio
+from geopod.client.aio.check import CheckReport
+from geopod.client.aio.run import Errors
+from geopod.client.interrupt import leave_run
+from geopod.client.loop import LoopThread
+from geopod.client.sync.forwarding import Forwarded, mirrors
+from geopod.client.sync.run import Run
+
+
+class Environment:
+    """N warm nodes. `with` terminates an environment that this block created."""
+
+    id = Forwarded()
+    name = Forwarded()
+    phase = Forwarded()
+    message = Forwarded()
+    layers = Forwarded()
+    files = Forwarded()
+    nodes = Forwarded()
+    nodes_ready = Forwarded()
+    interpreter = Forwarded()
+    python_version = Forwarded()
+    packages = Forwarded()
+    created = Forwarded()
+
+    def __init__(self, environment: aio.Environment, loop: LoopThread) -> None:
+        self._aio = environment
+        self._loop = loop
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self._aio)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._loop.run(self._aio.__aexit__(*exception))
+
+    @mirrors(aio.Environment.refresh_state)
+    def refresh_state(self) -> Self:
+        self._loop.run(self._aio.refresh_state())
+        return self
+
+    @mirrors(aio.Environment.wait_ready)
+    def wait_ready(self, timeout: float | str = "10m", *, progress: bool | None = None) -> Self:
+        self._loop.run(self._aio.wait_ready(timeout, progress=progress))
+        return self
+
+    @mirrors(aio.Environment.execute)
+    def execute(
+        self,
+        function: Any,
+        *,
+        timeout: float | str | None = None,
+        errors: Errors = "raise",
+        allow_pickle: bool = False,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> list[Any]:
+        work = self._aio.execute(
+            function,
+            timeout=timeout,
+            errors=errors,
+            allow_pickle=allow_pickle,
+            progress=progress,
+            **options,
+        )
+        try:
+            return self._loop.run(work)
+        except KeyboardInterrupt:
+            for run in self._aio.unfinished:
+                leave_run(run, lambda run=run: self._loop.run(self._aio.cancel_run(run)))  # type: ignore[misc]  # bound now
+            raise
+
+    @mirrors(aio.Environment.submit)
+    def submit(self, function: Any, **options: Any) -> Run:
+        return Run(self._loop.run(self._aio.submit(function, **options)), self._loop)
+
+    @mirrors(aio.Environment.map)
+    def map(self, function: Any, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
+        return self._loop.iterate(self._aio.map(function, *iterables, **options))
+
+    @mirrors(aio.Environment.submit_map)
+    def submit_map(
+        self, function: Any, args: Iterable[tuple[Any, ...]], kwargs: Any = None, **options: Any
+    ) -> Run:
+        work = self._aio.submit_map(function, args, kwargs, **options)
+        return Run(self._loop.run(work), self._loop)
+
+    @mirrors(aio.Environment.check)
+    def check(self, function: Any, *, partitions: int = 1) -> CheckReport:
+        return self._loop.run(self._aio.check(function, partitions=partitions))
+
+    @mirrors(aio.Environment.build_log)
+    def build_log(self) -> str:
+        return self._loop.run(self._aio.build_log())
+
+    @mirrors(aio.Environment.scale)
+    def scale(self, nodes: int) -> None:
+        self._loop.run(self._aio.scale(nodes))
+
+    @mirrors(aio.Environment.refresh)
+    def refresh(self) -> None:
+        self._loop.run(self._aio.refresh())
+
+    @mirrors(aio.Environment.suspend)
+    def suspend(self) -> None:
+        self._loop.run(self._aio.suspend())
+
+    @mirrors(aio.Environment.resume)
+    def resume(self) -> None:
+        self._loop.run(self._aio.resume())
+
+    @mirrors(aio.Environment.terminate)
+    def terminate(self, *, wait: bool = True) -> None:
+        self._loop.run(self._aio.terminate(wait=wait))
+
+    @mirrors(aio.Environment.delete)
+    def delete(self, *, results: bool = False) -> None:
+        self._loop.run(self._aio.delete(results=results))

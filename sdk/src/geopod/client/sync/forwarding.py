@@ -1,0 +1,31 @@
+"""How a plain object stands for the coroutine object behind it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Mirrored = TypeVar("Mirrored", bound=Callable[..., Any])
+
+
+def mirrors(original: Callable[..., Any]) -> Callable[[Mirrored], Mirrored]:
+    """Give a plain function the signature and docstring of the coroutine it runs."""
+
+    def give(plain: Mirrored) -> Mirrored:
+        functools.update_wrapper(plain, original, assigned=("__doc__",), updated=())
+        plain.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]  # for help()
+        return plain
+
+    return give
+
+
+class Forwarded:
+    """An attribute that is read from the object behind the plain one."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, plain: Any, owner: type | None = None) -> Any:
+        return self if plain is None else getattr(plain._aio, self._name)  # noqa: SLF001

@@ -1,0 +1,178 @@
+"""Runs and their tasks, plain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
+
+from typing_extensions import override
+
+from geopod.client import aio
+from geopod.client.aio.logs import LogLine
+from geopod.client.aio.run import Errors
+from geopod.client.interrupt import leave_run
+from geopod.client.layerlike import LayerRef
+from geopod.client.loop import LoopThread, shared_loop
+from geopod.client.sync.forwarding import Forwarded, mirrors
+
+
+class Task:
+    """One task of a run, with the names of `concurrent.futures`."""
+
+    index = Forwarded()
+    state = Forwarded()
+    reason = Forwarded()
+    attempts = Forwarded()
+    node = Forwarded()
+    runtime = Forwarded()
+    peak_memory = Forwarded()
+
+    def __init__(self, task: aio.Task, loop: LoopThread) -> None:
+        self._aio = task
+        self._loop = loop
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self._aio)
+
+    def done(self) -> bool:
+        """Say whether the task has ended."""
+        return self._aio.done()
+
+    def cancelled(self) -> bool:
+        """Say whether the task was cancelled."""
+        return self._aio.cancelled()
+
+    @mirrors(aio.Task.result)
+    def result(self, timeout: float | str | None = None, *, allow_pickle: bool = False) -> Any:
+        return self._loop.run(self._aio.result(timeout, allow_pickle=allow_pickle))
+
+    @mirrors(aio.Task.exception)
+    def exception(self, timeout: float | str | None = None) -> Exception | None:
+        return self._loop.run(self._aio.exception(timeout))
+
+    @mirrors(aio.Task.cancel)
+    def cancel(self) -> None:
+        self._loop.run(self._aio.cancel())
+
+    @mirrors(aio.Task.logs)
+    def logs(self, *, follow: bool = False) -> Iterator[LogLine]:
+        return self._loop.iterate(self._aio.logs(follow=follow))
+
+    def add_done_callback(self, function: Callable[[Task], object]) -> None:
+        """Call `function(task)`, on geopod's own thread, once the task has ended."""
+
+        async def add() -> None:
+            self._aio.add_done_callback(lambda _: function(self))
+
+        self._loop.run(add())
+
+
+class Run:
+    """A submitted run; `results()` gathers one element per task, in task order."""
+
+    id = Forwarded()
+    name = Forwarded()
+    phase = Forwarded()
+    counts = Forwarded()
+    created = Forwarded()
+    started = Forwarded()
+    finished = Forwarded()
+    tags = Forwarded()
+    environment = Forwarded()
+    done = Forwarded()
+    function_name = Forwarded()
+    message = Forwarded()
+
+    def __init__(self, run: aio.Run, loop: LoopThread) -> None:
+        self._aio = run
+        self._loop = loop
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self._aio)
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The run's tasks, by index."""
+        return [Task(task, self._loop) for task in self._aio.tasks]
+
+    @property
+    def failed(self) -> Sequence[Task]:
+        """The tasks without a result."""
+        tasks = self.tasks
+        return [tasks[index] for index in self._loop.run(self._aio.failed_indexes())]
+
+    @mirrors(aio.Run.refresh)
+    def refresh(self) -> Self:
+        self._loop.run(self._aio.refresh())
+        return self
+
+    @mirrors(aio.Run.wait)
+    def wait(self, timeout: float | str | None = None, *, progress: bool | None = None) -> Self:
+        try:
+            self._loop.run(self._aio.wait(timeout, progress=progress))
+        except KeyboardInterrupt:
+            leave_run(self.name, self.cancel)
+            raise
+        return self
+
+    @mirrors(aio.Run.results)
+    def results(self, *, timeout: float | str | None = None, **options: Any) -> list[Any]:
+        self.wait(timeout, progress=options.pop("progress", None))
+        return self._loop.run(self._aio.results(**options))
+
+    @mirrors(aio.Run.iter_results)
+    def iter_results(self, **options: Any) -> Iterator[Any]:
+        return self._loop.iterate(self._aio.iter_results(**options))
+
+    @mirrors(aio.Run.as_completed)
+    def as_completed(self, timeout: float | str | None = None) -> Iterator[Task]:
+        for task in self._loop.iterate(self._aio.as_completed(timeout)):
+            yield Task(task, self._loop)
+
+    @mirrors(aio.Run.logs)
+    def logs(self, **options: Any) -> Iterator[LogLine]:
+        return self._loop.iterate(self._aio.logs(**options))
+
+    @mirrors(aio.Run.cancel)
+    def cancel(self, *, tasks: list[int] | None = None) -> None:
+        self._loop.run(self._aio.cancel(tasks=tasks))
+
+    @mirrors(aio.Run.rerun)
+    def rerun(self, **options: Any) -> Run:
+        return Run(self._loop.run(self._aio.rerun(**options)), self._loop)
+
+    @mirrors(aio.Run.add_to_layer)
+    def add_to_layer(self, layer: Any) -> LayerRef:
+        return self._loop.run(self._aio.add_to_layer(layer))
+
+    @mirrors(aio.Run.download)
+    def download(self, folder: Any) -> list[Any]:
+        return self._loop.run(self._aio.download(folder))
+
+    @mirrors(aio.Run.delete)
+    def delete(self, *, results: bool = False) -> None:
+        self._loop.run(self._aio.delete(results=results))
+
+
+@mirrors(aio.wait)
+def wait(runs: Iterable[Run], timeout: float | str | None = None) -> list[Run]:
+    loop = shared_loop()
+    waiting = list(runs)
+    loop.run(aio.wait([run._aio for run in waiting], timeout))  # noqa: SLF001  # same module
+    return waiting
+
+
+@mirrors(aio.gather)
+def gather(*runs: Run, errors: Errors = "raise") -> list[list[Any]]:
+    loop = shared_loop()
+    return loop.run(aio.gather(*(run._aio for run in runs), errors=errors))  # noqa: SLF001  # same module
+
+
+@mirrors(aio.as_completed)
+def as_completed(tasks: Iterable[Task]) -> Iterator[Task]:
+    loop = shared_loop()
+    plain = {id(task._aio): task for task in tasks}  # noqa: SLF001  # same module
+    for ended in loop.iterate(aio.as_completed([task._aio for task in plain.values()])):  # noqa: SLF001
+        yield plain[id(ended)]

@@ -1,0 +1,291 @@
+"""Public doubles: a store in memory, and a backend that plays a script instead of running.
+
+backend = ScriptedBackend([{"mean": 4.2}, ValueError("empty geometry")])
+client = geopod.client.aio.Client(backend)
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from geopod.api.messages import EnvironmentState, RunOrder, RunState
+from geopod.api.names import manifest_key, result_key
+from geopod.api.results import (
+    Entry,
+    Failure,
+    ManifestChunk,
+    RemoteException,
+    TaskReason,
+    TaskRecord,
+)
+from geopod.backends import EnvironmentRecord, LayerRecord
+from geopod.errors import EnvironmentNotFoundError, LayerNotFoundError, RunNotFoundError
+from geopod.store import KeyExistsError, KeyMissingError
+
+TARGET = {"namespace": "testing", "target": "scripted"}
+
+
+class MemoryStore:
+    """A `Store` in memory."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """Keep `data` under `key`."""
+        if if_absent and key in self.objects:
+            raise KeyExistsError(key)
+        self.objects[key] = bytes(data)
+
+    async def put_file(self, key: str, source: Path, *, move: bool = False) -> None:
+        """Keep a file's bytes under `key`."""
+        self.objects[key] = source.read_bytes()
+        if move:
+            source.unlink()
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Return the bytes under `key`."""
+        if key not in self.objects:
+            raise KeyMissingError(key)
+        end = None if length is None else start + length
+        return self.objects[key][start:end]
+
+    async def fetch(self, key: str) -> Path:
+        """Return a temporary file with the bytes under `key`."""
+        data = await self.get(key)
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            file.write(data)
+        return Path(file.name)
+
+    async def exists(self, key: str) -> bool:
+        """Say whether something lies under `key`."""
+        return key in self.objects
+
+    async def names(self, prefix: str) -> list[str]:
+        """Return the keys below `prefix`."""
+        return sorted(key for key in self.objects if key.startswith(prefix))
+
+    async def delete(self, prefix: str) -> None:
+        """Remove a key, or all below it."""
+        gone = await self.names(prefix) if prefix.endswith("/") else [prefix]
+        for key in gone:
+            self.objects.pop(key, None)
+
+
+class ScriptedBackend:
+    """A backend whose runs end as the script says: one value or exception per task, in order.
+
+    Nothing is captured into a child and nothing runs; what is sent stays in `.orders`.
+    """
+
+    name = "scripted"
+    namespace = "testing"
+
+    def __init__(
+        self, script: Sequence[Any], *, python: str, states: Sequence[EnvironmentState] = ()
+    ) -> None:
+        self._script = list(script)
+        self._python = python
+        self._states = list(states)
+        self._store = MemoryStore()
+        self.environments: dict[str, EnvironmentRecord] = {}
+        self.layers: dict[str, LayerRecord] = {}
+        self.orders: dict[str, RunOrder] = {}
+        self.run_states: dict[str, RunState] = {}
+        self.calls: list[str] = []
+        """What was asked of the backend, in order, by the method's name."""
+
+    def store(self, environment_uid: str) -> MemoryStore:
+        """Return the one store."""
+        del environment_uid
+        return self._store
+
+    async def apply_environment(
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        *,
+        labels: Mapping[str, str],
+        sources: Mapping[str, Path],
+    ) -> EnvironmentRecord:
+        """Keep the spec; the environment is ready unless the script has other states."""
+        del sources
+        self.calls.append("apply_environment")
+        nodes = int(spec["nodes"])
+        state = EnvironmentState(
+            uid=f"uid-{name}", name=name, phase="Ready", nodes=nodes, ready=nodes
+        )
+        self.environments[name] = EnvironmentRecord(
+            uid=state.uid,
+            name=name,
+            spec=dict(spec),
+            state=state,
+            labels=dict(labels),
+            interpreter=self._python,
+        )
+        return self.environments[name]
+
+    async def get_environment(self, name: str) -> EnvironmentRecord:
+        """Return an environment by name or uid."""
+        for record in self.environments.values():
+            if name in (record.name, record.uid):
+                return record
+        raise EnvironmentNotFoundError.missing(name=name, **TARGET)
+
+    async def list_environments(self) -> list[EnvironmentRecord]:
+        """Return all environments."""
+        return list(self.environments.values())
+
+    async def watch_environment(self, name: str) -> AsyncIterator[EnvironmentState]:
+        """Yield the scripted states, then the environment's own."""
+        for state in self._states:
+            yield state
+        yield (await self.get_environment(name)).state
+
+    async def scale_environment(self, name: str, nodes: int) -> None:
+        """Change the number of nodes."""
+        record = await self.get_environment(name)
+        self.environments[record.name] = replace(record, spec={**record.spec, "nodes": nodes})
+
+    async def refresh_environment(self, name: str) -> None:
+        """Note the call."""
+        self.calls.append(f"refresh_environment {name}")
+
+    async def suspend_environment(self, name: str, *, suspended: bool) -> None:
+        """Change the phase."""
+        await self._phase(name, "Suspended" if suspended else "Ready")
+
+    async def terminate_environment(self, name: str, *, wait: bool) -> None:
+        """Change the phase."""
+        del wait
+        await self._phase(name, "Terminated")
+
+    async def _phase(self, name: str, phase: str) -> None:
+        record = await self.get_environment(name)
+        state = msgspec.structs.replace(record.state, phase=phase)
+        self.environments[record.name] = replace(record, state=state)
+
+    async def delete_environment(self, name: str, *, results: bool) -> None:
+        """Forget the environment."""
+        del results
+        self.environments.pop((await self.get_environment(name)).name)
+
+    async def build_log(self, name: str) -> str:
+        """Return nothing: nothing is installed."""
+        del name
+        return ""
+
+    async def submit(self, order: RunOrder) -> AsyncIterator[RunState]:
+        """Play the script; the run has as many tasks as the script, or as it was ordered."""
+        self.calls.append("submit")
+        indexes = order.partitions or range(order.count or len(self._script))
+        total = len(indexes)
+        self.orders[order.name] = order
+        state = RunState(uid=order.uid, name=order.name, environment=order.environment, total=total)
+        records = [await self._record(order, index) for index in indexes]
+        chunk = ManifestChunk(epoch=1, sequence=0, accepts=[], records=records)
+        key = manifest_key(order.environment, order.uid, 1, 0)
+        await self._store.put(key, msgspec.json.encode(chunk), if_absent=True)
+        failed = [record for record in records if record.failure is not None]
+        ended = msgspec.structs.replace(
+            state,
+            phase="Failed" if failed else "Succeeded",
+            reason="TaskFailed" if failed else "",
+            succeeded=total - len(failed),
+            failed=len(failed),
+            failures=failed[:10],
+            chunks=1,
+        )
+        self.run_states[order.name] = ended
+        yield msgspec.structs.replace(state, phase="Queued")
+        yield ended
+
+    async def _record(self, order: RunOrder, index: int) -> TaskRecord:
+        outcome = self._script[index % len(self._script)]
+        record = TaskRecord(index=index, attempt=0, epoch=1, node=index)
+        if isinstance(outcome, Failure):
+            return msgspec.structs.replace(record, failure=outcome)
+        if isinstance(outcome, Exception):
+            return msgspec.structs.replace(record, failure=_failure(outcome))
+        data = json.dumps(outcome).encode()
+        key = result_key(order.environment, order.uid, f"{index}-0-1", "value")
+        await self._store.put(key, data)
+        entry = Entry(codec="json", sha256=sha256(data).hexdigest(), bytes=len(data), key=key)
+        return msgspec.structs.replace(record, entry=entry)
+
+    async def watch_run(self, name: str) -> AsyncIterator[RunState]:
+        """Yield the run's final state."""
+        yield (await self.get_run(name))[1]
+
+    async def get_run(self, name: str) -> tuple[RunOrder, RunState]:
+        """Return a run by name or uid."""
+        for order in self.orders.values():
+            if name in (order.name, order.uid):
+                return order, self.run_states[order.name]
+        raise RunNotFoundError.missing(name=name, **TARGET)
+
+    async def list_runs(self, *, environment: str | None = None) -> list[tuple[RunOrder, RunState]]:
+        """Return all runs, newest first."""
+        del environment
+        return [(order, self.run_states[name]) for name, order in reversed(self.orders.items())]
+
+    async def cancel_run(self, name: str, *, indexes: list[int] | None = None) -> None:
+        """Note the call."""
+        self.calls.append(f"cancel_run {name} {indexes}")
+
+    async def delete_run(self, name: str, *, results: bool) -> None:
+        """Forget the run."""
+        del results
+        self.orders.pop(name)
+
+    async def apply_layer(self, path_id: str, spec: Mapping[str, Any]) -> LayerRecord:
+        """Keep the layer."""
+        self.layers[path_id] = LayerRecord(path_id=path_id, spec=dict(spec))
+        return self.layers[path_id]
+
+    async def get_layer(self, path_id: str) -> LayerRecord:
+        """Return a layer."""
+        if path_id not in self.layers:
+            raise LayerNotFoundError.missing(
+                path_id=path_id, timestamp_id="latest", namespace=self.namespace
+            )
+        return self.layers[path_id]
+
+    async def list_layers(self) -> list[LayerRecord]:
+        """Return all layers."""
+        return list(self.layers.values())
+
+    async def publish(
+        self, runs: list[str], path_id: str, timestamp_id: str, *, output_format: str | None
+    ) -> LayerRecord:
+        """Note the call."""
+        del output_format
+        self.calls.append(f"publish {runs} {path_id}/{timestamp_id}")
+        return await self.get_layer(path_id)
+
+    async def upload_file(self, path: Path) -> str:
+        """Return the file's sha256."""
+        return sha256(path.read_bytes()).hexdigest()
+
+    async def close(self) -> None:
+        """Note the call."""
+        self.calls.append("close")
+
+
+def _failure(error: Exception) -> Failure:
+    exception = RemoteException(
+        type=type(error).__name__,
+        module=type(error).__module__,
+        message=str(error),
+        text=f"{type(error).__name__}: {error}\n",
+        args=list(error.args),
+    )
+    return Failure(reason=TaskReason.EXCEPTION, code="E307", fact=str(error), exception=exception)

@@ -1,0 +1,140 @@
+"""The command line against a scripted backend: what is printed where, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from geopod import cli
+from geopod.client import aio, sync
+from geopod.client.loop import shared_loop
+from geopod.testing import ScriptedBackend
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+SCRIPT = """
+def fine(params):
+    return 1
+
+async def nothing(params):
+    pass
+"""
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    """Make every command talk to one scripted backend whose tasks return 1, None, "x"."""
+    scripted = ScriptedBackend([1, None, "x"], python=PYTHON)
+
+    def connect(target):
+        assert target == "local"
+        return sync.Client(aio.Client(scripted), shared_loop())
+
+    monkeypatch.setattr("geopod.cli.target.connect", connect)
+    monkeypatch.setenv("GEOPOD_PROGRESS", "0")
+    return scripted
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "analysis.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def call(*arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    return left.value.code
+
+
+def test_run_prints_results_on_stdout_and_the_target_on_stderr(backend, script, capsys):
+    assert call("run", f"{script}:fine", "--nodes", 3) == 0
+    out, err = capsys.readouterr()
+    assert out == '0\t1\n1\tnull\n2\t"x"\n'
+    assert "this machine" in err
+    assert backend.environments.popitem()[1].state.phase == "Terminated"
+
+
+def test_run_prints_json(backend, script, capsys):
+    assert call("--target", "local", "run", f"{script}:fine", "-o", "json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == [1, None, "x"]
+    assert err == ""
+
+
+def test_detached_run_prints_its_name_and_goes_on(backend, script, capsys):
+    assert call("run", f"{script}:fine", "--detach") == 0
+    assert capsys.readouterr().out.strip() in backend.orders
+    assert backend.environments.popitem()[1].state.phase == "Ready"
+
+
+def test_map_reads_arguments_from_lines(backend, script, tmp_path):
+    lines = tmp_path / "args.jsonl"
+    lines.write_text("1\n[2]\n\n")
+    assert call("run", f"{script}:fine", "--map", lines) == 0
+    assert backend.orders.popitem()[1].count == 2
+
+
+def test_failed_run_exits_with_one(backend, script, capsys):
+    backend._script = [ValueError("empty geometry")]
+    assert call("run", f"{script}:fine") == 1
+    assert "GP-E309 1 of 1 task failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nothing.py:f"], "there is no file nothing.py"),
+        (["run", "analysis"], "is not FILE.py:FUNC"),
+        (["env", "terminate"], "give a NAME, or --all"),
+        (["env", "show", "lost"], "No environment 'lost'"),
+        (["runs", "show", "lost"], "No run 'lost'"),
+        (["nonsense"], "No such command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_use_exits_with_two_and_says_why(backend, capsys, arguments, words):
+    assert call(*arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_missing_function_names_those_that_are_there(backend, script, capsys):
+    assert call("run", f"{script}:other") == 2
+    assert "has no function 'other'; it has fine, nothing" in capsys.readouterr().err
+
+
+def test_environments_are_listed_in_every_format(backend, capsys):
+    assert call("env", "create", "demo", "--nodes", 4, "-o", "name") == 0
+    assert capsys.readouterr().out == "demo\n"
+    assert call("env", "list") == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NAME", "PHASE", "READY", "NODES", "PYTHON", "LAYERS", "AGE"]
+    assert row.split()[:4] == ["demo", "Ready", "4", "4"]
+    assert call("env", "list", "-o", "yaml") == 0
+    assert "name: demo" in capsys.readouterr().out
+
+
+def test_runs_can_be_listed_shown_and_read(backend, script, capsys):
+    call("run", f"{script}:fine", "--detach")
+    name = capsys.readouterr().out.strip()
+    assert call("runs", "list", "-o", "name") == 0
+    assert capsys.readouterr().out.strip() == name
+    assert call("runs", "results", name) == 0
+    assert capsys.readouterr().out.startswith("0\t1\n")
+    assert call("runs", "logs", name) == 0
+    assert capsys.readouterr().err.endswith("no output was written\n")
+    assert call("runs", "delete", name) == 0
+    assert backend.orders == {}
+
+
+def test_layers_are_added_and_listed(backend, tmp_path, capsys):
+    assert call("layer", "add", "dem", tmp_path / "srtm.tif", "--type", "raster") == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["dem", "raster", "srtm"]
+
+
+def test_help_names_every_command(capsys):
+    assert call("--help") == 0
+    out = capsys.readouterr().out
+    for name in cli.COMMANDS:
+        assert f"  {name} " in out

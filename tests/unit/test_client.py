@@ -1,0 +1,246 @@
+"""The client against a scripted backend: what is sent, what comes back, what is raised."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+
+import geopod
+import msgspec
+import pytest
+from geopod.api.messages import EnvironmentState
+from geopod.api.results import Failure, TaskReason
+from geopod.client import aio, sync
+from geopod.errors import (
+    EnvironmentTerminatedError,
+    InvalidInputError,
+    LayerNotFoundError,
+    OutOfMemoryError,
+    RequirementsError,
+    RunFailedError,
+)
+from geopod.testing import ScriptedBackend
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+OUT_OF_MEMORY = Failure(
+    reason=TaskReason.OUT_OF_MEMORY,
+    code="E304",
+    fact="was killed at its 4.0 GiB memory limit (exit 137).",
+    fixes=["memory='8Gi'"],
+)
+
+
+def plain(params):
+    return len(params)
+
+
+def scripted(*script, states=()):
+    return ScriptedBackend(script, python=PYTHON, states=states)
+
+
+def run(work):
+    return asyncio.run(work)
+
+
+def test_execute_returns_one_element_per_node_in_order():
+    async def work():
+        async with aio.Client(scripted({"a": 1}, None, [3])) as client:
+            env = await client.environment("e", nodes=3)
+            return await env.execute(plain, progress=False)
+
+    assert run(work()) == [{"a": 1}, None, [3]]
+
+
+def test_one_failure_keeps_the_others_results():
+    async def work():
+        client = aio.Client(scripted(1, ValueError("empty geometry"), 3))
+        env = await client.environment("e", nodes=3)
+        await env.execute(plain, progress=False)
+
+    with pytest.raises(RunFailedError, match="empty geometry") as caught:
+        run(work())
+    assert caught.value.completed == [1, None, 3]
+    assert list(caught.value.exceptions) == [1]
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"), [("return", [1, "GP-E304", 3]), ("skip", [1, 3])], ids=str
+)
+def test_errors_may_be_returned_or_skipped(errors, expected):
+    async def work():
+        client = aio.Client(scripted(1, OUT_OF_MEMORY, 3))
+        env = await client.environment("e", nodes=3)
+        return await env.execute(plain, errors=errors, progress=False)
+
+    found = run(work())
+    assert [str(v)[:7] if isinstance(v, OutOfMemoryError) else v for v in found] == expected
+
+
+def test_rerun_takes_the_failed_tasks_and_merges_their_results():
+    backend = scripted(1, ValueError("first"), 3, ValueError("second"))
+
+    async def work():
+        client = aio.Client(backend)
+        env = await client.environment("e", nodes=4)
+        first = await env.submit(plain)
+        await first.wait(progress=False)
+        backend._script = ["mended"]
+        again = await first.rerun()
+        return again, await again.results(progress=False)
+
+    again, results = run(work())
+    assert results == [1, "mended", 3, "mended"]
+    assert again.order.partitions == [1, 3]
+    assert again.order.rerun_tasks == [1, 3]
+    assert again.order.name != again.order.rerun_of
+
+
+def test_rerun_leaves_out_of_memory_alone_unless_it_is_named():
+    async def work(reasons):
+        client = aio.Client(scripted(1, OUT_OF_MEMORY))
+        env = await client.environment("e", nodes=2)
+        first = await env.submit(plain)
+        return (await first.rerun(reasons=reasons)).order.partitions
+
+    assert run(work(["OutOfMemory"])) == [1]
+    with pytest.raises(InvalidInputError, match="no task to run again"):
+        run(work([]))
+
+
+def test_map_yields_in_input_order_and_sends_its_arguments():
+    backend = scripted("a", "b", "c")
+
+    async def work():
+        client = aio.Client(backend)
+        env = await client.environment("e")
+        return [value async for value in env.map(plain, [10, 20, 30], progress=False)]
+
+    assert run(work()) == ["a", "b", "c"]
+    (order,) = backend.orders.values()
+    assert order.mode == "Map"
+    assert order.count == 3
+    assert order.failure_policy == "FailFast"
+
+
+def test_exception_of_an_input_iterator_propagates_and_nothing_is_sent():
+    backend = scripted(1)
+
+    def broken():
+        yield 1
+        raise KeyError("input")
+
+    async def work():
+        env = await aio.Client(backend).environment("e")
+        return [value async for value in env.map(plain, broken(), progress=False)]
+
+    with pytest.raises(KeyError):
+        run(work())
+    assert backend.orders == {}
+
+
+def test_get_run_finds_a_run_from_anywhere():
+    backend = scripted(7)
+
+    async def work():
+        env = await aio.Client(backend).environment("e")
+        name = (await env.submit(plain)).name
+        other = await aio.Client(backend).get_run(name)
+        return other, await other.results(progress=False)
+
+    found, results = run(work())
+    assert results == [7]
+    assert repr(found) == f"<Run {found.name} Succeeded 1/1>"
+
+
+def test_block_ends_the_environment_it_created():
+    backend = scripted(1)
+
+    async def work():
+        async with await aio.Client(backend).environment("e") as env:
+            await env.execute(plain, progress=False)
+
+    run(work())
+    assert backend.environments["e"].state.phase == "Terminated"
+
+
+def test_terminated_environment_refuses_before_anything_is_sent():
+    backend = scripted(1)
+
+    async def work():
+        env = await aio.Client(backend).environment("e")
+        await env.terminate()
+        await env.submit(plain)
+
+    with pytest.raises(EnvironmentTerminatedError):
+        run(work())
+    assert "submit" not in backend.calls
+
+
+def test_fatal_reason_ends_the_wait_for_ready():
+    failed = EnvironmentState(
+        uid="u",
+        name="e",
+        phase="Failed",
+        code="E121",
+        message="No layer 'dem' with timestamp '2024' in namespace 'geo'.",
+        fixes=["client.layers()"],
+    )
+    with pytest.raises(LayerNotFoundError, match="No layer 'dem'"):
+        run(aio.Client(scripted(1, states=[failed])).environment("e"))
+
+
+BAD = [
+    pytest.param({"requirements": "numpy"}, RequirementsError, "one string", id="bare string"),
+    pytest.param({"layers": "dem"}, InvalidInputError, "not a list", id="one layer"),
+    pytest.param({"layers": [3]}, InvalidInputError, "does not name a layer", id="number"),
+    pytest.param({"nodes": -1}, InvalidInputError, "nodes", id="negative nodes"),
+    pytest.param({"overlap": 5000}, InvalidInputError, "overlap", id="overlap"),
+    pytest.param({"idle_after": "soon"}, InvalidInputError, "idle_after", id="duration"),
+    pytest.param({"env": {"GEOPOD_X": "1"}}, InvalidInputError, "GEOPOD_", id="reserved variable"),
+    pytest.param({"files": ["/nowhere/x.csv"]}, InvalidInputError, "x.csv", id="missing file"),
+]
+
+
+@pytest.mark.parametrize(("keywords", "error", "words"), BAD)
+def test_bad_input_is_said_before_anything_is_asked_for(keywords, error, words):
+    backend = scripted(1)
+    with pytest.raises(error, match=words):
+        run(aio.Client(backend).environment("e", **keywords))
+    assert backend.calls == []
+
+
+def test_plain_client_has_the_names_and_signatures_of_the_coroutines():
+    for name in ("Client", "Environment", "Run", "Task"):
+        plain_class, coroutine_class = getattr(sync, name), getattr(aio, name)
+        for attribute, value in vars(plain_class).items():
+            if attribute.startswith("_") or not inspect.isfunction(value):
+                continue
+            original = getattr(coroutine_class, attribute)
+            assert value.__doc__, f"{name}.{attribute}"
+            if attribute != "add_done_callback":
+                assert list(inspect.signature(value).parameters) == list(
+                    inspect.signature(original).parameters
+                ), f"{name}.{attribute}"
+
+
+def test_every_public_name_loads():
+    for name in geopod.__all__:
+        assert getattr(geopod, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = geopod.nothing
+
+
+def test_order_survives_its_own_encoding():
+    backend = scripted(1)
+
+    async def work():
+        env = await aio.Client(backend).environment("e", large_result=True)
+        return (await env.submit(plain, write_to=("ndvi", "2024"), tags=["x"])).order
+
+    order = run(work())
+    assert msgspec.json.decode(msgspec.json.encode(order), type=type(order)) == order
+    assert order.write_to == {"pathId": "ndvi", "timestampId": "2024"}
+    assert order.large_result
