@@ -1,0 +1,136 @@
+"""Plan an environment's layers: open their headers, let the planner split them.
+
+Runs as a process of its own (`python -m geopod.coordinator.planning`): the coordinator stays small
+and never loads GDAL. Request JSON on stdin; on stdout `{"plan": …}` with the plan's own canonical
+bytes, or `{"error": …}` as `GeopodError.to_wire` says it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from geopod.api.plan import FilePlan, LayerPlan, Partition, Plan, encode_plan
+from geopod.errors import DuplicateKeyError, GeopodError, InvalidInputError
+from geopod.layers.headers import OpenedHeader, read_header
+from geopod.layers.sources import LayerSource
+from geopod.layers.versions import library_versions
+from geopod.partitions import NodeLimits, RasterInput, VectorInput, make_plan, read_options
+
+
+class PlanRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a plan is made of: layers with their timestamps resolved, options, and limits."""
+
+    layers: tuple[LayerSource, ...] = ()
+    """In the order of the environment's `layers`."""
+    files: tuple[FilePlan, ...] = ()
+    nodes: int
+    options: dict[str, Any] = {}
+    """`spec.partitioning`"""
+    memory_bytes: int | None = None
+    """Of the container that runs `f`; None: not checked, as for the next two."""
+    scratch_bytes: int | None = None
+    agent_memory_bytes: int | None = None
+
+
+def plan_layers(request: PlanRequest) -> tuple[Plan, bytes]:
+    """Return the plan and its canonical bytes.
+
+    Raises the errors E121 to E129 of the layer that is wrong, before any node is started.
+    """
+    _refuse_equal_keys(request)
+    options = read_options(request.options)
+    opened = [read_header(source) for source in request.layers]
+    has_rasters = any(header.kind == "raster" for header in opened)
+    plan = make_plan(
+        [_planner_input(header) for header in opened],
+        options,
+        request.nodes,
+        files=request.files,
+        planner=library_versions(with_rasters=has_rasters),
+        limits=NodeLimits(
+            memory=request.memory_bytes,
+            scratch=request.scratch_bytes,
+            agent_memory=request.agent_memory_bytes,
+        ),
+    )
+    plan = _count_exactly(plan, opened)
+    return plan, encode_plan(plan)
+
+
+def main() -> int:
+    """Answer the request on stdin; the process of this module."""
+    try:
+        try:
+            request = msgspec.json.decode(sys.stdin.buffer.read(), type=PlanRequest)
+        except msgspec.MsgspecError as error:
+            raise InvalidInputError(f"The request for a plan cannot be read: {error}.") from error
+        answer = b'{"plan":' + plan_layers(request)[1] + b"}"
+    except GeopodError as error:
+        answer = msgspec.json.encode({"error": error.to_wire()})
+    sys.stdout.buffer.write(answer)
+    sys.stdout.flush()
+    return 0
+
+
+def _refuse_equal_keys(request: PlanRequest) -> None:
+    """Raise DuplicateKeyError before a file is opened for nothing."""
+    keys = [source.key for source in request.layers] + [file.key for file in request.files]
+    for key, times in Counter(keys).items():
+        if times > 1:
+            raise DuplicateKeyError.repeated(key=key, times=times)
+
+
+def _planner_input(opened: OpenedHeader) -> RasterInput | VectorInput:
+    source, raster, vector = opened.source, opened.raster, opened.vector
+    layer = LayerPlan(
+        key=source.key,
+        path_id=source.path_id,
+        timestamp=source.timestamp,
+        kind=opened.kind,
+        hrefs=source.hrefs,
+        driver=opened.driver,
+        version=opened.version,
+        date=source.date,
+        raster=None if raster is None else raster.header,
+        vector=None if vector is None else vector.header,
+    )
+    if raster is not None:
+        return RasterInput(
+            layer=layer,
+            resampling=source.resampling,
+            is_rectified=raster.is_rectified,
+            written=raster.written,
+        )
+    assert vector is not None  # noqa: S101  # a header has one of the two
+    return VectorInput(
+        layer=layer,
+        boxes=vector.boxes,
+        points=vector.points,
+        empty_geometries=vector.empty_geometries,
+    )
+
+
+def _count_exactly(plan: Plan, opened: list[OpenedHeader]) -> Plan:
+    """Return the plan with its feature counts by the rule of ownership, not by box centres."""
+    features, outside = dict(plan.totals.features), dict(plan.totals.features_outside)
+    for header, layer in zip(opened, plan.layers, strict=True):
+        vector = header.vector
+        if vector is None or vector.points is not None or plan.work is None:
+            continue
+        from geopod.layers.selection import region_of
+        from geopod.layers.stage_vectors import count_features
+
+        whole = Partition(index=-1, core=plan.work.extent, inclusive=(True, True))
+        count = count_features(layer, region_of(plan, whole))
+        features[layer.key] = count
+        outside[layer.key] = len(vector.boxes) - count
+    totals = msgspec.structs.replace(plan.totals, features=features, features_outside=outside)
+    return msgspec.structs.replace(plan, totals=totals)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

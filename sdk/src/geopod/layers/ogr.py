@@ -1,0 +1,198 @@
+"""Read FlatGeobuf, GeoPackage, GeoJSON and Shapefile as Arrow batches through pyogrio.
+
+Importing pyogrio imports geopandas and its own GDAL; only layers of these formats come here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyogrio
+from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
+
+from geopod.errors import LayerAccessError
+from geopod.layers.crs import Box
+from geopod.layers.features import (
+    Features,
+    curved_rows,
+    is_hollow,
+    is_well_formed,
+    rows_per_batch,
+)
+
+_FILE_NUMBER_SHIFT = 40
+"""Row numbers of a layer's second file begin at 2**40: FIDs may have gaps, files never meet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OgrLayer:
+    """What the headers of a layer's files say."""
+
+    files: tuple[Path, ...]
+    columns: tuple[str, ...]
+    crs: str | None
+    has_index: bool
+    """A bounding-box query need not read the whole file."""
+    may_seek: bool
+    """A row can be read by its number without reading those before it."""
+    rows: int
+    schema: pa.Schema
+    """Of the attributes."""
+
+
+def open_ogr(files: Sequence[Path], *, driver: str, path_id: str) -> OgrLayer:
+    """Return what the headers say; raises LayerAccessError for files that are not one layer."""
+    opened = [_read_header(file, driver=driver, path_id=path_id) for file in files]
+    first = opened[0]
+    for other in opened[1:]:
+        if (other.columns, other.crs) != (first.columns, first.crs):
+            raise LayerAccessError.unreachable(
+                path_id=path_id,
+                words=f"{other.files[0].name} has other columns or another CRS than "
+                f"{first.files[0].name}",
+            )
+    return OgrLayer(
+        files=tuple(files),
+        columns=first.columns,
+        crs=first.crs,
+        has_index=all(layer.has_index for layer in opened),
+        may_seek=all(layer.may_seek for layer in opened),
+        rows=sum(layer.rows for layer in opened),
+        schema=first.schema,
+    )
+
+
+def read_ogr(
+    layer: OgrLayer, boxes: Sequence[Box] | None, *, with_attributes: bool = True
+) -> Iterator[Features]:
+    """Yield the rows whose bounding box meets one of `boxes` (layer CRS); None: all rows.
+
+    A row that meets two boxes is yielded once. The order is the driver's.
+    """
+    columns = None if with_attributes else ()
+    for number, path in enumerate(layer.files):
+        seen = np.empty(0, np.int64)
+        for box in boxes if boxes is not None else [None]:
+            for features in _read_file(layer, path, box, columns=columns):
+                fresh = np.flatnonzero(~np.isin(features.fids, seen))
+                if boxes is not None and len(boxes) > 1:
+                    seen = np.concatenate([seen, features.fids])
+                rows = features if len(fresh) == len(features.fids) else features.take(fresh)
+                yield Features(
+                    rows.fids + (number << _FILE_NUMBER_SHIFT), rows.attributes, rows.wkb
+                )
+
+
+def _read_file(
+    layer: OgrLayer, path: Path, box: Box | None, *, columns: Sequence[str] | None
+) -> Iterator[Features]:
+    size = rows_per_batch(total_bytes=path.stat().st_size, rows=layer.rows)
+    with (
+        _without_measures(),
+        pyogrio.raw.open_arrow(
+            path,
+            bbox=box,
+            columns=columns,
+            return_fids=True,
+            batch_size=size,
+            use_pyarrow=True,
+        ) as (meta, reader),
+    ):
+        # By position: a GeoJSON may have an attribute of the name that OGR gives the row number.
+        names = reader.schema.names
+        fid = names.index(meta["fid_column"] or "OGC_FID")
+        geometry = len(names) - 1
+        others = [number for number in range(len(names)) if number not in {fid, geometry}]
+        for batch in reader:
+            wkb = _storage(batch.column(geometry))
+            # A row that a box found has a geometry.
+            if batch.num_rows and not (box is not None and is_hollow(wkb)):
+                fids = batch.column(fid).to_numpy(zero_copy_only=False).astype(np.int64)
+                yield Features(fids, batch.select(others), _readable(layer, path, fids, wkb))
+
+
+def _readable(layer: OgrLayer, path: Path, fids: NDArray[np.int64], wkb: pa.Array) -> pa.Array:
+    """Return a batch's geometry with what Arrow hands over wrongly read again the slow way.
+
+    Curves come back as straight pieces.
+    """
+    if not is_well_formed(wkb):
+        return pa.array(_read_again(layer, path, fids), pa.binary())
+    curved = curved_rows(wkb)
+    if not len(curved):
+        return wkb.cast(pa.binary())
+    values = wkb.to_numpy(zero_copy_only=False).copy()
+    values[curved] = _read_again(layer, path, fids[curved])
+    return pa.array(values, pa.binary())
+
+
+def _storage(column: pa.Array) -> pa.Array:
+    """Return the binary values of a geometry column, whatever extension type it wears."""
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
+
+
+def _read_again(layer: OgrLayer, path: Path, fids: NDArray[np.int64]) -> NDArray[np.object_]:
+    """Return the WKB of some rows, read one feature at a time by OGR."""
+    if layer.may_seek:
+        rows: NDArray[np.object_] = pyogrio.raw.read(path, fids=fids, columns=[])[2]
+        return rows
+    first = int(fids.min())
+    count = int(fids.max()) - first + 1
+    found = pyogrio.raw.read(
+        path, skip_features=first, max_features=count, columns=[], return_fids=True
+    )
+    later_rows: NDArray[np.object_] = found[2][np.searchsorted(found[1], fids)]
+    return later_rows
+
+
+def _read_header(path: Path, *, driver: str, path_id: str) -> OgrLayer:
+    try:
+        with _without_measures():
+            if driver == "GPKG":
+                _check_single(path, path_id=path_id)
+            header: dict[str, Any] = pyogrio.read_info(path, force_feature_count=True)
+            with pyogrio.raw.open_arrow(path, use_pyarrow=True, read_geometry=False) as stream:
+                schema = stream[1].schema
+    except (DataSourceError, DataLayerError) as error:
+        raise LayerAccessError.unreachable(
+            path_id=path_id, words=str(error), details={"href": str(path)}
+        ) from error
+    if header["driver"] != driver:
+        raise LayerAccessError.unreachable(
+            path_id=path_id, words=f"{path} is {header['driver']}, not {driver}"
+        )
+    can = header["capabilities"]
+    return OgrLayer(
+        files=(path,),
+        columns=tuple(str(name) for name in header["fields"]),
+        crs=header["crs"],
+        has_index=bool(can["fast_spatial_filter"]) or driver == "GPKG",
+        may_seek=bool(can["random_read"]),
+        rows=int(header["features"]),
+        schema=schema,
+    )
+
+
+def _check_single(path: Path, *, path_id: str) -> None:
+    names = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if len(names) != 1:
+        raise LayerAccessError.unreachable(
+            path_id=path_id,
+            words=f"{path} has {len(names)} layers ({', '.join(names[:8])}), not one",
+        )
+
+
+@contextmanager
+def _without_measures() -> Iterator[None]:
+    """Read geometry with measures as geometry without: pyogrio says so once per call."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Measured \(M\)")
+        yield

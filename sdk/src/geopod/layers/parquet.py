@@ -1,0 +1,236 @@
+"""Read GeoParquet with pyarrow: row groups by their statistics, rows by their bounding boxes.
+
+Neither of the two GDALs in this process reads Parquet, and geopandas restarts its index after a
+bounding-box read; the row number here is row-group offset + position, over all files of a layer.
+Source of the metadata: https://geoparquet.org/releases/v1.1.0/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from geopod.errors import LayerAccessError
+from geopod.layers.crs import Box, boxes_meet
+from geopod.layers.features import Features, rows_per_batch
+
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+# Relative size of what rounding to float32 may have cut off a box.
+_FLOAT32_SLACK = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParquetLayer:
+    """What the footers of a layer's Parquet files say."""
+
+    files: tuple[Path, ...]
+    geometry: str
+    columns: tuple[str, ...]
+    """Attributes: no geometry, no covering, no index that pandas left without a name."""
+    crs: str | None
+    """WKT; None: the file says that it does not know."""
+    covering: tuple[str, ...] | None
+    """Paths of the four bounding-box columns in the order of a box."""
+    rows: int
+    schema: pa.Schema
+    """Of the attributes."""
+
+
+def open_parquet(files: Sequence[Path], *, path_id: str) -> ParquetLayer:
+    """Return what the footers say; raises LayerAccessError for files that are not one layer."""
+    parts = tuple(part for file in files for part in _members(file))
+    layers = [_read_footer(part, path_id=path_id) for part in parts]
+    first = layers[0]
+    for other in layers[1:]:
+        if (other.geometry, other.columns, other.crs) != (first.geometry, first.columns, first.crs):
+            raise LayerAccessError.unreachable(
+                path_id=path_id,
+                words=f"{other.files[0].name} has other columns or another CRS than "
+                f"{first.files[0].name}",
+            )
+    has_covering = all(layer.covering == first.covering for layer in layers)
+    return ParquetLayer(
+        files=parts,
+        geometry=first.geometry,
+        columns=first.columns,
+        crs=first.crs,
+        covering=first.covering if has_covering else None,
+        rows=sum(layer.rows for layer in layers),
+        schema=first.schema,
+    )
+
+
+def read_parquet(
+    layer: ParquetLayer, boxes: Sequence[Box] | None, *, with_attributes: bool = True
+) -> Iterator[Features]:
+    """Yield the rows whose bounding box meets one of `boxes` (layer CRS); None: all rows.
+
+    Without a covering all rows are yielded. Row order is file order.
+    """
+    columns = layer.columns if with_attributes else ()
+    offset = 0
+    for path in layer.files:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield from _read_group(layer, file, group, boxes, offset, columns)
+                offset += file.metadata.row_group(group).num_rows
+
+
+def read_coverings(layer: ParquetLayer) -> Iterator[NDArray[np.float64]]:
+    """Yield (rows, 4) stored bounding boxes, NaN without geometry; needs `layer.covering`."""
+    for path in layer.files:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                stored = _stored_boxes(layer, file, group)
+                if stored is not None:
+                    yield stored[0]
+
+
+def _read_group(
+    layer: ParquetLayer,
+    file: pq.ParquetFile,
+    group: int,
+    boxes: Sequence[Box] | None,
+    offset: int,
+    attributes: Sequence[str],
+) -> Iterator[Features]:
+    stored = None
+    rows = file.metadata.row_group(group)
+    if layer.covering is not None:
+        if boxes is not None and not _group_meets(layer.covering, rows, boxes):
+            return
+        stored = _stored_boxes(layer, file, group)
+    wanted = None
+    if stored is not None and boxes is not None:
+        wanted = _meeting(stored[0], boxes)
+        if not wanted.any():
+            return
+    size = rows_per_batch(total_bytes=rows.total_byte_size, rows=rows.num_rows)
+    batches = file.iter_batches(size, row_groups=[group], columns=[*attributes, layer.geometry])
+    position = 0
+    for batch in batches:
+        here = slice(position, position + batch.num_rows)
+        features = Features(
+            np.arange(offset + here.start, offset + here.stop, dtype=np.int64),
+            batch.select(list(attributes)),
+            _binary(batch.column(layer.geometry)),
+            # Boxes rounded to float32 say where to look, not where a feature ends.
+            stored[0][here] if stored is not None and stored[1] else None,
+        )
+        position = here.stop
+        if wanted is None:
+            yield features
+        elif wanted[here].any():
+            yield features.take(np.flatnonzero(wanted[here]))
+
+
+def _group_meets(covering: Sequence[str], rows: Any, boxes: Sequence[Box]) -> bool:
+    """Say whether a row group's statistics leave room for a feature in one of the boxes."""
+    statistics = {
+        rows.column(number).path_in_schema: rows.column(number).statistics
+        for number in range(rows.num_columns)
+        if rows.column(number).path_in_schema in covering
+    }
+    edges: list[Any] = [statistics.get(path) for path in covering]
+    if any(edge is None or not edge.has_min_max for edge in edges):
+        return True
+    extent = _padded((edges[0].min, edges[1].min, edges[2].max, edges[3].max))
+    return any(boxes_meet(extent, box) for box in boxes)
+
+
+def _stored_boxes(
+    layer: ParquetLayer, file: pq.ParquetFile, group: int
+) -> tuple[NDArray[np.float64], bool] | None:
+    """Return the stored bounding boxes of a row group, and whether they are exact."""
+    if layer.covering is None:
+        return None
+    table = file.read_row_group(group, columns=list(layer.covering))
+    edges = []
+    is_exact = True
+    for path in layer.covering:
+        struct, _, field = path.partition(".")
+        column = table.column(struct).combine_chunks()
+        edge = column.flatten()[column.type.get_field_index(field)]
+        is_exact &= pa.types.is_float64(edge.type)
+        edges.append(edge.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    return np.column_stack(edges), is_exact
+
+
+def _meeting(stored: NDArray[np.float64], boxes: Sequence[Box]) -> NDArray[np.bool_]:
+    met = np.zeros(len(stored), np.bool_)
+    for box in boxes:
+        x_min, y_min, x_max, y_max = _padded(box)
+        met |= (
+            (stored[:, 0] <= x_max)
+            & (stored[:, 2] >= x_min)
+            & (stored[:, 1] <= y_max)
+            & (stored[:, 3] >= y_min)
+        )
+    return met
+
+
+def _padded(box: Box) -> Box:
+    slack = max(abs(edge) for edge in box) * _FLOAT32_SLACK
+    return (box[0] - slack, box[1] - slack, box[2] + slack, box[3] + slack)
+
+
+def _members(path: Path) -> list[Path]:
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
+def _read_footer(path: Path, *, path_id: str) -> ParquetLayer:
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+        geo = json.loads(schema.metadata[b"geo"])
+        geometry = geo["primary_column"]
+        about = geo["columns"][geometry]
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise LayerAccessError.unreachable(
+            path_id=path_id,
+            words=f"{path} is not GeoParquet ({error})",
+            details={"href": str(path)},
+        ) from error
+    if about.get("encoding") != "WKB":
+        raise LayerAccessError.unreachable(
+            path_id=path_id, words=f"{path} encodes geometry as {about.get('encoding')}, not WKB"
+        )
+    box_columns = about.get("covering", {}).get("bbox")
+    covering = tuple(".".join(box_columns[edge]) for edge in _EDGES) if box_columns else None
+    hidden = {geometry, *(path.partition(".")[0] for path in covering or ())}
+    columns = tuple(
+        name
+        for name in schema.names
+        if name not in hidden and not name.startswith("__index_level_")
+    )
+    return ParquetLayer(
+        files=(path,),
+        geometry=geometry,
+        columns=columns,
+        crs=_crs_text(about),
+        covering=covering,
+        rows=rows,
+        schema=pa.schema([schema.field(name) for name in columns]),
+    )
+
+
+def _crs_text(about: dict[str, Any]) -> str | None:
+    """Return the CRS as WKT: PROJJSON in the file, longitude and latitude if it says nothing."""
+    if "crs" not in about:
+        return "OGC:CRS84"
+    return None if about["crs"] is None else str(CRS.from_json_dict(about["crs"]).to_wkt())
+
+
+def _binary(column: pa.Array) -> pa.Array:
+    """Return plain binary values of a WKB column, whatever extension type it wears."""
+    storage = column.storage if isinstance(column, pa.ExtensionArray) else column
+    return storage.cast(pa.binary())

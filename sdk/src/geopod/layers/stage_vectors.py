@@ -1,0 +1,135 @@
+"""Copy one node's rows of a vector layer into an Arrow file, batch by batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+
+from geopod.api.plan import LayerPlan, Partition, Plan, VectorHeader
+from geopod.layers.arrow import row_writer
+from geopod.layers.crs import canonical_crs, query_boxes
+from geopod.layers.features import RESERVED_COLUMNS, Features
+from geopod.layers.selection import Chosen, Region, choose_rows, count_owned, region_of
+from geopod.layers.sources import LayerSource, find_source
+from geopod.layers.vector import VectorLayer, open_vector
+
+
+def stage_vector(layer: LayerPlan, plan: Plan, partition: Partition, path: Path) -> dict[str, Any]:
+    """Write the rows that `partition` gets from `layer` to `path` and return their record.
+
+    Raises LayerAccessError.
+    """
+    header = _header(layer)
+    vector = open_planned(layer, header)
+    region = None if partition.core is None else region_of(plan, partition)
+    mode = plan.options["features"]
+    geometry = "geometry" if "geometry" not in vector.columns else "geometry_"
+    schema = _row_schema(vector, geometry=geometry, mode=mode)
+    with row_writer(path, schema) as rows:
+        if region is not None:
+            for features in _read_near(vector, region, header):
+                chosen = choose_rows(features, region, crs=header.crs)
+                if len(chosen.rows):
+                    rows.write(_build_batch(features, chosen, vector.columns, schema))
+    stays = region is None or region.keeps_layer_crs
+    crs = header.crs if stays or plan.work is None else plan.work.crs
+    return {
+        "key": layer.key,
+        "kind": "vector",
+        "pathId": layer.path_id,
+        "timestamp": layer.timestamp,
+        "date": layer.date,
+        "crs": canonical_crs(crs, path_id=layer.path_id),
+        "geometry": geometry,
+        "mode": mode,
+        "rows": rows.rows,
+    }
+
+
+def count_features(layer: LayerPlan, region: Region) -> int:
+    """Return how many features of `layer` a region owns, by the rule that staging follows."""
+    header = _header(layer)
+    vector = open_planned(layer, header)
+    region = replace(region, mode="owned")
+    batches = _read_near(vector, region, header, with_attributes=False)
+    return sum(count_owned(features, region, crs=header.crs) for features in batches)
+
+
+def open_planned(layer: LayerPlan, header: VectorHeader) -> VectorLayer:
+    """Return the layer of a plan ready to be read."""
+    source = LayerSource(
+        key=layer.key,
+        path_id=layer.path_id,
+        timestamp=layer.timestamp,
+        hrefs=layer.hrefs,
+        kind="vector",
+        crs=header.crs,
+    )
+    files = [find_source(href, path_id=layer.path_id) for href in layer.hrefs]
+    return open_vector(source, files)
+
+
+def _read_near(
+    vector: VectorLayer, region: Region, header: VectorHeader, *, with_attributes: bool = True
+) -> Any:
+    """Return batches that hold every row the region can get."""
+    boxes = None
+    if not region.keeps_empty:
+        # Where the rows are does not matter as long as no box of a row in the region is missed.
+        whole = (-720.0, -90.0, 720.0, 90.0)
+        boxes = query_boxes(region.halo, region.crs, header.crs, within=whole)
+    return vector.read(boxes, with_attributes=with_attributes)
+
+
+def _row_schema(vector: VectorLayer, *, geometry: str, mode: str) -> pa.Schema:
+    fields = [
+        pa.field(field.name, _plain_type(field.type))
+        for field in vector.schema
+        if field.name not in RESERVED_COLUMNS
+    ]
+    fields += [pa.field("_fid", pa.int64()), pa.field(geometry, pa.binary())]
+    if mode != "owned":
+        fields.append(pa.field("_owned", pa.bool_()))
+    if mode == "clip":
+        fields.append(pa.field("_fraction", pa.float64()))
+    return pa.schema(fields)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of a dictionary's values: a file of batches has one dictionary, rows many."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind.storage_type
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _build_batch(
+    features: Features, chosen: Chosen, columns: tuple[str, ...], schema: pa.Schema
+) -> pa.RecordBatch:
+    indices = pa.array(chosen.rows)
+    attributes = features.attributes.select(list(columns)).take(indices)
+    arrays = [
+        column.cast(schema.field(name).type)
+        for name, column in zip(columns, attributes.columns, strict=True)
+    ]
+    arrays.append(pa.array(features.fids[chosen.rows], pa.int64()))
+    if chosen.geometries is None:
+        arrays.append(features.wkb.take(indices))
+    else:
+        arrays.append(pa.array(shapely.to_wkb(chosen.geometries), pa.binary()))
+    if "_owned" in schema.names:
+        arrays.append(pa.array(chosen.owned, pa.bool_()))
+    if "_fraction" in schema.names:
+        fraction = np.ones(len(chosen.rows)) if chosen.fraction is None else chosen.fraction
+        arrays.append(pa.array(fraction, pa.float64()))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _header(layer: LayerPlan) -> VectorHeader:
+    if layer.vector is None:
+        raise ValueError(f"{layer.key} is not a vector layer")
+    return layer.vector

@@ -1,0 +1,143 @@
+"""A vector layer as one thing to read, whatever format its files have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from geopod.api.plan import VectorHeader
+from geopod.errors import LayerAccessError, LayerCRSError
+from geopod.layers.crs import Box, canonical_crs
+from geopod.layers.features import RESERVED_COLUMNS, Features, bounding_boxes, inner_points
+from geopod.layers.parquet import ParquetLayer, open_parquet, read_coverings, read_parquet
+from geopod.layers.sources import PARQUET, LayerSource, SourceFile
+
+if TYPE_CHECKING:
+    from geopod.layers.ogr import OgrLayer
+
+_BoxSource = Literal["covering", "index", "scan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorLayer:
+    """A vector layer that is ready to be read."""
+
+    files: ParquetLayer | OgrLayer
+    columns: tuple[str, ...]
+    crs: str
+    bbox_source: _BoxSource
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the attributes."""
+        return self.files.schema
+
+    def read(
+        self, boxes: Sequence[Box] | None, *, with_attributes: bool = True
+    ) -> Iterator[Features]:
+        """Return batches of all rows whose bounding box meets one of `boxes`, and maybe more."""
+        return _read_files(self.files, boxes, with_attributes=with_attributes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OpenedVector:
+    """What a vector layer's header says, and where its features lie."""
+
+    header: VectorHeader
+    boxes: NDArray[np.float64]
+    """(features, 4) bounding boxes in the layer's CRS, rows without geometry left out."""
+    points: NDArray[np.float64] | None
+    """(features, 2) the points that decide ownership; None: no geometry was read for them."""
+    empty_geometries: int
+
+
+def open_vector(source: LayerSource, files: Sequence[SourceFile]) -> VectorLayer:
+    """Return a layer ready to be read; raises LayerAccessError, LayerCRSError."""
+    drivers = {file.driver for file in files}
+    if len(drivers) > 1:
+        raise LayerAccessError.unreachable(
+            path_id=source.path_id, words=f"its files are of {len(drivers)} formats"
+        )
+    driver = drivers.pop()
+    paths = [file.path for file in files]
+    opened: ParquetLayer | OgrLayer
+    if driver == PARQUET:
+        opened = open_parquet(paths, path_id=source.path_id)
+        bbox_source: _BoxSource = "covering" if opened.covering else "scan"
+    else:
+        from geopod.layers.ogr import open_ogr  # loads geopandas
+
+        opened = open_ogr(paths, driver=driver, path_id=source.path_id)
+        bbox_source = "index" if opened.has_index else "scan"
+    text = opened.crs or source.crs
+    if text is None:
+        raise LayerCRSError.missing(
+            key=source.key, path_id=source.path_id, bounds=_read_bounds(opened) or ()
+        )
+    return VectorLayer(
+        files=opened,
+        columns=tuple(name for name in opened.columns if name not in RESERVED_COLUMNS),
+        crs=canonical_crs(text, path_id=source.path_id),
+        bbox_source=bbox_source,
+    )
+
+
+def read_vector_header(source: LayerSource, files: Sequence[SourceFile]) -> OpenedVector:
+    """Return a layer's header with the bounding box of each feature.
+
+    Stored boxes are taken as they are; without them every geometry is read once, and then the
+    points that decide ownership are there too.
+    """
+    layer = open_vector(source, files)
+    boxes: list[NDArray[np.float64]] = [np.empty((0, 4))]
+    points: list[NDArray[np.float64]] = [np.empty((0, 2))]
+    has_points = True
+    if isinstance(layer.files, ParquetLayer) and layer.files.covering is not None:
+        boxes += read_coverings(layer.files)
+        has_points = False
+    else:
+        for features in layer.read(None, with_attributes=False):
+            geometries = features.geometries()
+            boxes.append(bounding_boxes(geometries))
+            points.append(inner_points(geometries, boxes[-1]))
+    all_boxes = np.concatenate(boxes)
+    there = ~np.isnan(all_boxes).any(axis=1)
+    return OpenedVector(
+        header=VectorHeader(
+            crs=layer.crs,
+            columns=layer.columns,
+            feature_count=len(all_boxes),
+            bbox_source=layer.bbox_source,
+        ),
+        boxes=all_boxes[there],
+        points=np.concatenate(points)[there] if has_points else None,
+        empty_geometries=int(np.count_nonzero(~there)),
+    )
+
+
+def _read_files(
+    files: ParquetLayer | OgrLayer, boxes: Sequence[Box] | None, *, with_attributes: bool
+) -> Iterator[Features]:
+    if isinstance(files, ParquetLayer):
+        return read_parquet(files, boxes, with_attributes=with_attributes)
+    from geopod.layers.ogr import read_ogr  # loads geopandas
+
+    return read_ogr(files, boxes, with_attributes=with_attributes)
+
+
+def _read_bounds(files: ParquetLayer | OgrLayer) -> Box | None:
+    batches = _read_files(files, None, with_attributes=False)
+    boxes = np.concatenate([bounding_boxes(features.geometries()) for features in batches])
+    return _bounds(boxes[~np.isnan(boxes).any(axis=1)])
+
+
+def _bounds(boxes: NDArray[np.float64]) -> Box | None:
+    if not len(boxes):
+        return None
+    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))

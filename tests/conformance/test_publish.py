@@ -1,0 +1,374 @@
+"""Results become layers: one COG equal to the whole-raster computation, one vector dataset."""
+
+from __future__ import annotations
+
+import json
+import threading
+from hashlib import sha256
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from geopod.errors import InconsistentPartsError, ShapeMismatchError, UnsupportedGridError
+from geopod.layers.headers import read_header
+from geopod.layers.publish import (
+    Lineage,
+    Publication,
+    RasterGrid,
+    RasterPart,
+    VectorPart,
+    assemble_raster,
+    publish,
+    read_revision,
+    write_vector,
+)
+from geopod.layers.publish_rasters import is_cog
+from layer_builders import raster_spec, scene_polygons, write_raster
+from matplotlib import cbook
+from staging_builders import layer_source, stage_job
+
+LINEAGE = Lineage(run="run-1", function_sha256="f" * 64, created="2024-05-01T10:00:00Z")
+
+
+def save_npy(path, array):
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, array, allow_pickle=False)
+    return path
+
+
+def parts_of(job, key, folder, function):
+    """Write what `function` returns for each partition's padded array, as an agent would."""
+    parts = []
+    for partition in job.plan.partitions:
+        if partition.core is not None:
+            path = folder / f"result-{partition.index}.npy"
+            save_npy(path, function(job.array(partition.index, key)))
+            window, padded = partition.windows[key], partition.padded[key]
+            part = RasterPart(node=partition.index, path=path, core=window, padded=padded)
+            parts.append(part)
+    return parts
+
+
+def grid_of(job, **changes):
+    header = job.plan.layers[0].raster
+    return RasterGrid(crs=header.crs, transform=header.transform, **changes)
+
+
+@pytest.fixture(scope="module")
+def real_elevation():
+    """The SRTM model in matplotlib; its ymin and ymax are swapped, row 0 is north."""
+    return cbook.get_sample_data("jacksboro_fault_dem.npz")
+
+
+def write_real_elevation(path, sample):
+    step = 1 / 1200
+    spec = raster_spec(
+        rows=344,
+        cols=403,
+        pixel=step,
+        origin=(float(sample["xmin"]), float(sample["ymin"])),
+        crs="EPSG:4326",
+        dtype="int16",
+        block=128,
+    )
+    return write_raster(path, spec, sample["elevation"][np.newaxis])
+
+
+def hillshade(array):
+    """Shade of the inner pixels under a sun in the north-west, 45 degrees high (Horn 1981)."""
+    z = array[0].astype("float64")
+    east = (
+        z[:-2, 2:] + 2 * z[1:-1, 2:] + z[2:, 2:] - z[:-2, :-2] - 2 * z[1:-1, :-2] - z[2:, :-2]
+    ) / 720
+    south = (
+        z[2:, :-2] + 2 * z[2:, 1:-1] + z[2:, 2:] - z[:-2, :-2] - 2 * z[:-2, 1:-1] - z[:-2, 2:]
+    ) / 720
+    slope = np.arctan(np.hypot(east, south))
+    aspect = np.arctan2(south, -east)
+    light = np.sqrt(0.5) * (np.cos(slope) + np.sin(slope) * np.cos(np.radians(135) - aspect))
+    return np.clip(255 * light, 0, 255).astype("uint8")
+
+
+@pytest.mark.parametrize("nodes", [1, 4, 7])
+def test_hillshade_with_overlap_equals_the_whole_raster(tmp_path, real_elevation, nodes):
+    path = write_real_elevation(tmp_path / "dem.tif", real_elevation)
+    job = stage_job(tmp_path, layer_source(path), nodes=nodes, overlap=1)
+    parts = parts_of(job, "dem", tmp_path, hillshade)
+    expected = hillshade(np.pad(real_elevation["elevation"], 1)[np.newaxis])
+
+    target = assemble_raster(parts, grid_of(job, bands=("shade",)), tmp_path / "shade.tif")
+
+    with rasterio.open(target) as source, rasterio.open(path) as original:
+        assert np.array_equal(source.read(1), expected)
+        assert source.transform == original.transform
+        assert source.crs == original.crs
+        assert source.descriptions == ("shade",)
+        assert source.block_shapes == [(512, 512)]
+    assert is_cog(target)
+
+
+def test_padded_arrays_are_trimmed_to_their_core(tmp_path):
+    path = write_raster(tmp_path / "dem.tif", raster_spec(dtype="uint16"))
+    job = stage_job(tmp_path, layer_source(path), nodes=6, overlap=3)
+
+    target = assemble_raster(
+        parts_of(job, "dem", tmp_path, lambda array: array + 1), grid_of(job), tmp_path / "o.tif"
+    )
+
+    with rasterio.open(target) as source:
+        assert np.array_equal(source.read(), raster_spec(dtype="uint16").values() + 1)
+
+
+def test_assembly_does_not_depend_on_the_number_of_nodes(tmp_path):
+    path = write_raster(
+        tmp_path / "dem.tif", raster_spec(rows=700, cols=900, dtype="float32", block=256)
+    )
+    digests = set()
+    for nodes in (1, 3, 16):
+        folder = tmp_path / str(nodes)
+        folder.mkdir()
+        job = stage_job(folder, layer_source(path), nodes=nodes)
+        parts = parts_of(job, "dem", folder, lambda array: array * 2)
+        target = assemble_raster(parts, grid_of(job, nodata=-1.0), folder / "out.tif")
+        digests.add(sha256(target.read_bytes()).hexdigest())
+        assert is_cog(target)
+        with rasterio.open(target) as source:
+            assert source.nodata == -1.0
+            assert source.overviews(1)
+
+    assert len(digests) == 1
+
+
+def test_geotiff_parts_say_themselves_where_they_lie(tmp_path):
+    whole = raster_spec(dtype="int16")
+    parts = []
+    for node, (row, rows) in enumerate([(40, 24), (0, 40)]):
+        spec = raster_spec(rows=rows, dtype="int16", origin=(500_000.0, 4_000_000.0 - row * 10))
+        values = whole.values()[:, row : row + rows]
+        parts.append(
+            RasterPart(node=node, path=write_raster(tmp_path / f"{node}.tif", spec, values))
+        )
+    grid = RasterGrid(crs=whole.crs, transform=tuple(whole.transform)[:6])
+
+    target = assemble_raster(parts, grid, tmp_path / "o.tif")
+
+    with rasterio.open(target) as source:
+        assert np.array_equal(source.read(), whole.values())
+        assert source.bounds == whole.bounds
+
+
+def a_part(folder, node, window, dtype="int16", bands=1):
+    path = save_npy(folder / f"{node}.npy", np.ones((bands, *window[2:]), dtype))
+    return RasterPart(node=node, path=path, core=window)
+
+
+GRID = RasterGrid(crs="EPSG:32616", transform=(10.0, 0.0, 500_000.0, 0.0, -10.0, 4_000_000.0))
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        pytest.param({"dtype": "float32"}, "1 of 2 parts differ: node 1 has", id="dtype"),
+        pytest.param({"bands": 2}, "1 of 2 parts differ: node 1 has", id="bands"),
+        pytest.param({"window": (0, 5, 10, 10)}, "nodes 0 and 1 overlap", id="overlap"),
+        pytest.param({"window": (10, 10, 10, 10)}, "cover 200 of 400 pixels", id="holes"),
+    ],
+)
+def test_parts_that_are_no_layer_are_refused_before_anything_is_written(tmp_path, second, words):
+    parts = [
+        a_part(tmp_path, 0, (0, 0, 10, 10)),
+        a_part(tmp_path, 1, **{"window": (0, 10, 10, 10), **second}),
+    ]
+
+    with pytest.raises(InconsistentPartsError, match=words) as caught:
+        assemble_raster(parts, GRID, tmp_path / "o.tif")
+
+    assert caught.value.code == "E312"
+    assert not list(tmp_path.glob("*.tif"))
+
+
+def test_holes_are_nodata_when_asked(tmp_path):
+    parts = [a_part(tmp_path, 0, (0, 0, 10, 10)), a_part(tmp_path, 1, (10, 10, 10, 10))]
+    grid = RasterGrid(crs=GRID.crs, transform=GRID.transform, nodata=-3)
+
+    target = assemble_raster(parts, grid, tmp_path / "o.tif", partial=True)
+
+    with rasterio.open(target) as source:
+        assert (source.read(1)[:10, 10:] == -3).all()
+        assert (source.read(1)[:10, :10] == 1).all()
+
+
+def test_array_of_another_shape_names_node_and_shapes(tmp_path):
+    path = save_npy(tmp_path / "a.npy", np.ones((9, 9)))
+    part = RasterPart(node=3, path=path, core=(0, 0, 10, 10), padded=(-1, -1, 12, 12))
+
+    with pytest.raises(ShapeMismatchError) as caught:
+        assemble_raster([part], GRID, tmp_path / "o.tif")
+
+    assert caught.value.fact == "node 3 returned (9, 9); core is (10, 10), padded (12, 12)."
+
+
+def test_raster_off_the_grid_is_refused(tmp_path):
+    spec = raster_spec(origin=(500_004.0, 4_000_000.0))
+    part = RasterPart(node=0, path=write_raster(tmp_path / "a.tif", spec))
+
+    with pytest.raises(InconsistentPartsError, match=r"node 0 lies 0\.4 px off the grid"):
+        assemble_raster([part], GRID, tmp_path / "o.tif")
+
+
+def vector_parts(folder, frame, nodes=3):
+    frame = frame.rename_axis("_fid").reset_index()
+    parts = []
+    for node in range(nodes):
+        path = folder / f"node-{node}.parquet"
+        frame.iloc[node::nodes].to_parquet(path, write_covering_bbox=True, schema_version="1.1.0")
+        parts.append(VectorPart(node=node, path=path))
+    return parts
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "gpkg", "fgb", "geojson"])
+def test_vector_parts_become_one_layer(tmp_path, output_format):
+    frame = scene_polygons(90)
+    if output_format == "geojson":
+        frame = frame.to_crs(4326)
+    target = tmp_path / f"layer.{output_format}"
+
+    write_vector(vector_parts(tmp_path, frame), target, output_format=output_format)
+
+    reader = geopandas.read_parquet if output_format == "parquet" else geopandas.read_file
+    found = reader(target).sort_values("id").reset_index(drop=True)
+    assert found["id"].tolist() == frame["id"].tolist()
+    assert found["value"].tolist() == frame["value"].tolist()
+    assert found.crs == frame.crs
+    assert found.geometry.geom_equals_exact(frame.geometry, 1e-6).all()
+    assert read_header(layer_source(target)).vector.header.feature_count == 90
+
+
+def test_vector_parts_of_two_schemas_are_refused(tmp_path):
+    first = vector_parts(tmp_path, scene_polygons(10), nodes=1)
+    other = tmp_path / "other"
+    other.mkdir()
+    second = vector_parts(other, scene_polygons(10).rename(columns={"value": "x"}), nodes=1)
+
+    with pytest.raises(InconsistentPartsError, match="1 of 2 parts differ: node 1 has"):
+        write_vector([*first, VectorPart(node=1, path=second[0].path)], tmp_path / "o.parquet")
+
+
+def test_feature_in_two_parts_is_refused(tmp_path):
+    parts = vector_parts(tmp_path, scene_polygons(10), nodes=1)
+
+    with pytest.raises(InconsistentPartsError, match="_fid 0 came from nodes 0, 1"):
+        write_vector([*parts, VectorPart(node=1, path=parts[0].path)], tmp_path / "o.parquet")
+
+
+def a_publication(*sha256s, **changes):
+    usual = {
+        "path_id": "ndvi",
+        "timestamp": "2024",
+        "kind": "raster",
+        "sha256s": sha256s or ("a",),
+        "file_name": "data.tif",
+        "lineage": LINEAGE,
+    }
+    return Publication(**{**usual, **changes})
+
+
+def assembling(value=1, calls=None, **changes):
+    def assemble(path):
+        if calls is not None:
+            calls.append(path)
+        spec = raster_spec(dtype="uint8", **changes)
+        write_raster(path, spec, np.full((1, spec.rows, spec.cols), value))
+
+    return assemble
+
+
+def test_publishing_writes_data_then_item_then_revision(tmp_path):
+    revision = publish(tmp_path / "2024", a_publication(), assembling())
+
+    assert revision.revision == 1
+    assert read_revision(tmp_path / "2024") == revision
+    item = json.loads((tmp_path / "2024" / revision.item).read_text())
+    assert item["stac_version"] == "1.1.0"
+    assert item["properties"]["proj:code"] == "EPSG:32616"
+    assert item["properties"]["geopod:run"] == "run-1"
+    with rasterio.open(revision.hrefs(tmp_path / "2024")[0]) as source:
+        assert (source.read() == 1).all()
+    assert not list(tmp_path.glob("2024/.*"))
+
+
+def test_publishing_the_same_results_again_changes_nothing(tmp_path):
+    calls = []
+    first = publish(tmp_path, a_publication(), assembling(calls=calls))
+    publish(tmp_path, a_publication("b"), assembling(value=2))
+
+    assert publish(tmp_path, a_publication(), assembling(calls=calls)) == first
+    assert len(calls) == 1
+    assert read_revision(tmp_path).revision == 2
+
+
+def test_other_results_are_added_on_top(tmp_path):
+    publish(tmp_path, a_publication("a"), assembling(value=1))
+    revision = publish(tmp_path, a_publication("b"), assembling(value=2))
+    source = layer_source(tmp_path / "x", key="m", hrefs=revision.hrefs(tmp_path))
+
+    job = stage_job(tmp_path, source, nodes=1)
+
+    assert revision.revision == len(revision.files) == 2
+    assert (job.array(0, "m") == 2).all()
+
+
+def test_results_that_fit_no_earlier_ones_are_not_published(tmp_path):
+    publish(tmp_path, a_publication("a"), assembling())
+
+    with pytest.raises(UnsupportedGridError):
+        publish(tmp_path, a_publication("b"), assembling(pixel=20.0))
+
+    assert read_revision(tmp_path).revision == 1
+
+
+def test_failed_assembly_leaves_nothing_behind(tmp_path):
+    def fail(path):
+        path.write_bytes(b"half")
+        raise InconsistentPartsError("parts differ")
+
+    with pytest.raises(InconsistentPartsError):
+        publish(tmp_path, a_publication(), fail)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_publishers_at_once_each_get_a_revision(tmp_path):
+    barrier = threading.Barrier(4)
+
+    def publish_one(number):
+        def assemble(path):
+            barrier.wait()
+            assembling(value=number)(path)
+
+        publish(tmp_path, a_publication(str(number)), assemble)
+
+    threads = [threading.Thread(target=publish_one, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    revision = read_revision(tmp_path)
+    assert revision.revision == 4
+    assert len(set(revision.files)) == 4
+    assert len(list(tmp_path.glob("item-*.json"))) == 4
+
+
+def test_published_vectors_are_read_as_a_layer(tmp_path):
+    frame = scene_polygons(60)
+    parts = vector_parts(tmp_path, frame)
+    publication = a_publication(kind="vector", file_name="data.parquet")
+
+    revision = publish(tmp_path / "t", publication, lambda path: write_vector(parts, path))
+    source = layer_source(tmp_path / "x", key="v", hrefs=revision.hrefs(tmp_path / "t"))
+    job = stage_job(tmp_path, source, nodes=4)
+
+    ids = [value for node in job for value in job.rows(node, "v")["id"].to_pylist()]
+    assert sorted(ids) == list(range(60))

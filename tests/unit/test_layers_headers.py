@@ -1,0 +1,294 @@
+"""What headers say of rasters and vectors, and what is refused before any node is started."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+from geopod.errors import (
+    LayerAccessError,
+    LayerCRSError,
+    UnknownBandError,
+    UnsupportedGridError,
+)
+from geopod.layers.headers import read_header
+from layer_builders import (
+    raster_spec,
+    scene_polygons,
+    shifted_spec,
+    with_null_and_empty,
+    write_alpha,
+    write_mask_band,
+    write_overlapping,
+    write_raster,
+    write_south_up,
+    write_sparse,
+    write_vector_formats,
+)
+from rasterio.control import GroundControlPoint
+from staging_builders import layer_source
+
+
+def test_raster_header_agrees_with_rasterio(tmp_path):
+    path = write_raster(tmp_path / "dem.tif", raster_spec(bands=3, dtype="int16", nodata=-5))
+
+    header = read_header(layer_source(path)).raster.header
+
+    with rasterio.open(path) as oracle:
+        assert header.transform == tuple(oracle.transform)[:6]
+        assert header.shape == oracle.shape
+        assert header.dtype == oracle.dtypes[0]
+        assert header.nodata == oracle.nodata
+        assert header.block_shape == oracle.block_shapes[0]
+        assert header.crs == oracle.crs.to_string()
+    assert header.bands == ("1", "2", "3")
+    assert header.band_indexes == (1, 2, 3)
+    assert header.mask == "nodata"
+
+
+@pytest.mark.parametrize(
+    ("asked", "indexes"),
+    [
+        pytest.param(("nir",), (2,), id="by name"),
+        pytest.param((2, "red"), (2, 1), id="by number and name, in the order asked"),
+        pytest.param(("2",), (2,), id="number as text"),
+        pytest.param((), (1, 2), id="all"),
+    ],
+)
+def test_bands_are_chosen_by_name_or_number(tmp_path, asked, indexes):
+    path = write_raster(tmp_path / "dem.tif", raster_spec(bands=2))
+    with rasterio.open(path, "r+") as target:
+        target.descriptions = ("red", "nir")
+
+    assert read_header(layer_source(path, bands=asked)).raster.header.band_indexes == indexes
+
+
+@pytest.mark.parametrize("asked", [pytest.param("swir", id="name"), pytest.param(0, id="zero")])
+def test_unknown_band_is_named(tmp_path, asked):
+    path = write_raster(tmp_path / "dem.tif", raster_spec(bands=2))
+
+    with pytest.raises(UnknownBandError) as caught:
+        read_header(layer_source(path, bands=(asked,)))
+
+    assert caught.value.fact == f"dem has 2 bands 1, 2; {asked} is not one of them."
+
+
+def test_raster_without_crs_is_refused_unless_the_layer_names_one(tmp_path):
+    path = write_raster(tmp_path / "dem.tif", raster_spec(crs=None))
+
+    with pytest.raises(LayerCRSError, match="dem has no CRS") as caught:
+        read_header(layer_source(path))
+    assert caught.value.details["reason"] == "MissingCRS"
+    assert read_header(layer_source(path, crs="EPSG:32616")).raster.header.crs == "EPSG:32616"
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [
+        pytest.param("EPSG:999999", id="no such entry"),
+        pytest.param('LOCAL_CS["site",UNIT["metre",1]]', id="site plan"),
+    ],
+)
+def test_crs_that_proj_cannot_use_is_refused(tmp_path, crs):
+    path = write_raster(tmp_path / "dem.tif", raster_spec(crs=None))
+
+    with pytest.raises(LayerCRSError) as caught:
+        read_header(layer_source(path, crs=crs))
+    assert caught.value.details["reason"] == "UnsupportedCRS"
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_raster_without_transform_is_refused(tmp_path):
+    path = write_raster(tmp_path / "dem.tif", raster_spec(), transform=None)
+
+    with pytest.raises(UnsupportedGridError) as caught:
+        read_header(layer_source(path))
+    assert caught.value.fact == "dem: no transform."
+
+
+def test_rotated_raster_keeps_its_transform(tmp_path):
+    spec = raster_spec(rotation=20.0)
+    path = write_raster(tmp_path / "dem.tif", spec)
+
+    opened = read_header(layer_source(path)).raster
+
+    assert opened.header.transform == pytest.approx(tuple(spec.transform)[:6])
+    assert opened.is_rectified
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_control_points_give_a_fitted_transform(tmp_path):
+    spec = raster_spec()
+    points = [
+        GroundControlPoint(row=row, col=col, x=spec.transform.c + col * 10, y=4_000_000 - row * 10)
+        for row in (0, 64)
+        for col in (0, 96)
+    ]
+    path = tmp_path / "dem.tif"
+    write_raster(path, spec, transform=None, crs=None)
+    with rasterio.open(path, "r+") as target:
+        target.gcps = (points, rasterio.CRS.from_epsg(32616))
+
+    opened = read_header(layer_source(path)).raster
+
+    assert not opened.is_rectified
+    assert opened.header.transform == pytest.approx(tuple(spec.transform)[:6])
+
+
+def test_south_up_raster_is_described_north_up(tmp_path):
+    spec = raster_spec()
+
+    opened = read_header(layer_source(write_south_up(tmp_path / "dem.tif", spec))).raster
+
+    assert opened.header.south_up
+    assert opened.header.transform == tuple(spec.transform)[:6]
+    assert opened.bounds == spec.bounds
+
+
+def test_alpha_band_is_a_mask_and_no_band(tmp_path):
+    header = read_header(layer_source(write_alpha(tmp_path / "a.tif", raster_spec()))).raster.header
+
+    assert (header.mask, header.band_indexes) == ("alpha", (1,))
+
+
+def test_mask_band_is_seen(tmp_path):
+    path = write_mask_band(tmp_path / "m.tif", raster_spec())
+
+    assert read_header(layer_source(path)).raster.header.mask == "perDataset"
+
+
+def test_sparse_raster_tells_which_blocks_hold_bytes(tmp_path):
+    opened = read_header(layer_source(write_sparse(tmp_path / "s.tif", raster_spec()))).raster
+
+    assert opened.written.shape == (4, 6)
+    assert opened.written.tolist() == [[True] * 3 + [False] * 3] * 4
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "planned"),
+    [
+        pytest.param("float32", math.nan, "nan", id="NaN as text"),
+        pytest.param("uint8", 255, 255, id="integer"),
+        pytest.param("float32", -9999.0, -9999.0, id="float"),
+    ],
+)
+def test_nodata_is_a_value_of_the_type(tmp_path, dtype, nodata, planned):
+    path = write_raster(tmp_path / "dem.tif", raster_spec(dtype=dtype, nodata=nodata))
+
+    assert read_header(layer_source(path)).raster.header.nodata == planned
+
+
+def test_nodata_of_the_layer_fills_in_where_the_file_has_none(tmp_path):
+    path = write_raster(tmp_path / "dem.tif", raster_spec(dtype="uint8"))
+
+    assert read_header(layer_source(path, nodata=7)).raster.header.nodata == 7
+    assert read_header(layer_source(path, nodata=-9999)).raster.header.nodata is None
+
+
+def test_mosaic_has_the_grid_that_holds_its_files(tmp_path):
+    west, east = write_overlapping(tmp_path)
+
+    header = read_header(layer_source(west, hrefs=(str(east), str(west)))).raster.header
+
+    assert header.shape == (64, 96 + 32)
+    assert header.transform == tuple(raster_spec().transform)[:6]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        pytest.param(shifted_spec(3.0, 0.0), "0.3 px off the grid of file 0", id="shifted"),
+        pytest.param(raster_spec(pixel=20.0), "off the grid of file 0", id="other pixel"),
+        pytest.param(raster_spec(crs="EPSG:32617"), "different CRS", id="other CRS"),
+        pytest.param(raster_spec(dtype="int16"), "different data type", id="other type"),
+        pytest.param(raster_spec(bands=2), "different band count", id="other bands"),
+        pytest.param(raster_spec(rotation=5.0), "is rotated", id="rotated"),
+    ],
+)
+def test_files_that_are_no_mosaic_are_refused(tmp_path, spec, words):
+    first = write_raster(tmp_path / "first.tif", raster_spec())
+    other = write_raster(tmp_path / "other.tif", spec)
+
+    with pytest.raises(UnsupportedGridError, match=words):
+        read_header(layer_source(first, hrefs=(str(first), str(other))))
+
+
+def test_raster_given_as_vector_is_refused(tmp_path):
+    path = write_raster(tmp_path / "dem.tif", raster_spec())
+
+    with pytest.raises(LayerAccessError, match="is GTiff, not a vector"):
+        read_header(layer_source(path, kind="vector"))
+
+
+def test_broken_raster_is_told_with_gdals_words(tmp_path):
+    path = tmp_path / "dem.tif"
+    path.write_bytes(b"II*\x00" + b"\xff" * 40)
+
+    with pytest.raises(LayerAccessError, match="cannot be read"):
+        read_header(layer_source(path))
+
+
+def test_every_vector_format_tells_the_same_boxes(tmp_path):
+    frame = with_null_and_empty(scene_polygons(50))
+    expected = frame.geometry.bounds.to_numpy()[:50]
+
+    for name, path in write_vector_formats(tmp_path, frame).items():
+        vector = read_header(layer_source(path, key=name)).vector
+        assert (vector.header.feature_count, vector.empty_geometries) == (53, 3), name
+        # GeoJSON keeps seven decimals of the coordinates.
+        assert vector.boxes == pytest.approx(expected, abs=1e-6), name
+        assert vector.header.crs == frame.crs.to_string(), name
+        assert "id" in vector.header.columns
+
+
+def test_exact_points_come_with_every_format_but_the_covering(tmp_path):
+    frame = scene_polygons(50)
+    surface = frame.representative_point()
+
+    for name, path in write_vector_formats(tmp_path, frame).items():
+        points = read_header(layer_source(path, key=name)).vector.points
+        if name == "parquet":
+            assert points is None
+        else:
+            # FlatGeobuf stores rows along a Hilbert curve.
+            assert np.sort(points[:, 0]) == pytest.approx(np.sort(surface.x), abs=1e-6), name
+
+
+def test_file_of_several_layers_is_refused(tmp_path):
+    path = tmp_path / "many.gpkg"
+    for layer in ("roads", "rivers"):
+        scene_polygons(3).to_file(path, layer=layer, driver="GPKG", engine="pyogrio")
+
+    with pytest.raises(LayerAccessError, match=r"has 2 layers \(roads, rivers\), not one"):
+        read_header(layer_source(path))
+
+
+def test_vector_without_crs_tells_its_bounds(tmp_path):
+    frame = scene_polygons(20).set_crs(None, allow_override=True)
+    path = tmp_path / "f.parquet"
+    frame.to_parquet(path)
+
+    with pytest.raises(LayerCRSError, match=r"f has no CRS \(bounds \(5000"):
+        read_header(layer_source(path))
+
+
+def test_parquet_without_geometry_is_refused(tmp_path):
+    path = tmp_path / "table.parquet"
+    scene_polygons(3).drop(columns="geometry").to_parquet(path)
+
+    with pytest.raises(LayerAccessError, match="is not GeoParquet"):
+        read_header(layer_source(path))
+
+
+@pytest.mark.parametrize("name", ["curve", "curvepolygon", "multisurface", "line_zm"])
+def test_curves_and_measures_are_read_as_straight_lines(name):
+    path = pyogrio.__path__[0] + f"/tests/fixtures/{name}.gpkg"
+    with np.errstate(all="raise"):
+        vector = read_header(layer_source(Path(path))).vector
+
+    assert len(vector.boxes) == vector.header.feature_count == 1
+    assert np.isfinite(vector.points).all()

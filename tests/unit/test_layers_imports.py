@@ -1,0 +1,55 @@
+"""What a process loads: an environment of rasters alone never pays for pandas."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from layer_builders import raster_spec, scene_polygons, write_raster, write_vector_formats
+
+
+def modules_after(script: str, *arguments: str) -> set[str]:
+    ending = "\nimport sys; print(' '.join(sys.modules))"
+    answer = subprocess.run(  # our own interpreter and script
+        [sys.executable, "-c", script + ending, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return set(answer.stdout.split())
+
+
+def test_room_itself_loads_nothing():
+    heavy = {"numpy", "rasterio", "pyarrow", "pandas", "pyogrio", "pyproj", "shapely"}
+
+    assert not heavy & modules_after("import geopod.layers.stage, geopod.layers.headers")
+
+
+STAGE = """
+import sys
+from pathlib import Path
+from geopod.coordinator.planning import PlanRequest, plan_layers
+from geopod.layers.sources import LayerSource
+from geopod.layers.stage import stage_partition
+path = sys.argv[1]
+source = LayerSource(key="x", path_id="x", timestamp="x", hrefs=(path,))
+plan, _ = plan_layers(PlanRequest(layers=(source,), nodes=2))
+stage_partition(plan, "sha", 0, Path(sys.argv[2]))
+"""
+
+
+def test_rasters_are_staged_without_pandas(tmp_path):
+    path = write_raster(tmp_path / "dem.tif", raster_spec())
+
+    loaded = modules_after(STAGE, str(path), str(tmp_path))
+
+    assert "rasterio" in loaded
+    assert not {"pandas", "geopandas", "pyogrio", "pyarrow"} & loaded
+
+
+def test_geoparquet_is_staged_without_gdal(tmp_path):
+    path = write_vector_formats(tmp_path, scene_polygons(5))["parquet"]
+
+    loaded = modules_after(STAGE, str(path), str(tmp_path))
+
+    assert not {"rasterio", "geopandas", "pyogrio"} & loaded

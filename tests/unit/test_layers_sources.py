@@ -1,0 +1,107 @@
+"""Which uris are opened, with which driver, and what counts as a change."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import rasterio
+import rasterio.env
+from geopod.errors import LayerAccessError, SourceChangedError
+from geopod.layers.gdal import gdal_settings
+from geopod.layers.sources import check_versions, find_source, local_path, read_versions
+from layer_builders import raster_spec, scene_polygons, write_raster, write_vector_formats
+
+
+@pytest.mark.parametrize(
+    ("href", "words"),
+    [
+        pytest.param("/vsicurl/http://169.254.169.254/x.tif", "virtual path", id="vsicurl"),
+        pytest.param("file:///vsizip/x.zip/x.tif", "virtual path", id="vsi in a file uri"),
+        pytest.param("s3://bucket/x.tif", "neither an absolute path", id="object store"),
+        pytest.param("relative/x.tif", "neither an absolute path", id="relative"),
+        pytest.param("file://host/x.tif", "neither an absolute path", id="other host"),
+        pytest.param("NETCDF:/data/x.nc:dem", "neither an absolute path", id="GDAL prefix"),
+        pytest.param("<VRTDataset></VRTDataset>", "neither an absolute path", id="inline VRT"),
+        pytest.param("/no/such/file.tif", "No such file", id="missing"),
+    ],
+)
+def test_uri_that_is_no_plain_file_is_refused(href, words):
+    with pytest.raises(LayerAccessError, match=words) as caught:
+        find_source(href, path_id="dem")
+
+    assert caught.value.code == "E122"
+    assert caught.value.details["reason"] == "LayerUnreachable"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a.vrt", b"<VRTDataset rasterXSize='1'/>", id="VRT"),
+        pytest.param("a.tif", b"<VRTDataset rasterXSize='1'/>", id="VRT named tif"),
+        pytest.param("a.xml", b"<GDAL_WMS/>", id="WMS"),
+        pytest.param("a.json", b'{"type": "gdal_streamed_alg"}', id="GDAL pipeline"),
+        pytest.param("a.json", b'{"stac_version": "1.1.0"}', id="STAC tile index"),
+        pytest.param("a.nc", b"\x89HDF\r\n\x1a\n", id="HDF5 with external data"),
+        pytest.param("a.zip", b"PK\x03\x04", id="archive"),
+        pytest.param("a.csv", b"x,y\n", id="table"),
+    ],
+)
+def test_format_that_may_reach_elsewhere_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(LayerAccessError, match="cannot be read"):
+        find_source(str(tmp_path / name), path_id="dem")
+
+
+def test_driver_follows_from_the_bytes(tmp_path):
+    paths = write_vector_formats(tmp_path, scene_polygons(5))
+    paths["tif"] = write_raster(tmp_path / "raster.png", raster_spec())
+
+    found = {name: find_source(str(path), path_id="x").driver for name, path in paths.items()}
+
+    assert found == {
+        "parquet": "Parquet",
+        "parquet without covering": "Parquet",
+        "fgb": "FlatGeobuf",
+        "gpkg": "GPKG",
+        "geojson": "GeoJSON",
+        "tif": "GTiff",
+    }
+
+
+def test_file_uri_is_decoded():
+    assert local_path("file:///data/a%20b.tif", path_id="x") == Path("/data/a b.tif")
+
+
+def test_changed_file_is_a_changed_source(tmp_path):
+    path = write_raster(tmp_path / "dem.tif", raster_spec())
+    planned = read_versions((str(path),), path_id="dem")
+    check_versions(planned, key="dem", path_id="dem")
+
+    later = path.stat().st_mtime_ns + 1
+    os.utime(path, ns=(later, later))
+
+    with pytest.raises(SourceChangedError, match=r"etag mtime \d+ size \d+ at plan time") as caught:
+        check_versions(planned, key="dem", path_id="dem")
+    assert caught.value.code == "E129"
+
+
+def test_changed_companion_is_a_changed_source(tmp_path):
+    path = write_raster(tmp_path / "dem.tif", raster_spec())
+    planned = read_versions((str(path),), path_id="dem")
+
+    (tmp_path / "dem.tif.msk").write_bytes(b"mask")
+
+    with pytest.raises(SourceChangedError):
+        check_versions(planned, key="dem", path_id="dem")
+
+
+def test_gdal_options_are_there_again_after_reading():
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        with gdal_settings():
+            inside = rasterio.env.getenv()["GDAL_DISABLE_READDIR_ON_OPEN"]
+        assert inside == "FALSE"
+        assert rasterio.env.getenv()["GDAL_DISABLE_READDIR_ON_OPEN"] == "EMPTY_DIR"
+    assert not rasterio.env.hasenv()
