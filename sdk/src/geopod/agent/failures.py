@@ -1,0 +1,67 @@
+"""Failures that the agent itself finds: the sentence of a public error, as the manifest says it."""
+
+from __future__ import annotations
+
+from geopod.api.results import Failure, TaskReason
+from geopod.errors import (
+    GeopodError,
+    LayerAccessError,
+    NodeLostError,
+    RemoteFunctionError,
+    TaskCancelledError,
+)
+
+REASONS = {
+    "E301": TaskReason.RESULT_TOO_LARGE,
+    "E303": TaskReason.NOT_SERIALIZABLE,
+    "E308": TaskReason.CANCELLED,
+    "E310": TaskReason.SHAPE_MISMATCH,
+    "E311": TaskReason.NOT_A_FILE_RESULT,
+}
+"""The manifest's word by error code; any other error is an Exception."""
+
+
+def failure_of(error: GeopodError) -> Failure:
+    """Return a public error as a task's failure."""
+    return Failure(
+        reason=REASONS.get(error.code, TaskReason.EXCEPTION),
+        code=error.code,
+        fact=error.fact,
+        fixes=list(error.fixes),
+        details=dict(error.details),
+    )
+
+
+def cancelled() -> Failure:
+    """Return the failure of a task that was cancelled before it began."""
+    return failure_of(TaskCancelledError.cancelled(by=""))
+
+
+def not_loadable(why: str) -> Failure:
+    """Return the failure of tasks whose function or arguments cannot be read."""
+    return Failure(
+        reason=TaskReason.FUNCTION_NOT_LOADABLE,
+        code=RemoteFunctionError.code,
+        fact=f"could not be loaded: {why}.",
+        fixes=["submit the run again"],
+    )
+
+
+def not_committed(error: OSError) -> Failure:
+    """Return the failure of a task whose result the store did not take: the node's fault."""
+    return Failure(
+        reason=TaskReason.NODE_LOST,
+        code=NodeLostError.code,
+        fact=f"returned a result that could not be stored: {error}.",
+        fixes=["free space in the store", "run.rerun()"],
+    )
+
+
+def not_staged(partition: int, error: OSError) -> Failure:
+    """Return the failure of a partition that could not be brought to scratch."""
+    return failure_of(
+        LayerAccessError(
+            f"Partition {partition} cannot be staged: {error}.",
+            fixes=("free space on the nodes' scratch", "more nodes"),
+        )
+    )

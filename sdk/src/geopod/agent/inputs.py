@@ -1,0 +1,74 @@
+"""What a run's tasks take: the function's bytes and each task's arguments, never opened here."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable
+from pathlib import Path
+
+from geopod.api import names
+from geopod.api.bundles import (
+    ARGUMENTS_HEADER,
+    ARGUMENTS_MAGIC,
+    ARGUMENTS_OFFSET,
+    ArgumentsRef,
+    FunctionRef,
+)
+from geopod.store import Store
+
+
+class Arguments:
+    """An arguments object (`api.bundles`), mapped: a task's blob is one slice of it."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        magic, self._count = ARGUMENTS_HEADER.unpack_from(self._map)
+        if magic != ARGUMENTS_MAGIC:
+            raise ValueError(f"{path.name} is no arguments object: it starts with {magic!r}.")
+
+    def blobs(self, indexes: Iterable[int]) -> list[bytes]:
+        """Return the encoded arguments of these tasks; raises ValueError for one there is not."""
+        return [self._blob(index) for index in indexes]
+
+    def _blob(self, index: int) -> bytes:
+        if not 0 <= index < self._count:
+            raise ValueError(f"Task {index} has no arguments: there are {self._count}.")
+        at = ARGUMENTS_HEADER.size + index * ARGUMENTS_OFFSET.size
+        (start,) = ARGUMENTS_OFFSET.unpack_from(self._map, at)
+        (stop,) = ARGUMENTS_OFFSET.unpack_from(self._map, at + ARGUMENTS_OFFSET.size)
+        return self._map[start:stop]
+
+
+class RunInputs:
+    """The functions and arguments of the runs that this node works on."""
+
+    def __init__(self, store: Store, *, environment_uid: str) -> None:
+        self._store = store
+        self._environment_uid = environment_uid
+        self._payloads: dict[str, bytes] = {}
+        self._arguments: dict[str, Arguments] = {}
+
+    def remember(self, run: str, function: FunctionRef) -> None:
+        """Keep a function that came inline: it comes once per run."""
+        if function.inline is not None:
+            self._payloads[run] = function.inline
+
+    def forget(self, run: str) -> None:
+        """No more tasks of this run will come."""
+        self._payloads.pop(run, None)
+        self._arguments.pop(run, None)
+
+    async def payload(self, run: str, function: FunctionRef) -> bytes:
+        """Return the function's bytes; raises KeyMissingError if they came neither way."""
+        if run not in self._payloads:
+            key = names.function_key(self._environment_uid, function.sha256)
+            self._payloads[run] = await self._store.get(key)
+        return self._payloads[run]
+
+    async def arguments(self, run: str, reference: ArgumentsRef) -> Arguments:
+        """Return the run's arguments; raises KeyMissingError, or ValueError if they are damaged."""
+        if run not in self._arguments:
+            key = names.arguments_key(self._environment_uid, reference.sha256)
+            self._arguments[run] = Arguments(await self._store.fetch(key))
+        return self._arguments[run]

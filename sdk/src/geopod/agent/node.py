@@ -1,0 +1,220 @@
+"""A node's agent: dials, stages its partition, hands tasks to the runner, commits, reports.
+
+It never imports or opens what users send. A result is in the store before it is reported, and a
+report is kept until the coordinator has it in the manifest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any, assert_never
+
+from geopod.agent.commit import Committer
+from geopod.agent.dial import CoordinatorLink
+from geopod.agent.errands import Errands
+from geopod.agent.leases import Leases
+from geopod.agent.runner_link import RunnerLink
+from geopod.agent.settings import AgentSettings
+from geopod.agent.staging import Staging
+from geopod.api import messages
+from geopod.api.messages import FromCoordinator, Hello, Welcome
+from geopod.api.results import Failure
+from geopod.store import Store
+from geopod.store.directory import DirectoryStore
+
+LOG_EVERY_S = 5.0
+"""How often the output of running tasks is stored."""
+
+LeaseMessage = (
+    messages.Assign | messages.Committed | messages.Cancel | messages.EndRun | messages.Drain
+)
+
+log = logging.getLogger(__name__)
+
+
+class Node:
+    """One node, geopod's side."""
+
+    def __init__(self, settings: AgentSettings, store: Store, runner: RunnerLink) -> None:
+        self._settings = settings
+        self._instance = settings.instance or secrets.token_hex(8)
+        self._runner = runner
+        self._epoch = 0
+        self._leases = Leases()
+        self._link = CoordinatorLink(
+            settings.coordinator, bytes.fromhex(settings.link_key), listener=self
+        )
+        self._staging = Staging(
+            store, environment_uid=settings.environment_uid, scratch=settings.scratch_dir
+        )
+        committer = Committer(
+            store,
+            environment_uid=settings.environment_uid,
+            node=settings.node,
+            workdir=settings.scratch_dir,
+        )
+        self._errands = Errands(
+            store,
+            settings=settings,
+            runner=runner,
+            staging=self._staging,
+            committer=committer,
+            leases=self._leases,
+            send=self._link.send,
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def serve(self) -> None:
+        """Serve until cancelled; raises what went wrong in here, which is a defect."""
+        self._runner.on_state = self._runner_changed
+        await self._runner.start()
+        self._spawn(self._link.keep())
+        self._spawn(self._keep_logs())
+        await self._failed
+
+    async def store_running_logs(self) -> None:
+        """Store what running tasks have printed so far, for those who follow it."""
+        await self._errands.store_running_logs()
+
+    async def close(self) -> None:
+        """Hand back what has no result yet, say goodbye, let the runner's children go."""
+        self._runner_changed(
+            ready=False, message="the node closes"
+        )  # first: no new work comes for what goes back
+        self._errands.give_up()
+        self._link.send(messages.Bye(reason="the node closes"))
+        await self._link.flush()
+        for task in list(self._tasks):
+            task.cancel()
+        await self._runner.close()
+
+    # ---- LinkListener
+
+    def hello(self) -> Hello:
+        """Return who we are and what we hold."""
+        return Hello(
+            mac="",
+            instance=self._instance,
+            index=self._settings.node,
+            python=self._runner.python,
+            memory_bytes=self._settings.memory_bytes or 0,
+            leases=self._leases.describe(),
+            staged=self._staging.ready(),
+        )
+
+    def welcomed(self, welcome: Welcome) -> bool:
+        """Serve this coordinator, unless a newer one has welcomed us before."""
+        if welcome.epoch < self._epoch:
+            log.warning("Epoch %d is older than %d: not served.", welcome.epoch, self._epoch)
+            return False
+        self._epoch = welcome.epoch
+        self._runner_changed(ready=self._runner.ready, message="")
+        for report in self._leases.unacknowledged():
+            self._link.send(report)
+        for partition in welcome.partitions:
+            self._spawn(self._stage(welcome.plan_sha256, partition))
+        return True
+
+    def received(self, message: FromCoordinator) -> None:
+        """Do what the coordinator says."""
+        match message:
+            case messages.Ping(time=time):
+                self._link.send(messages.Pong(time=time, busy=len(self._leases)))
+            case messages.Stage(plan_sha256=plan_sha256, partition=partition):
+                self._spawn(self._stage(plan_sha256, partition))
+            case messages.Bye(reason=reason):
+                log.info("The coordinator said goodbye: %s.", reason)
+            case messages.Challenge() | messages.Welcome() | messages.Refused():
+                log.warning("A %s in the middle of a conversation.", type(message).__name__)
+            case _:
+                self._serve_lease(message)
+
+    def _serve_lease(self, message: LeaseMessage) -> None:
+        """Do what the coordinator says about work."""
+        match message:
+            case messages.Assign():
+                held = None if message.epoch < self._epoch else self._errands.take(message)
+                if held is not None:
+                    self._spawn(self._errands.run(held))
+            case messages.Committed(lease=lease, indexes=indexes):
+                self._leases.acknowledge(lease, indexes)
+            case messages.Cancel(lease=lease, indexes=indexes, grace_s=grace_s):
+                self._spawn(self._errands.cancel(lease, indexes, grace_s=grace_s))
+            case messages.EndRun(run=run):
+                self._spawn(self._errands.end_run(run))
+            case messages.Drain():
+                self._errands.drain()
+            case _:
+                assert_never(message)
+
+    async def _stage(self, plan_sha256: str, partition: int) -> None:
+        """Stage a partition and say so; the runner meanwhile imports what its layers need."""
+        await self._runner.preload(await self._staging.modules(plan_sha256))
+        part = await self._staging.bring(plan_sha256, partition)
+        staged = partial(messages.Staged, plan_sha256=plan_sha256, partition=partition)
+        if isinstance(part, Failure):
+            self._link.send(staged(failure=part))
+            return
+        self._link.send(staged(bytes=part.bytes, seconds=part.seconds, empty=part.empty))
+
+    def _runner_changed(self, ready: bool, message: str) -> None:  # noqa: FBT001  # RunnerLink's callback
+        """The runner is warm, or gone."""
+        state = messages.RunnerState(ready=ready, python=self._runner.python, message=message)
+        self._link.send(state)
+
+    async def _keep_logs(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_EVERY_S)
+            await self.store_running_logs()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task whose failure ends the process: the next one starts clean."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._judge)
+
+    def _judge(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+
+async def serve(settings: AgentSettings) -> None:
+    """Serve as one node until SIGTERM."""
+    settings.scratch_dir.mkdir(parents=True, exist_ok=True)
+    settings.runner_socket.parent.mkdir(parents=True, exist_ok=True)
+    runner = RunnerLink(
+        settings.runner_socket, settings.scratch_dir, memory_bytes=settings.memory_bytes
+    )
+    store = DirectoryStore(Path(settings.store), fsync=settings.fsync)
+    node = Node(settings, store, runner)
+    serving = asyncio.ensure_future(node.serve())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, serving.cancel)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        log.info("Node %d closes.", settings.node)
+    finally:
+        await node.close()
+
+
+def main(settings: AgentSettings) -> None:
+    """Run one node's agent in this process: after `exec`, or in a fork of a warmed process."""
+    os.umask(0o007)
+    try:
+        import uvloop  # no wheels for every platform
+    except ImportError:
+        asyncio.run(serve(settings))
+    else:
+        uvloop.run(serve(settings))

@@ -1,0 +1,194 @@
+"""The result manifest in the store: group commit of final records, and how they are read back.
+
+A chunk is created if absent under (epoch, sequence), so two coordinators never share one. The
+first chunk of an epoch names the earlier chunks that count: `accepted_keys` follows that, so
+nobody reads what an old coordinator wrote after a newer one took over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from geopod.api import names
+from geopod.api.results import ManifestChunk, TaskRecord
+from geopod.coordinator.epochs import Fenced, is_newest
+from geopod.store import KeyExistsError, Store
+
+CHUNK_RECORDS = 256
+"""So many waiting records are written without waiting for more."""
+SHORTEST_WINDOW_S = 0.05
+LONGEST_WINDOW_S = 1.0
+"""Between two chunks of one run pass a tenth of its age, within these bounds: a run of any
+length has some hundred chunks, and a crash costs at most a second of reports, sent again."""
+RETRY_S = 1.0
+"""Pause after a failed write (a full disk); records wait, agents keep what is not committed."""
+
+log = logging.getLogger(__name__)
+_decode_chunk = msgspec.json.Decoder(ManifestChunk).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Whom to tell that tasks are committed: the node, its lease, the tasks' indexes."""
+
+    node: int
+    lease: str
+    indexes: list[int]
+
+
+async def accepted_keys(store: Store, environment_uid: str, run_uid: str) -> list[str]:
+    """Return the store keys of the chunks that count, in the order of writing."""
+    keys = await store.names(names.manifest_prefix(environment_uid, run_uid))
+    if not keys:
+        return []
+    newest = keys[-1].rpartition("-")[0]
+    own = [key for key in keys if key.startswith(newest)]
+    first = _decode_chunk(await store.get(own[0]))
+    return [*(first.accepts or ()), *own]
+
+
+async def read_records(store: Store, keys: Sequence[str]) -> list[TaskRecord]:
+    """Return the records in these chunks, the first one of each index, in the order of writing."""
+    records: dict[int, TaskRecord] = {}
+    for key in keys:
+        for record in _decode_chunk(await store.get(key)).records:
+            records.setdefault(record.index, record)
+    return list(records.values())
+
+
+class ManifestWriter:
+    """Writes one run's final records in chunks, and says when they count.
+
+    `committed` is called with the receipts of each chunk that counts; `failed` with Fenced when a
+    newer coordinator was seen before that was certain, or with what went wrong: the process ends.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        environment_uid: str,
+        run_uid: str,
+        *,
+        epoch: int,
+        accepts: Sequence[str] = (),
+        committed: Callable[[list[Receipt]], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._where = (environment_uid, run_uid)
+        self._epoch = epoch
+        self._accepts = list(accepts)
+        self._committed = committed
+        self._failed = failed
+        self._sequence = 0
+        self._records: list[TaskRecord] = []
+        self._receipts: list[Receipt] = []
+        self._finished: Callable[[], None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._born = self._wrote = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks a reader finds: those accepted from earlier epochs, and own ones."""
+        return self._sequence + len(self._accepts)
+
+    def add(self, records: Sequence[TaskRecord], receipt: Receipt | None = None) -> None:
+        """Take records for the next chunk: at once if none was written lately."""
+        self._records.extend(records)
+        if receipt is not None:
+            self._receipts.append(receipt)
+        if self._task is None:
+            self._schedule()
+
+    def finish(self, finished: Callable[[], None]) -> None:
+        """Write what waits at once and call `finished` when everything is in the store."""
+        self._finished = finished
+        if self._task is None:
+            self._start()
+
+    async def take_over(self) -> None:
+        """Write the first chunk of this epoch, empty: earlier coordinators are shut out."""
+        await self._write([])
+
+    async def flush(self) -> None:
+        """Return when nothing waits any more; used at the end of the process."""
+        if self._task is None and self._records:
+            self._start()
+        if self._task is not None:
+            await self._task
+
+    def _schedule(self) -> None:
+        """Start a write now or when the window since the last one has passed."""
+        now = self._loop.time()
+        window = min(max((now - self._born) / 10, SHORTEST_WINDOW_S), LONGEST_WINDOW_S)
+        wait = self._wrote + window - now if self._sequence else 0.0
+        if wait <= 0 or len(self._records) >= CHUNK_RECORDS:
+            self._start()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(wait, self._start)
+
+    def _start(self) -> None:
+        """Start the write of everything that waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._task is None:
+            self._task = self._loop.create_task(self._drain())
+            self._task.add_done_callback(self._judge)
+
+    def _judge(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._failed(error)
+
+    async def _drain(self) -> None:
+        """Write one chunk, and more while so much waits that another is due."""
+        try:
+            while self._records:
+                records, self._records = self._records, []
+                receipts, self._receipts = self._receipts, []
+                await self._write(records)
+                # Only after the write: a newer coordinator that comes later lists this chunk.
+                if not await is_newest(self._store, self._where[0], self._epoch):
+                    raise Fenced
+                self._committed(receipts)
+                if len(self._records) < CHUNK_RECORDS and self._finished is None:
+                    break
+        finally:
+            self._task = None
+        if self._records:
+            self._schedule()
+        elif self._finished is not None:
+            finished, self._finished = self._finished, None
+            finished()
+
+    async def _write(self, records: list[TaskRecord]) -> None:
+        """Create the next chunk; repeats while the store fails."""
+        first = self._sequence == 0
+        chunk = ManifestChunk(
+            epoch=self._epoch,
+            sequence=self._sequence,
+            accepts=self._accepts if first else None,
+            records=records,
+        )
+        data = msgspec.json.encode(chunk)
+        key = names.manifest_key(*self._where, self._epoch, self._sequence)
+        while True:
+            try:
+                await self._store.put(key, data, if_absent=True)
+            except KeyExistsError:
+                pass  # the epoch is ours alone: an earlier try of ours was answered late
+            except OSError:
+                log.exception("Chunk %s could not be written; again in %.0f s.", key, RETRY_S)
+                await asyncio.sleep(RETRY_S)
+                continue
+            break
+        self._sequence += 1
+        self._wrote = self._loop.time()

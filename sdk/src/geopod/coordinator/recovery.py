@@ -1,0 +1,60 @@
+"""What a coordinator reads back at its start: the runs that are not finished."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import msgspec
+
+from geopod.api import names
+from geopod.api.messages import RunOrder, RunState
+from geopod.api.results import TaskRecord
+from geopod.coordinator.manifest import accepted_keys, read_records
+from geopod.store import KeyMissingError, Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedRun:
+    """A run of an earlier coordinator that goes on."""
+
+    order: RunOrder
+    state: RunState | None
+    """Its last stored state; None: it was never stored."""
+    chunks: list[str]
+    """Manifest chunks that count."""
+    records: list[TaskRecord]
+
+
+async def read_order(store: Store, environment_uid: str, run_uid: str) -> RunOrder:
+    """Return a run's order; raises KeyMissingError."""
+    data = await store.get(names.order_key(environment_uid, run_uid))
+    return msgspec.json.decode(data, type=RunOrder)
+
+
+async def read_unfinished(store: Store, environment_uid: str) -> list[UnfinishedRun]:
+    """Return the runs whose stored state has no end, oldest first."""
+    found = []
+    for key in await store.names(names.order_prefix(environment_uid)):
+        try:
+            order = msgspec.json.decode(await store.get(key), type=RunOrder)
+        except msgspec.DecodeError as error:
+            log.warning("%s is no order of a run and is left alone: %s", key, error)
+            continue
+        state = await _read_state(store, environment_uid, order.uid)
+        if state is not None and state.finished is not None:
+            continue
+        chunks = await accepted_keys(store, environment_uid, order.uid)
+        records = await read_records(store, chunks)
+        found.append(UnfinishedRun(order, state, chunks, records))
+    return sorted(found, key=lambda run: (run.order.created, run.order.uid))
+
+
+async def _read_state(store: Store, environment_uid: str, run_uid: str) -> RunState | None:
+    try:
+        data = await store.get(names.state_key(environment_uid, run_uid))
+    except KeyMissingError:
+        return None
+    return msgspec.json.decode(data, type=RunState)

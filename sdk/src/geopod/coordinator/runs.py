@@ -1,0 +1,233 @@
+"""Runs as the outside sees them: manifest writers, watchers, bounded states, `status.json`.
+
+What a run's tasks do is decided in `geopod.dispatch`; this module shows and stores it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from geopod.api import names
+from geopod.api.messages import Committed, RunState, RunUpdate
+from geopod.api.results import TaskRecord
+from geopod.coordinator.control import Client
+from geopod.coordinator.manifest import ManifestWriter, Receipt
+from geopod.store import KeyMissingError, Store
+
+PHASE_DELAY_S = 0.02
+"""A new phase is told this late, so that a run of milliseconds is told once, at its end."""
+PROGRESS_EVERY_S = 1.0
+INLINE_BYTES = 4096
+"""Copies of results that ride in a finished run's state, in all."""
+INLINE_TASKS = 32
+"""Runs of more tasks carry no copies: with their records the state could pass its 16 kB."""
+STATE_BYTES = 16_000
+KEPT_STATES = 256
+"""Finished runs whose last state answers watchers from memory; others are read from the store."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """A run between its submission and its published end."""
+
+    writer: ManifestWriter
+    watchers: set[Client] = field(default_factory=set)
+    shown: str | None = None
+    """The phase that watchers were last told."""
+    timer: asyncio.TimerHandle | None = None
+    told: float = 0.0
+    """When watchers were last told, in the event loop's seconds."""
+    inline: dict[int, bytes] | None = field(default_factory=dict)
+    """Copies of results so far; None: they are too large."""
+    records: list[TaskRecord] = field(default_factory=list)
+
+
+class RunOwner(Protocol):
+    """Whose runs they are: the coordinator, or a double in tests."""
+
+    def read_run(self, run: str) -> RunState:
+        """Return where a run stands, without what only the book knows."""
+
+    def send(self, node: int, message: Committed) -> bool:
+        """Send a message to a node, if it is connected."""
+
+    def close_run(self, run: str) -> None:
+        """A run's end is published: it may be forgotten."""
+
+    def fail(self, error: BaseException) -> None:
+        """The process must end: a newer coordinator is at work, or something went wrong."""
+
+
+class RunBook:
+    """All runs of one coordinator, open and lately finished."""
+
+    def __init__(self, owner: RunOwner, store: Store, *, environment_uid: str, epoch: int) -> None:
+        self._owner = owner
+        self._store = store
+        self._environment_uid = environment_uid
+        self._epoch = epoch
+        self._open: dict[str, OpenRun] = {}
+        self._finished: OrderedDict[str, RunState] = OrderedDict()
+        self._loop = asyncio.get_running_loop()
+        self._puts: set[asyncio.Task[None]] = set()
+
+    def __contains__(self, run: str) -> bool:
+        return run in self._open
+
+    def open(self, run: str, *, accepts: Sequence[str] = ()) -> ManifestWriter:
+        """Start the book of a run; `accepts`: manifest chunks of earlier coordinators."""
+        writer = ManifestWriter(
+            self._store,
+            self._environment_uid,
+            run,
+            epoch=self._epoch,
+            accepts=accepts,
+            committed=self._acknowledge,
+            failed=self._owner.fail,
+        )
+        self._open[run] = OpenRun(writer, inline=None if accepts else {})
+        return writer
+
+    def watch(self, run: str, client: Client, *, at_once: bool) -> None:
+        """Tell a client how an open run goes: on change, at its end, and `at_once`."""
+        self._open[run].watchers.add(client)
+        if at_once:
+            client.send(RunUpdate(state=self._state(run)))
+
+    def forget(self, client: Client) -> None:
+        """A client is gone."""
+        for book in self._open.values():
+            book.watchers.discard(client)
+
+    async def find_finished(self, run: str) -> RunState | None:
+        """Return the last state of a finished run, from memory or the store."""
+        if run in self._finished:
+            return self._finished[run]
+        try:
+            data = await self._store.get(names.state_key(self._environment_uid, run))
+        except KeyMissingError:
+            return None
+        state = msgspec.json.decode(data, type=RunState)
+        return state if state.finished is not None else None
+
+    def commit(
+        self, run: str, records: Sequence[TaskRecord], *, node: int | None, lease: str
+    ) -> None:
+        """Write final records; then the node hears COMMITTED."""
+        book = self._open[run]
+        if book.inline is not None:
+            book.records.extend(records)
+            if len(book.records) > INLINE_TASKS:
+                book.inline = None
+                book.records.clear()
+        indexes = [record.index for record in records]
+        receipt = Receipt(node, lease, indexes) if node is not None else None
+        book.writer.add(records, receipt)
+
+    def copy(self, run: str, inline: Mapping[int, bytes]) -> None:
+        """Keep copies of small results for the run's last state."""
+        book = self._open.get(run)
+        if book is None or book.inline is None:
+            return
+        book.inline.update(inline)
+        if sum(map(len, book.inline.values())) > INLINE_BYTES:
+            book.inline = None
+            book.records.clear()
+
+    def changed(self, run: str) -> None:
+        """Publish the run's state soon: a new phase almost at once, progress once a second."""
+        book = self._open.get(run)
+        if book is None or book.timer is not None:
+            return
+        wait = book.told + PROGRESS_EVERY_S - self._loop.time()
+        if book.shown != self._owner.read_run(run).phase:
+            wait = PHASE_DELAY_S
+        book.timer = self._loop.call_later(max(wait, PHASE_DELAY_S), self._publish, run)
+
+    def finish(self, run: str) -> None:
+        """Publish the run's end once all its records are in the store."""
+        self._open[run].writer.finish(lambda: self._end(run))
+
+    async def flush(self) -> None:
+        """Write everything that waits: the process ends."""
+        for run, book in list(self._open.items()):
+            await book.writer.flush()
+            if run in self._open:
+                await self._put(run, self._state(run))
+        await asyncio.gather(*self._puts)
+
+    def _acknowledge(self, receipts: list[Receipt]) -> None:
+        """Tell the nodes which of their tasks are in the manifest."""
+        for receipt in receipts:
+            self._owner.send(receipt.node, Committed(lease=receipt.lease, indexes=receipt.indexes))
+
+    def _state(self, run: str) -> RunState:
+        """Return an open run's state."""
+        chunks = self._open[run].writer.chunks
+        return msgspec.structs.replace(self._owner.read_run(run), chunks=chunks)
+
+    def _publish(self, run: str) -> None:
+        """Tell watchers and the store how an open run is."""
+        book = self._open.get(run)
+        if book is None:
+            return
+        book.timer = None
+        state = self._state(run)
+        book.shown, book.told = state.phase, self._loop.time()
+        for client in book.watchers:
+            client.send(RunUpdate(state=state))
+        self._store_soon(run, state)
+
+    def _end(self, run: str) -> None:
+        """Tell watchers and the store how a run ended, with copies of results if it is tiny."""
+        book = self._open[run]
+        if book.timer is not None:
+            book.timer.cancel()
+        state = _with_copies(self._state(run), book)
+        for client in book.watchers:
+            client.send(RunUpdate(state=state))
+        del self._open[run]
+        self._finished[run] = state
+        if len(self._finished) > KEPT_STATES:
+            self._finished.popitem(last=False)
+        self._store_soon(run, state)
+        self._owner.close_run(run)
+
+    def _store_soon(self, run: str, state: RunState) -> None:
+        """Store a state, after everything that is waiting to be sent."""
+        task = self._loop.create_task(self._put(run, state))
+        self._puts.add(task)
+        task.add_done_callback(self._puts.discard)
+
+    async def _put(self, run: str, state: RunState) -> None:
+        """Store a state; a failure costs nothing but a stale file, the manifest is the truth."""
+        stored = self._finished.get(run, state)  # never an older state over the last one
+        try:
+            key = names.state_key(self._environment_uid, run)
+            await self._store.put(key, msgspec.json.encode(stored))
+        except OSError:
+            log.exception("The state of run %s could not be stored.", run)
+
+
+def _with_copies(state: RunState, book: OpenRun) -> RunState:
+    """Return a finished run's state with its records and results, if all of them fit."""
+    if book.inline is None or len(book.records) != state.total:
+        return state
+    wanted = {r.index for r in book.records if r.entry is not None and r.entry.bytes}
+    if not wanted <= book.inline.keys():
+        return state
+    inline = {index: book.inline[index] for index in sorted(wanted)}
+    records = sorted(book.records, key=lambda record: record.index)
+    whole = msgspec.structs.replace(state, inline=inline, records=records)
+    if len(records) > 8 and len(msgspec.json.encode(whole)) > STATE_BYTES:  # noqa: PLR2004  # fewer always fit
+        return state
+    return whole

@@ -1,0 +1,220 @@
+"""One loop: events in, actions out. The shell around `geopod.dispatch`.
+
+Everything that happens (a message of a node or a client, a tick of the clock) becomes an event;
+every action that `step` returns is carried out here, in order, without waiting for anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import assert_never
+
+import msgspec
+
+from geopod.api import messages, names
+from geopod.api.messages import EnvironmentState, FromCoordinator, RunOrder, RunState
+from geopod.coordinator.environment import RUNS_WITHIN_S, EnvironmentBook, describe_environment
+from geopod.coordinator.membership import NO_COPIES, Membership
+from geopod.coordinator.nodes import NodeServer
+from geopod.coordinator.plans import PlanFailed, StoredPlan
+from geopod.coordinator.recovery import UnfinishedRun
+from geopod.coordinator.runs import RunBook
+from geopod.coordinator.settings import CoordinatorSettings
+from geopod.dispatch import Settings, State, actions, events, run_state, step
+from geopod.store import Store
+
+
+class Coordinator:
+    """One environment's coordinator: what it knows, and everything it does with it."""
+
+    def __init__(self, settings: CoordinatorSettings, store: Store, *, epoch: int) -> None:
+        self.settings = settings
+        self.plan: StoredPlan | PlanFailed | None = None
+        """None: the layers' headers are being read."""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the process must end: Fenced, or what went wrong."""
+        self.epoch = epoch
+        self._store = store
+        self._last_activity = time.time()
+        limits = Settings(
+            max_concurrent_runs=settings.max_concurrent_runs,
+            max_queued_runs=settings.max_queued_runs,
+            recovery_wait_s=settings.recovery_wait_s,
+        )
+        self._state = State(epoch=epoch, size=settings.nodes, settings=limits)
+        uid = settings.environment_uid
+        self.runs = RunBook(self, store, environment_uid=uid, epoch=epoch)
+        self.environment = EnvironmentBook(self.read_environment, state_file=settings.state_file)
+        self._membership = Membership(
+            self,
+            environment_uid=uid,
+            epoch=epoch,
+            python=settings.python,
+            redial_grace_s=settings.redial_grace_s,
+        )
+        link_key = bytes.fromhex(settings.link_key)
+        self.nodes = NodeServer(self._membership, link_key=link_key, nodes=settings.nodes)
+
+    # ---- events in, actions out
+
+    def apply(self, event: events.Event, *, inline: Mapping[int, bytes] = NO_COPIES) -> None:
+        """Take one event through the machine and carry out what follows.
+
+        `inline`: copies of small results that came with the event. An error in here is a defect:
+        the process ends, and the next one reads everything back from the store.
+        """
+        try:
+            for action in step(self._state, event, time.time()):
+                self._act(action, inline)
+        except Exception as error:
+            self.fail(error)
+            raise
+
+    def _act(self, action: actions.Action, inline: Mapping[int, bytes]) -> None:
+        """Carry out one action."""
+        match action:
+            case actions.Assign():
+                self._assign(action)
+            case actions.Commit(run, records, node, lease):
+                self.runs.commit(run, records, node=node, lease=lease)
+                self.runs.copy(
+                    run, {r.index: inline[r.index] for r in records if r.index in inline}
+                )
+            case actions.Forget(node, lease, indexes):
+                self.send(node, messages.Committed(lease=lease, indexes=indexes))
+            case actions.Cancel(node, lease, indexes):
+                self.send(node, messages.Cancel(lease=lease, indexes=indexes))
+            case actions.EndRun(node, run):
+                self._membership.members[node].functions.discard(run)
+                self.send(node, messages.EndRun(run=run))
+            case actions.RunChanged(run):
+                self.runs.changed(run)
+                self.environment.changed(within_s=RUNS_WITHIN_S)
+            case actions.RunFinished(run):
+                self._last_activity = time.time()
+                self.runs.finish(run)
+            case _:
+                assert_never(action)
+
+    def _assign(self, action: actions.Assign) -> None:
+        """Send an ASSIGN; the function's bytes go along the first time a node sees the run."""
+        order = self._state.runs[action.run].order
+        member = self._membership.members[action.node]
+        function = order.function
+        if action.run in member.functions:
+            function = msgspec.structs.replace(function, inline=None)
+        member.functions.add(action.run)
+        assign = messages.Assign(
+            lease=action.lease,
+            epoch=self.epoch,
+            run=action.run,
+            tasks=action.tasks,
+            function=function,
+            arguments=order.arguments,
+            plan_sha256=action.plan_sha256,
+            partition=action.partition,
+            total=action.total,
+            timeout_s=order.timeout_s,
+            large_result=order.large_result,
+            write_to=order.write_to,
+            on_empty=order.on_empty,
+        )
+        self.send(action.node, assign)
+
+    # ---- RunOwner, Machine
+
+    def read_run(self, run: str) -> RunState:
+        """Return where a run stands."""
+        plan = self._state.runs[run].plan
+        state = run_state(self._state, run, time.time())
+        return msgspec.structs.replace(state, plan_sha256=plan.sha256 if plan else "")
+
+    def send(self, node: int, message: FromCoordinator) -> bool:
+        """Send a message to a node, if it is connected."""
+        return self.nodes.send(node, message)
+
+    def close_run(self, run: str) -> None:
+        """A run's end is published: the machine may forget it."""
+        self.apply(events.RunClosed(run))
+        self.environment.changed(within_s=RUNS_WITHIN_S)
+
+    def fail(self, error: BaseException) -> None:
+        """End the process for this reason, if it is not ending already."""
+        if not self.ended.done():
+            self.ended.set_exception(error)
+
+    def nodes_changed(self) -> None:
+        """A node came, went, or got further."""
+        self.environment.changed()
+
+    # ---- runs
+
+    async def submit(self, order: RunOrder) -> None:
+        """Take a run that is not open yet. Its order is stored before it counts."""
+        key = names.order_key(order.environment, order.uid)
+        if not await self._store.exists(key):
+            await self._store.put(key, msgspec.json.encode(order))
+        if order.uid not in self.runs:  # another client may have been faster
+            self._last_activity = time.time()
+            self.runs.open(order.uid)
+            self.apply(events.RunSubmitted(order))
+
+    async def resume(self, run: UnfinishedRun, plan: StoredPlan | None) -> None:
+        """Go on with a run of an earlier coordinator, which is first shut out of its manifest."""
+        writer = self.runs.open(run.order.uid, accepts=run.chunks)
+        await writer.take_over()
+        submitted = events.RunSubmitted(
+            run.order,
+            finished=tuple(run.records),
+            recovered=True,
+            started=run.state.started if run.state else None,
+            plan=describe_plan(plan) if plan else None,
+        )
+        self.apply(submitted)
+
+    # ---- the environment
+
+    def read_environment(self) -> EnvironmentState:
+        """Return how the environment is."""
+        state = self._state
+        blank = EnvironmentState(
+            uid=self.settings.environment_uid,
+            name=self.settings.name,
+            epoch=self.epoch,
+            nodes=self.settings.nodes,
+            python=self.settings.python,
+            busy=sum(bool(node.leases) for node in state.nodes.values()),
+            active_runs=len(state.running),
+            queued_runs=len(state.queue) + len(state.refused),
+            last_activity=self._last_activity,
+        )
+        return describe_environment(
+            blank, members=self._membership.members.values(), plan=self.plan
+        )
+
+    def reconfigure(self, settings: CoordinatorSettings) -> None:
+        """The spec has changed: serve its number of nodes, and wait for a plan of it."""
+        self.settings, self.plan = settings, None
+        self.nodes.nodes = settings.nodes
+        self.apply(events.NodesResized(settings.nodes))
+        self._membership.drain(settings.nodes)
+        self._membership.stage(None)
+        self.environment.changed()
+
+    def planned(self, plan: StoredPlan | PlanFailed) -> None:
+        """There is a plan, or none can be made: every node stages its partition of it."""
+        self.plan = plan
+        if isinstance(plan, StoredPlan):
+            self.apply(events.PartitionsPlanned(describe_plan(plan)))
+            self._membership.stage(plan.sha256)
+        self.environment.changed()
+
+
+def describe_plan(plan: StoredPlan) -> events.Plan:
+    """Return what the machine needs to know of a plan; without layers no partition is empty."""
+    if plan.plan.work is None:
+        return events.Plan(sha256=plan.sha256, count=plan.plan.nodes)
+    empty = frozenset(part.index for part in plan.plan.partitions if part.core is None)
+    return events.Plan(sha256=plan.sha256, count=len(plan.plan.partitions), empty=empty)
