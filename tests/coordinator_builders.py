@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import aiohttp
 from geopod.api.bundles import ArgumentsRef, FunctionRef, digest
+from geopod.api.control import RunUpdate, Submit, ToClient, decode_to_client
 from geopod.api.messages import (
     Assign,
     Challenge,
@@ -22,20 +23,15 @@ from geopod.api.messages import (
     Ping,
     Pong,
     RunnerState,
-    RunOrder,
-    RunState,
-    RunUpdate,
     Stage,
     Staged,
-    Submit,
-    ToClient,
     Welcome,
     decode_from_coordinator,
-    decode_to_client,
     encode,
     hello_mac,
 )
 from geopod.api.results import Entry, Failure, TaskReason, TaskRecord
+from geopod.api.runs import RunOrder, RunState
 from geopod.coordinator.process import CoordinatorProcess
 from geopod.coordinator.settings import CoordinatorSettings
 from geopod.store.directory import DirectoryStore

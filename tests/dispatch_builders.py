@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from geopod.api.bundles import FunctionRef
-from geopod.api.messages import HeldLease, RetryRule, RunOrder, RunState
+from geopod.api.messages import HeldLease
 from geopod.api.results import Entry, Failure, RemoteException, TaskReason, TaskRecord
+from geopod.api.runs import RetryRule, RunOrder, RunState
 from geopod.dispatch import (
     Action,
     Assign,

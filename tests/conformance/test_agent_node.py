@@ -25,7 +25,7 @@ from coordinator_builders import (
 from geopod.agent.work import Outcome, TaskLog, Work
 from geopod.api import names
 from geopod.api.bundles import ArgumentsRef, digest, pack_arguments
-from geopod.api.messages import CancelRun, Submit, WatchRun
+from geopod.api.control import CancelRun, Submit, WatchRun
 from geopod.api.results import TaskReason, TaskRecord
 from geopod.coordinator.manifest import accepted_keys, read_records
 from geopod.coordinator.settings import CoordinatorSettings

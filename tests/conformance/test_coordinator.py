@@ -27,27 +27,28 @@ from coordinator_builders import (
     serving,
 )
 from geopod.api import names
-from geopod.api.messages import (
-    Assign,
-    Cancel,
+from geopod.api.control import (
     CancelRun,
-    Committed,
     Configure,
-    Drain,
-    EndRun,
-    EnvironmentState,
     EnvironmentUpdate,
-    HeldLease,
     Problem,
-    Refused,
-    RunState,
     RunUpdate,
     Submit,
     WatchEnvironment,
     WatchRun,
+)
+from geopod.api.messages import (
+    Assign,
+    Cancel,
+    Committed,
+    Drain,
+    EndRun,
+    HeldLease,
+    Refused,
     Welcome,
 )
 from geopod.api.results import TaskReason
+from geopod.api.runs import EnvironmentState, RunState
 from geopod.coordinator.epochs import Fenced, take_epoch
 from geopod.coordinator.manifest import accepted_keys, read_records
 from geopod.coordinator.settings import CoordinatorSettings, write_settings

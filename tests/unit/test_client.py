@@ -9,8 +9,8 @@ import sys
 import geopod
 import msgspec
 import pytest
-from geopod.api.messages import EnvironmentState
 from geopod.api.results import Failure, TaskReason
+from geopod.api.runs import EnvironmentState
 from geopod.client import aio, sync
 from geopod.errors import (
     EnvironmentTerminatedError,

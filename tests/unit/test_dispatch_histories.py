@@ -8,8 +8,8 @@ are made, and at the end of each: all runs end, every task with one record.
 from __future__ import annotations
 
 from dispatch_builders import World, a_failure, a_map, a_plan, a_result, an_order, with_retries
-from geopod.api.messages import RetryRule
 from geopod.api.results import TaskReason
+from geopod.api.runs import RetryRule
 from geopod.dispatch import (
     Event,
     HandedBack,

@@ -16,11 +16,7 @@ MAX_LINES = 300
 
 
 def test_no_package_is_called_operator():
-    shadows = [
-        path
-        for path in ROOT.glob("**/operator/__init__.py")
-        if ".venv" not in path.parts
-    ]
+    shadows = [path for path in ROOT.glob("**/operator/__init__.py") if ".venv" not in path.parts]
     assert shadows == [], "this file shadows the standard library's operator"
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 
-from geopod.api.messages import EnvironmentState, RunOrder, RunState
 from geopod.api.names import manifest_key, result_key
 from geopod.api.results import (
     Entry,
@@ -26,6 +25,7 @@ from geopod.api.results import (
     TaskReason,
     TaskRecord,
 )
+from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.backends import EnvironmentRecord, LayerRecord
 from geopod.errors import EnvironmentNotFoundError, LayerNotFoundError, RunNotFoundError
 from geopod.store import KeyExistsError, KeyMissingError

@@ -1,15 +1,14 @@
-"""What the coordinator, the agents and a local client say to each other: typed, versioned.
+"""What the coordinator and the agents say to each other: typed, versioned.
 
 Encoding: msgpack maps with a tag `t`, at most 1 MiB each (`encode`, `decode`). Bulk data never
-travels here but through the store. Agents speak over a WebSocket (subprotocol `geopod.v1`); a
-local client speaks the same frames over the environment's Unix socket, each with a u32
-little-endian length before it.
+travels here but through the store. Agents speak over a WebSocket (subprotocol `geopod.v1`). What
+a local client says is in `api.control`.
 """
 
 from __future__ import annotations
 
 import hmac
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -229,181 +228,6 @@ class Bye(Message, frozen=True, tag=True):
     reason: str = ""
 
 
-# ---- runs, as the coordinator sees them
-
-
-class RetryRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`spec.retries`: each named class has its own budget of `limit` retries."""
-
-    limit: int = 2
-    on: tuple[Literal["Infra", "Timeout", "OOM", "Exception"], ...] = ("Infra",)
-
-
-class RunOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A ComputeRun as the coordinator dispatches it; stored as JSON under `names.order_key`."""
-
-    uid: str
-    name: str
-    environment: str
-    """The environment's uid."""
-    created: float
-    """Seconds since the epoch."""
-    function: FunctionRef
-    mode: Literal["PerNode", "Map"] = "PerNode"
-    arguments: ArgumentsRef | None = None
-    count: int = 0
-    """How many tasks: of a map its arguments, per node the nodes at submission (0: take them)."""
-    partitions: list[int] | None = None
-    """PerNode: only these; None: all."""
-    batch: int = 0
-    """Map: tasks handed over together at most; 0: chosen by their duration."""
-    timeout_s: float = 1800.0
-    queue_timeout_s: float = 3600.0
-    run_timeout_s: float | None = None
-    retries: RetryRule = RetryRule()
-    failure_policy: Literal["Continue", "FailFast"] = "Continue"
-    priority: int = 0
-    on_empty: Literal["skip", "call", "error"] = "skip"
-    large_result: bool = False
-    write_to: dict[str, str] | None = None
-    tags: list[str] = []
-    rerun_of: str = ""
-    """Name of the run whose chosen tasks this one runs again."""
-    rerun_tasks: list[int] = []
-    """Which of its tasks, in the order of this run's own."""
-
-
-class RunState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A run's bounded status (the M part of ComputeRun.status): under 16 kB for any count."""
-
-    uid: str
-    name: str
-    environment: str
-    phase: Literal["", "Queued", "Running", "Succeeded", "Failed", "Cancelled"] = ""
-    reason: str = ""
-    """Of the terminal condition (TaskFailed, DeadlineExceeded, …) or why it is not accepted."""
-    message: str = ""
-    created: float = 0.0
-    started: float | None = None
-    finished: float | None = None
-    epoch: int = 0
-    plan_sha256: str = ""
-    """The plan that its partitions are of; a restarted coordinator keeps to it."""
-    total: int = 0
-    pending: int = 0
-    running: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    retried: int = 0
-    completed_indexes: str = ""
-    failed_indexes: str = ""
-    """Compressed ranges `0-3,9`, at most 4096 characters."""
-    indexes_truncated: bool = False
-    failures: list[TaskRecord] = []
-    """The first ten."""
-    progress: str = ""
-    """What the slowest running task says of itself."""
-    chunks: int = 0
-    """How many manifest chunks exist: a watcher reads the new ones."""
-    inline: dict[int, bytes] = {}
-    """Copies of results, at most 4 KiB in all; only in a finished run's state."""
-    records: list[TaskRecord] = []
-    """Records of the inline copies, so that a tiny run needs no fetch."""
-
-
-class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """A metav1 condition in small."""
-
-    type: str
-    status: bool
-    reason: str = ""
-    message: str = ""
-
-
-class EnvironmentState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An environment's status as its coordinator sees it."""
-
-    uid: str
-    name: str
-    phase: Literal["Pending", "Starting", "Ready", "Suspended", "Terminated", "Failed"] = "Pending"
-    reason: str = ""
-    message: str = ""
-    code: str = ""
-    """The public error's code when `phase` is Failed."""
-    fixes: list[str] = []
-    details: dict[str, Any] = {}
-    conditions: list[Condition] = []
-    epoch: int = 0
-    nodes: int = 0
-    connected: int = 0
-    staged: int = 0
-    ready: int = 0
-    busy: int = 0
-    lost: str = ""
-    """Compressed ranges of node indexes."""
-    python: str = ""
-    plan_sha256: str = ""
-    layers: list[dict[str, Any]] = []
-    active_runs: int = 0
-    queued_runs: int = 0
-    last_activity: float = 0.0
-
-
-# ---- local client -> coordinator, over the environment's Unix socket
-
-
-class Submit(Message, frozen=True, tag=True):
-    """Take this run (already written to the store) and tell me how it goes."""
-
-    order: RunOrder
-    watch: bool = True
-
-
-class WatchRun(Message, frozen=True, tag=True):
-    """Tell me how this run goes: at once, on change (at most once a second), at the end."""
-
-    run: str
-
-
-class WatchEnvironment(Message, frozen=True, tag=True):
-    """Tell me how the environment is: at once and on every change."""
-
-
-class CancelRun(Message, frozen=True, tag=True):
-    """Cancel a run, or some of its tasks."""
-
-    run: str
-    indexes: list[int] | None = None
-
-
-class Configure(Message, frozen=True, tag=True):
-    """The environment's spec has changed: another number of nodes, or plan the layers anew."""
-
-    nodes: int | None = None
-    refresh: bool = False
-
-
-class RunUpdate(Message, frozen=True, tag=True):
-    """Coordinator -> client: a run's state."""
-
-    state: RunState
-
-
-class EnvironmentUpdate(Message, frozen=True, tag=True):
-    """Coordinator -> client: the environment's state."""
-
-    state: EnvironmentState
-
-
-class Problem(Message, frozen=True, tag=True):
-    """Coordinator -> client: a request that could not be served."""
-
-    about: str
-    reason: str
-    message: str
-
-
 FromCoordinator = (
     Challenge
     | Welcome
@@ -420,12 +244,8 @@ FromCoordinator = (
 FromAgent = (
     Hello | Staged | RunnerState | Started | Progress | Done | Failed | HandedBack | Pong | Bye
 )
-FromClient = Submit | WatchRun | WatchEnvironment | CancelRun | Configure | Bye
-ToClient = RunUpdate | EnvironmentUpdate | Problem | Bye
 
 encode = msgspec.msgpack.Encoder().encode
 """Encode any message of this module."""
 decode_from_coordinator = msgspec.msgpack.Decoder(FromCoordinator).decode
 decode_from_agent = msgspec.msgpack.Decoder(FromAgent).decode
-decode_from_client = msgspec.msgpack.Decoder(FromClient).decode
-decode_to_client = msgspec.msgpack.Decoder(ToClient).decode

@@ -171,12 +171,12 @@ def order_prefix(environment_uid: str) -> str:
 
 
 def order_key(environment_uid: str, run_uid: str) -> str:
-    """Return where a run's order (`messages.RunOrder`, JSON) lies from its submission on."""
+    """Return where a run's order (`runs.RunOrder`, JSON) lies from its submission on."""
     return f"{order_prefix(environment_uid)}{run_uid}.json"
 
 
 def state_key(environment_uid: str, run_uid: str) -> str:
-    """Return where a run's last stored state (`messages.RunState`, JSON) lies."""
+    """Return where a run's last stored state (`runs.RunState`, JSON) lies."""
     return f"{run_prefix(environment_uid, run_uid)}status.json"
 
 

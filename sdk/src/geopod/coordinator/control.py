@@ -14,14 +14,8 @@ from typing import Protocol
 
 import msgspec
 
-from geopod.api.messages import (
-    MAX_MESSAGE_BYTES,
-    Bye,
-    FromClient,
-    ToClient,
-    decode_from_client,
-    encode,
-)
+from geopod.api.control import FromClient, ToClient, decode_from_client
+from geopod.api.messages import MAX_MESSAGE_BYTES, Bye, encode
 from geopod.coordinator.sockets import listen_unix
 
 LENGTH = struct.Struct("<I")

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from geopod.api.messages import Condition, EnvironmentState, EnvironmentUpdate
+from geopod.api.control import EnvironmentUpdate
 from geopod.api.plan import Plan
+from geopod.api.runs import Condition, EnvironmentState
 from geopod.coordinator.control import Client
 from geopod.coordinator.members import Member
 from geopod.coordinator.plans import PlanFailed, StoredPlan

@@ -10,8 +10,8 @@ from typing import Any, assert_never
 
 import msgspec
 
-from geopod.api import messages
-from geopod.api.messages import FromClient
+from geopod.api import control, messages
+from geopod.api.runs import RunOrder
 from geopod.coordinator.control import Client, ControlServer
 from geopod.coordinator.epochs import Fenced, is_newest, take_epoch
 from geopod.coordinator.plans import Planner, StoredPlan, plan_without_layers
@@ -88,19 +88,19 @@ class CoordinatorProcess:
 
     # ---- ClientListener
 
-    async def requested(self, client: Client, message: FromClient) -> None:
+    async def requested(self, client: Client, message: control.FromClient) -> None:
         """A client asks for something."""
         match message:
-            case messages.Submit(order=order, watch=watch):
+            case control.Submit(order=order, watch=watch):
                 await self._submit(client, order, watch=watch)
-            case messages.WatchRun(run=run):
+            case control.WatchRun(run=run):
                 await self._watch(client, run)
-            case messages.WatchEnvironment():
+            case control.WatchEnvironment():
                 self._coordinator.environment.watch(client)
-            case messages.CancelRun(run=run, indexes=indexes):
+            case control.CancelRun(run=run, indexes=indexes):
                 chosen = None if indexes is None else tuple(indexes)
                 self._coordinator.apply(events.RunCancelled(run, chosen))
-            case messages.Configure():
+            case control.Configure():
                 self._configure(message)
             case messages.Bye():
                 pass  # the server closes the connection
@@ -112,17 +112,17 @@ class CoordinatorProcess:
         self._coordinator.runs.forget(client)
         self._coordinator.environment.forget(client)
 
-    async def _submit(self, client: Client, order: messages.RunOrder, *, watch: bool) -> None:
+    async def _submit(self, client: Client, order: RunOrder, *, watch: bool) -> None:
         """Take a run, or show the one that was taken under this uid before."""
         if order.environment != self._uid:
             text = f"This coordinator serves {self._uid}, the run is for {order.environment}."
-            client.send(messages.Problem(about=order.uid, reason="NotMember", message=text))
+            client.send(control.Problem(about=order.uid, reason="NotMember", message=text))
             return
         runs = self._coordinator.runs
         known = order.uid in runs
         finished = None if known else await runs.find_finished(order.uid)
         if finished is not None:
-            client.send(messages.RunUpdate(state=finished))
+            client.send(control.RunUpdate(state=finished))
             return
         if not known:
             await self._coordinator.submit(order)
@@ -134,18 +134,18 @@ class CoordinatorProcess:
         runs = self._coordinator.runs
         finished = None if run in runs else await runs.find_finished(run)
         if finished is not None:
-            client.send(messages.RunUpdate(state=finished))
+            client.send(control.RunUpdate(state=finished))
             return
         try:
             if run not in runs:
                 await self._coordinator.submit(await read_order(self._store, self._uid, run))
         except KeyMissingError:
             text = f"No run {run} in environment {self._uid}."
-            client.send(messages.Problem(about=run, reason="RunNotFound", message=text))
+            client.send(control.Problem(about=run, reason="RunNotFound", message=text))
             return
         runs.watch(run, client, at_once=True)
 
-    def _configure(self, message: messages.Configure) -> None:
+    def _configure(self, message: control.Configure) -> None:
         """Read the spec again and plan what it asks for."""
         settings = self._coordinator.settings
         if self._settings_path is not None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import msgspec
 
 from geopod.api import names
-from geopod.api.messages import RunOrder, RunState
 from geopod.api.results import TaskRecord
+from geopod.api.runs import RunOrder, RunState
 from geopod.coordinator.manifest import accepted_keys, read_records
 from geopod.store import KeyMissingError, Store
 

@@ -15,8 +15,10 @@ from typing import Protocol
 import msgspec
 
 from geopod.api import names
-from geopod.api.messages import Committed, RunState, RunUpdate
+from geopod.api.control import RunUpdate
+from geopod.api.messages import Committed
 from geopod.api.results import TaskRecord
+from geopod.api.runs import RunState
 from geopod.coordinator.control import Client
 from geopod.coordinator.manifest import ManifestWriter, Receipt
 from geopod.store import KeyMissingError, Store

@@ -14,7 +14,8 @@ from typing import assert_never
 import msgspec
 
 from geopod.api import messages, names
-from geopod.api.messages import EnvironmentState, FromCoordinator, RunOrder, RunState
+from geopod.api.messages import FromCoordinator
+from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.coordinator.environment import RUNS_WITHIN_S, EnvironmentBook, describe_environment
 from geopod.coordinator.membership import NO_COPIES, Membership
 from geopod.coordinator.nodes import NodeServer

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from geopod.api.messages import HeldLease, RunOrder
+from geopod.api.messages import HeldLease
 from geopod.api.results import TaskRecord
+from geopod.api.runs import RunOrder
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from geopod.api.messages import RunState
+from geopod.api.runs import RunState
 from geopod.dispatch import tasks as code
 from geopod.dispatch.fencing import ready_nodes
 from geopod.dispatch.queue import waiting_words

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from geopod.api.messages import RetryRule
 from geopod.api.results import Failure, TaskReason
+from geopod.api.runs import RetryRule
 from geopod.errors import GeopodError, NodeLostError, PartitionError, TaskCancelledError
 
 MAX_ATTEMPTS = 16

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from geopod.api.messages import RunOrder
+from geopod.api.runs import RunOrder
 from geopod.dispatch.actions import FinalPhase
 from geopod.dispatch.events import Plan
 from geopod.dispatch.failures import FailureSummary

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 from geopod.display.text import environment_line, is_ascii_only, run_line
 
 if TYPE_CHECKING:
-    from geopod.api.messages import EnvironmentState, RunState
+    from geopod.api.runs import EnvironmentState, RunState
 
 SILENT_S = 0.5
 REDRAW_S = 0.2

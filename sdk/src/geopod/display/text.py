@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from geopod.api.messages import EnvironmentState, RunState
+from geopod.api.runs import EnvironmentState, RunState
 
 BAR_WIDTH = 20
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from geopod import capture
 from geopod.api import names
-from geopod.api.messages import EnvironmentState
+from geopod.api.runs import EnvironmentState
 from geopod.backends import Backend, EnvironmentRecord
 from geopod.client.aio.check import CheckReport, check_function
 from geopod.client.aio.run import Errors, Run
@@ -96,9 +96,11 @@ class Environment:
         limit = seconds(timeout, name="start_timeout")
         with Progress(progress) as line:
             try:
-                async with asyncio.timeout(limit):
+                async with asyncio.timeout(limit) as waiting:
                     await self._until_ready(line)
             except TimeoutError as error:
+                if not waiting.expired():
+                    raise
                 raise EnvironmentStartTimeout.not_ready(
                     environment=self.name,
                     ready=self.nodes_ready,

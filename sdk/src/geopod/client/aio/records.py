@@ -10,8 +10,8 @@ import msgspec
 
 from geopod import codecs
 from geopod.api import names
-from geopod.api.messages import RunOrder, RunState
 from geopod.api.results import ManifestChunk, TaskRecord, accepted
+from geopod.api.runs import RunOrder, RunState
 from geopod.store import Store
 
 WHOLE_READ_BYTES = 1 << 16

@@ -17,7 +17,7 @@ from geopod.api.bundles import (
     digest,
     pack_arguments,
 )
-from geopod.api.messages import RunOrder
+from geopod.api.runs import RunOrder
 from geopod.client.aio.submission import RETRY_WORDS, Retry, run_name
 from geopod.client.quantities import seconds
 from geopod.errors import InvalidInputError

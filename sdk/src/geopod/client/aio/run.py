@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from geopod.api.messages import RunOrder, RunState
 from geopod.api.results import TaskRecord
+from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
 from geopod.client.aio.download import download_results
 from geopod.client.aio.logs import LogLine, read_logs

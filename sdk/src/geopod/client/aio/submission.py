@@ -13,7 +13,7 @@ from typing import Any, Literal
 from geopod import capture
 from geopod.api import names
 from geopod.api.bundles import ArgumentsRef, FunctionBundle, FunctionRef
-from geopod.api.messages import RetryRule, RunOrder
+from geopod.api.runs import RetryRule, RunOrder
 from geopod.backends import EnvironmentRecord
 from geopod.client.layerlike import read_layer
 from geopod.client.quantities import seconds

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from geopod.api.messages import RunOrder, RunState
 from geopod.api.results import TaskRecord
+from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
 from geopod.client.aio.records import RecordReader
 from geopod.client.quantities import seconds
@@ -126,11 +126,13 @@ class WatchedRun:
         limit = None if timeout is None else seconds(timeout, name="timeout")
         with Progress(progress) as line:
             try:
-                async with asyncio.timeout(limit):
+                async with asyncio.timeout(limit) as waiting:
                     while not self.done:
                         await self.next_state()
                         line.run(self.state)
             except TimeoutError as error:
+                if not waiting.expired():
+                    raise
                 raise WaitTimeoutError.stopped_waiting(
                     after_s=limit or 0.0,
                     run=self.name,
