@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from geopod.api.messages import EnvironmentState, RunOrder, RunState
+from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.store import Store
 
 

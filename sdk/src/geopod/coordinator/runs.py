@@ -184,6 +184,8 @@ class RunBook:
             return
         book.timer = None
         state = self._state(run)
+        if state.finished is not None:
+            return  # its last records are being written: `_end` tells the end, never before them
         book.shown, book.told = state.phase, self._loop.time()
         for client in book.watchers:
             client.send(RunUpdate(state=state))

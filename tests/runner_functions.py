@@ -1,0 +1,203 @@
+"""Functions for the runner's tests to send: most of them are hostile. Sent by value."""
+
+import ctypes
+import json
+import mmap
+import os
+import signal
+import struct
+import sys
+import threading
+from typing import Any
+
+
+def pause(seconds: float = 20) -> None:
+    """Do nothing, but not for ever: a test that goes wrong leaves nothing behind."""
+    threading.Event().wait(seconds)
+
+
+def answer(_params: Any) -> dict[str, Any]:
+    return {"params": dict(_params), "answer": 42}
+
+
+def process_id(_params: Any) -> int:
+    return os.getpid()
+
+
+def segfault(_params: Any) -> None:
+    ctypes.string_at(0)
+
+
+def leave_at_once(_params: Any) -> None:
+    os._exit(0)
+
+
+def leave_with_three(_params: Any) -> None:
+    os._exit(3)
+
+
+def call_sys_exit(_params: Any) -> None:
+    sys.exit(0)
+
+
+def loop_for_ever(_params: Any, ctx: Any) -> None:
+    sys.stdout.write("still here\n")
+    ctx.progress(0.62, "band 4")
+    while True:
+        pass
+
+
+def sleep_for_ever_in_c(_params: Any) -> None:
+    ctypes.CDLL(None).pause()
+
+
+def ignore_the_signal(_params: Any, ctx: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ctx.progress(0.5, "deaf")
+    loop_for_ever(_params, ctx)
+
+
+def hog_memory(_params: Any) -> int:
+    hoard = []
+    while True:
+        hoard.append(bytearray(16 << 20))
+
+
+def hog_shared_memory(_params: Any) -> None:
+    memory = mmap.mmap(-1, 1 << 30)
+    while True:
+        for at in range(0, 1 << 30, 4096):
+            memory[at] = 1
+
+
+def fork_and_fork_again(_params: Any) -> None:
+    """A bomb of 2048 processes: enough to be one, and it ends by itself if nothing stops it."""
+    for _ in range(11):
+        os.fork()
+    pause()
+    os._exit(0)
+
+
+def print_a_lot(_params: Any) -> str:
+    for number in range(50):
+        sys.stdout.write(f"{number:03d}" + "x" * (1 << 20) + "\n")
+    return "done"
+
+
+def raise_a_long_chain(_params: Any) -> None:
+    def deep(level: int) -> None:
+        if level == 0:
+            raise ValueError("the root cause")
+        try:
+            deep(level - 1)
+        except Exception as error:
+            raise RuntimeError(f"level {level} " + "y" * 3000) from error
+
+    deep(32)
+
+
+def forge_frames(_params: Any) -> None:
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, b"\xff" * 64)
+        except OSError:
+            continue
+    pause()
+
+
+def forge_an_answer(_params: Any) -> None:
+    item = {"index": 999, "attempt": 1, "kind": "json", "inline": [0, 2]}
+    header = json.dumps({"t": "RESULTS", "items": [item], "peak": 0}).encode()
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, struct.pack("<II", len(header), 2) + header + b"42")
+        except OSError:
+            continue
+    pause()
+
+
+def hand_over_a_link(_params: Any, ctx: Any) -> str:
+    """Put a link where the runner will write the value: it goes through, the agent must not."""
+    folder = ctx.scratch / ".geopod"
+    folder.mkdir()
+    (folder / "0-1").symlink_to("/dev/null")
+    return "z" * (1 << 20)
+
+
+def announce_a_huge_file(_params: Any, ctx: Any) -> Any:
+    path = ctx.scratch / "huge.bin"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    return path
+
+
+def large_value(_params: Any) -> bytes:
+    return b"v" * (8 << 20)
+
+
+def print_over_the_limit(_params: Any) -> None:
+    chunk = b"x" * (16 << 20)
+    for _ in range(80):
+        os.write(1, chunk)
+    pause()
+
+
+def kill_the_template(_params: Any) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    pause()
+
+
+def leave_a_daemon(_params: Any) -> int:
+    """Start a process that leaves the child's session, as daemons do."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        pid = os.fork()
+        if pid == 0:
+            pause()
+            os._exit(0)
+        os.write(writing, str(pid).encode())
+        os._exit(0)
+    return int(os.read(reading, 32))
+
+
+def wait_until_cancelled(_params: Any, ctx: Any) -> str:
+    ctx.progress(0.1, "waiting")
+    while not ctx.cancelled():
+        pause(0.005)
+    return "ended by itself"
+
+
+def double(number: int) -> int:
+    if number == 3:
+        os._exit(9)
+    return number * 2
+
+
+def wait_at_one(number: int) -> int:
+    if number == 1:
+        pause()
+    return number
+
+
+def with_process_id(number: int) -> tuple[int, int]:
+    return number, os.getpid()
+
+
+def has_wave(_params: Any) -> bool:
+    return "wave" in sys.modules
+
+
+def read_and_print(params: Any, ctx: Any) -> tuple[int, int, int, str]:
+    sys.stdout.write(f"task {ctx.index}\n")
+    return ctx.index, ctx.attempt, ctx.total, params["table"].read().decode()
+
+
+async def wait_and_tell(_params: Any) -> tuple[int, int]:
+    import asyncio
+
+    import geopod
+
+    await asyncio.sleep(0)
+    context = geopod.current_context()
+    return context.index, context.total

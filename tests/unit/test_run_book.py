@@ -1,0 +1,83 @@
+"""The coordinator's book of runs: what watchers hear, and when."""
+
+from __future__ import annotations
+
+import asyncio
+
+from geopod.api import names
+from geopod.api.control import RunUpdate
+from geopod.api.results import TaskRecord
+from geopod.api.runs import RunState
+from geopod.coordinator.runs import RunBook
+from geopod.testing import MemoryStore
+
+RUNNING = RunState(uid="r", name="r", environment="e", phase="Running", total=1)
+ENDED = RunState(
+    uid="r", name="r", environment="e", phase="Succeeded", total=1, succeeded=1, finished=2.0
+)
+
+
+class SlowStore(MemoryStore):
+    """Writes a manifest chunk only when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_write = asyncio.Event()
+
+    async def put(self, key, data, *, if_absent=False):
+        if "/manifest/" in key:
+            await self.may_write.wait()
+        await super().put(key, data, if_absent=if_absent)
+
+
+class Owner:
+    """The coordinator of one run, whose state the test sets."""
+
+    def __init__(self) -> None:
+        self.state = RUNNING
+        self.closed = asyncio.Event()
+
+    def read_run(self, run):
+        return self.state
+
+    def send(self, node, message):
+        return True
+
+    def close_run(self, run):
+        self.closed.set()
+
+    def fail(self, error):
+        raise error
+
+
+class Watcher:
+    """A client that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard = []
+
+    def send(self, message):
+        assert isinstance(message, RunUpdate)
+        self.heard.append(message.state)
+
+
+def test_the_end_is_told_only_after_the_records_are_stored():
+    async def story():
+        store, owner, watcher = SlowStore(), Owner(), Watcher()
+        await store.put(f"{names.epoch_prefix('e')}00000001", b"")
+        book = RunBook(owner, store, environment_uid="e", epoch=1)
+        book.open("r")
+        book.watch("r", watcher, at_once=False)
+        record = TaskRecord(index=0, attempt=0, epoch=1, node=0, skipped=True)
+        book.changed("r")
+        book.commit("r", [record], node=0, lease="1-1")
+        owner.state = ENDED
+        book.finish("r")
+        await asyncio.sleep(0.1)  # longer than the delay with which a phase is told
+        assert [state.phase for state in watcher.heard if state.phase != "Running"] == []
+        store.may_write.set()
+        await owner.closed.wait()
+        (last,) = watcher.heard
+        assert (last.phase, last.chunks, last.records) == ("Succeeded", 1, [record])
+
+    asyncio.run(story())
