@@ -236,6 +236,17 @@ class Template:
             return
 
     def _reap(self) -> None:
+        """Reap what has died, at the children's rank.
+
+        A reaper that outranks a dying process spins in the kernel until that one has left its
+        processor, and keeps it from leaving: a second lost, the scheduler's throttle of real time.
+        """
+        processes.rank_with_children()
+        self._reap_all()
+        if any(child.is_taken for child in self._children.values()):
+            processes.outrank_children()
+
+    def _reap_all(self) -> None:
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
