@@ -1,0 +1,107 @@
+"""dask.distributed and ray as peers: started once, asked the same questions as geopod."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Dask:
+    """A local cluster with its own defaults, one thread per worker process, no dashboard."""
+
+    name = "dask"
+
+    def __init__(self, workers: int) -> None:
+        from distributed import Client, LocalCluster
+
+        self._cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        )
+        self._client = Client(self._cluster)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self._client.submit(function, *arguments, pure=False).result()
+
+    def map(self, function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
+        return self._client.gather(self._client.map(function, arguments, pure=False))
+
+    def close(self) -> None:
+        self._client.close()
+        self._cluster.close()
+
+
+class Ray:
+    """A local ray with its own defaults and a fixed number of CPUs."""
+
+    name = "ray"
+
+    def __init__(self, workers: int) -> None:
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        self._ray = ray
+        ray.init(
+            num_cpus=workers,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+        self._remote: dict[Any, Any] = {}
+
+    def _function(self, function: Callable[..., Any]) -> Any:
+        if function not in self._remote:
+            self._remote[function] = self._ray.remote(function)
+        return self._remote[function]
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self._ray.get(self._function(function).remote(*arguments))
+
+    def map(self, function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
+        remote = self._function(function)
+        return self._ray.get([remote.remote(argument) for argument in arguments])
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+
+class Geopod:
+    """An environment on this machine without layers."""
+
+    name = "geopod"
+
+    def __init__(self, workers: int) -> None:
+        import geopod
+
+        self._client = geopod.connect("local")
+        self._environment = self._client.environment(
+            nodes=workers, idle_after="10m", progress=False
+        )
+
+    def call(self, function: Callable[..., Any]) -> Any:
+        return self._environment.execute(function, progress=False)[0]
+
+    def map(self, function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
+        return list(self._environment.map(function, arguments, progress=False))
+
+    def close(self) -> None:
+        self._environment.delete(results=True)
+        self._client.close()
+
+
+@contextmanager
+def running(*kinds: type, workers: int) -> Iterator[list[Any]]:
+    """Start every peer, hand them over, and end them whatever happens."""
+    started: list[Any] = []
+    try:
+        started.extend(kind(workers) for kind in kinds)
+        yield started
+    finally:
+        for peer in reversed(started):
+            peer.close()

@@ -1,0 +1,67 @@
+"""Every example runs as a user runs it, and its result is what other code computes on the whole."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from rasterio.features import geometry_mask
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def example(monkeypatch, tmp_path, geopod_home):
+    """Load an example as a script is loaded: its own folder first on the path."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.delitem(sys.modules, "sample_layers", raising=False)
+    return lambda name: runpy.run_path(str(EXAMPLES / f"{name}.py"))
+
+
+def test_demo(example, tmp_path, capsys):
+    results = example("demo")["main"](tmp_path)
+    with rasterio.open(tmp_path / "srtm.tif") as source:
+        whole = source.read(1)
+    assert sum(found["pixels"] for found in results) == whole.size == 344 * 403
+    assert sum(found["sum"] for found in results) == int(whole.sum(dtype="int64")) == 73_617_913
+    assert max(found["highest"] for found in results) == whole.max() == 1076
+    assert {found["country"] for found in results} == {"United States of America"}
+    printed = capsys.readouterr().out
+    assert f"0 of {whole.size} pixels differ" in printed
+    assert (tmp_path / "demo.png").stat().st_size > 10_000
+
+
+def test_band_maths(example, tmp_path):
+    mean, histogram = example("band_maths")["main"](tmp_path)
+    with rasterio.open(tmp_path / "scene.tif") as source:
+        _, _, red, nir = source.read().astype("float64")
+        valid = source.dataset_mask().astype(bool)
+    ndvi = (nir[valid] - red[valid]) / (nir[valid] + red[valid])
+    assert mean == pytest.approx(ndvi.mean(), rel=1e-12)
+    assert histogram.sum() == valid.sum()
+
+
+def test_zonal_statistics(example, tmp_path):
+    table = example("zonal_statistics")["main"](tmp_path)
+    with rasterio.open(tmp_path / "scene.tif") as source:
+        nir, shape, transform = source.read(4), source.shape, source.transform
+    fields = gpd.read_file(tmp_path / "fields.gpkg").set_index("field").geometry
+    for field, geometry in fields.items():
+        inside = geometry_mask([geometry], shape, transform, invert=True) & (nir != 0)
+        assert table.loc[field, "count"] == inside.sum()
+        assert table.loc[field, "sum"] == nir[inside].sum(dtype="int64")
+
+
+def test_moving_window(example, tmp_path):
+    module = example("moving_window")
+    cog = module["main"](tmp_path)
+    with rasterio.open(tmp_path / "srtm.tif") as source, rasterio.open(cog) as result:
+        whole = module["median"](source.read(1), source.nodata)
+        np.testing.assert_array_equal(result.read(1), whole)
+        assert result.transform == source.transform
+        assert result.profile["tiled"]
