@@ -1,0 +1,75 @@
+"""What is imported once, before the fork: agents and children of many nodes share it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from geopod.errors import GeopodError
+
+Drivers = frozenset[tuple[str, str]]
+"""(kind, driver) of every layer's files."""
+_STAGING = {"raster": "geopod.layers.stage_rasters", "vector": "geopod.layers.stage_vectors"}
+_ENCODING = {"raster": "geopod.codecs.raster", "vector": "geopod.codecs.table"}
+_THREADS = "OPENBLAS_NUM_THREADS"
+
+
+def find_drivers(sources: Iterable[Mapping[str, Any]]) -> Drivers:
+    """Return what the layers are; one that cannot be read is left to planning, which says so."""
+    from geopod.layers.sources import find_source
+
+    found: set[tuple[str, str]] = set()
+    for source in sources:
+        try:
+            file = find_source(source["hrefs"][0], path_id=source["pathId"])
+        except (GeopodError, OSError):
+            continue
+        found.add((file.kind, file.driver))
+    return frozenset(found)
+
+
+def agent_modules(drivers: Drivers) -> list[str]:
+    """Return what agents need to stage these layers and to encode results like them."""
+    from geopod.layers.sources import PARQUET
+
+    modules = ["geopod.agent.node"]
+    if drivers:
+        modules.append("geopod.layers.stage")
+    for kind in sorted({kind for kind, _ in drivers}):
+        modules += [_STAGING[kind], _ENCODING[kind]]
+    if any(kind == "vector" for kind, _ in drivers):
+        modules.append("geopandas")  # pyarrow asks for pandas with the first array it converts
+    if any(kind == "vector" and driver != PARQUET for kind, driver in drivers):
+        modules.append("geopod.layers.ogr")
+    return modules
+
+
+def runner_modules(drivers: Drivers) -> list[str]:
+    """Return what users' functions are sure to need: the libraries of their `params`."""
+    from geopod.agent.staging import MODULES
+
+    return [name for kind in sorted({kind for kind, _ in drivers}) for name in MODULES[kind]]
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import modules without starting the threads that linear algebra keeps: a fork loses them."""
+    with _variable(_THREADS, "1"):
+        for name in modules:
+            importlib.import_module(name)
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

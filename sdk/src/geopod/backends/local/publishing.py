@@ -1,0 +1,190 @@
+"""Assemble parts into one layer timestamp: a process of its own, which may load GDAL.
+
+Request JSON (`PublishRequest`) on stdin; on stdout `{"files": […]}`, the timestamp's uris, or
+`{"error": …}` as `GeopodError.to_wire` says it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import msgspec
+
+from geopod.api.results import Entry
+from geopod.errors import GeopodError, NotAFileResultError, ShapeMismatchError
+from geopod.layers.headers import read_header
+from geopod.layers.publish import (
+    Lineage,
+    Publication,
+    RasterGrid,
+    RasterPart,
+    VectorPart,
+    assemble_raster,
+    publish,
+    write_vector,
+)
+from geopod.layers.sources import LayerSource
+
+Format = Literal["tif", "parquet", "gpkg", "fgb", "geojson"]
+Window = tuple[int, int, int, int]
+
+
+class PlacedWindow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where one node's array of one raster layer lies."""
+
+    key: str
+    core: Window
+    """Row, column, height, width on the layer's grid."""
+    padded: Window
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    nodata: float | None = None
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What one node returned, and where that node's rasters lie."""
+
+    node: int
+    entry: Entry
+    path: str
+    """The store's object that holds the entry's bytes."""
+    windows: tuple[PlacedWindow, ...] = ()
+
+
+class PublishRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Parts of one or more runs that become one timestamp."""
+
+    folder: str
+    path_id: str
+    timestamp: str
+    kind: Literal["raster", "vector"]
+    format: Format
+    parts: tuple[Part, ...]
+    run: str
+    function_sha256: str
+    created: str
+    derived_from: tuple[str, ...] = ()
+
+
+def publish_parts(request: PublishRequest, work: Path) -> list[str]:
+    """Publish and return the uris of the timestamp's files; `work` is an empty folder.
+
+    Raises NotAFileResultError, ShapeMismatchError, InconsistentPartsError and what reading the
+    new layer raises; nothing is published then.
+    """
+    publication = Publication(
+        path_id=request.path_id,
+        timestamp=request.timestamp,
+        kind=request.kind,
+        sha256s=tuple(part.entry.sha256 for part in request.parts),
+        file_name=f"data.{request.format}",
+        lineage=Lineage(
+            run=request.run,
+            function_sha256=request.function_sha256,
+            created=request.created,
+            derived_from=request.derived_from,
+        ),
+    )
+    folder = Path(request.folder)
+    assemble = _assemble_rasters if request.kind == "raster" else _assemble_vectors
+    return list(publish(folder, publication, partial(assemble, request, work)).hrefs(folder))
+
+
+def _assemble_rasters(request: PublishRequest, work: Path, target: Path) -> None:
+    parts: list[RasterPart] = []
+    grid: RasterGrid | None = None
+    for part in request.parts:
+        path = _take_out(part, work, {"npy": ".npy", "geotiff": ".tif", "bytes": ".tif"})
+        window = _find_window(part) if part.entry.codec == "npy" else None
+        placed = {} if window is None else {"core": window.core, "padded": window.padded}
+        parts.append(RasterPart(node=part.node, path=path, **placed))
+        grid = grid or _grid_of(path, window)
+    assert grid is not None  # noqa: S101  # a request has parts
+    assemble_raster(parts, grid, target)
+
+
+def _assemble_vectors(request: PublishRequest, work: Path, target: Path) -> None:
+    suffixes = {"geoparquet": ".parquet", "bytes": ".parquet"}
+    parts = [
+        VectorPart(node=part.node, path=_take_out(part, work, suffixes)) for part in request.parts
+    ]
+    output_format = cast("Literal['parquet', 'gpkg', 'fgb', 'geojson']", request.format)
+    write_vector(parts, target, output_format=output_format)
+
+
+def _take_out(part: Part, work: Path, suffixes: dict[str, str]) -> Path:
+    """Return the part as a file of its own with the right suffix; raises NotAFileResultError."""
+    entry = part.entry
+    if entry.codec not in suffixes:
+        raise NotAFileResultError.returned(node=part.node, type_name=_type_name(entry))
+    target = work / f"{part.node}{suffixes[entry.codec]}"
+    source = Path(part.path)
+    if entry.start == 0 and source.stat().st_size == entry.bytes:
+        target.symlink_to(source)
+        return target
+    with source.open("rb") as file:
+        file.seek(entry.start)
+        target.write_bytes(file.read(entry.bytes))
+    return target
+
+
+def _find_window(part: Part) -> PlacedWindow:
+    """Return the raster layer that an array belongs to, by its shape; raises ShapeMismatchError."""
+    rows_and_columns = tuple(part.entry.meta["shape"][-2:])
+    fitting = [
+        window
+        for window in part.windows
+        if rows_and_columns in {window.core[2:], window.padded[2:]}
+    ]
+    if len({(window.core, window.transform, window.crs) for window in fitting}) == 1:
+        return fitting[0]
+    if not fitting and part.windows:
+        first = part.windows[0]
+        raise ShapeMismatchError.returned(
+            node=part.node,
+            shape=tuple(part.entry.meta["shape"]),
+            core=first.core[2:],
+            padded=first.padded[2:],
+        )
+    raise NotAFileResultError.returned(node=part.node, type_name=_type_name(part.entry))
+
+
+def _grid_of(path: Path, window: PlacedWindow | None) -> RasterGrid:
+    """Return the grid of the first part: as planned, or as the file says."""
+    if window is not None:
+        return RasterGrid(crs=window.crs, transform=window.transform, nodata=window.nodata)
+    source = LayerSource(key="part", path_id="part", timestamp="part", hrefs=(str(path),))
+    raster = read_header(source).raster
+    if raster is None:
+        raise NotAFileResultError.returned(node=0, type_name="a vector file")
+    header = raster.header
+    nodata = None if header.nodata is None else float(header.nodata)
+    return RasterGrid(crs=header.crs, transform=header.transform, nodata=nodata, bands=header.bands)
+
+
+def _type_name(entry: Entry) -> str:
+    """Return what a task returned, in words."""
+    words = {"json": "JSON", "arrow": "a table without geometry", "list": "several files"}
+    return str(entry.meta.get("type") or words.get(entry.codec, entry.codec))
+
+
+def main() -> int:
+    """Answer the request on stdin; the process of this module."""
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=PublishRequest)
+    answer: dict[str, Any]
+    with tempfile.TemporaryDirectory(prefix="geopod-publish-") as work:
+        try:
+            answer = {"files": publish_parts(request, Path(work))}
+        except GeopodError as error:
+            answer = {"error": error.to_wire()}
+    sys.stdout.write(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Dependencies of an environment: installed once per distinct set, in the user's interpreter."""

@@ -1,0 +1,450 @@
+"""The local backend with its real processes: environments, runs, and what outlives a client."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from geopod.api import names
+from geopod.backends.local.interpreters import offered
+from geopod.errors import (
+    DuplicateKeyError,
+    EnvironmentNotFoundError,
+    EnvironmentTerminatedError,
+    GeopodError,
+    InterpreterNotFoundError,
+    InvalidInputError,
+    LayerNotFoundError,
+    RequirementsBuildError,
+    RequirementsError,
+)
+from local_builders import (
+    a_map,
+    an_order,
+    end_everything,
+    ended,
+    finished,
+    left_of,
+    open_local,
+    processes_of,
+    submitted,
+    until,
+    values_of,
+)
+
+OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
+ADD_ONE = "def f(x): return x + 1"
+SLOW = "import time\ndef f(x):\n    time.sleep(0.05)\n    return x"
+
+
+@pytest.fixture
+def home(tmp_path):
+    yield tmp_path / "home"
+    asyncio.run(end_everything(tmp_path / "home"))
+
+
+def story(home, act):
+    """Run a coroutine function on a backend over `home`."""
+
+    async def tell():
+        backend = open_local(home)
+        try:
+            return await act(backend)
+        finally:
+            await backend.close()
+
+    return asyncio.run(tell())
+
+
+async def ready(backend, name="env", **spec):
+    spec = {"nodes": 1, "interpreter": OWN, **spec}
+    record = await backend.apply_environment(name, spec, labels={})
+    await until(backend, name, "Ready")
+    return record
+
+
+class TestEnvironments:
+    @pytest.mark.parametrize("nodes", [1, 4])
+    def test_every_node_becomes_ready_and_returns_one_result(self, home, nodes):
+        async def act(backend):
+            record = await ready(backend, nodes=nodes)
+            order = an_order(record.uid, "def f(params, ctx): return ctx.index")
+            state = await finished(backend, order)
+            assert (state.phase, state.succeeded) == ("Succeeded", nodes), state
+            return await values_of(backend, order)
+
+        assert story(home, act) == list(range(nodes))
+
+    def test_processes_can_be_found_and_counted(self, home):
+        async def act(backend):
+            record = await ready(backend, nodes=2)
+            return sorted(processes_of(record.uid).values())
+
+        commands = story(home, act)
+        for part, count in (
+            ("geopod.supervisor", 1),
+            ("geopod.coordinator", 1),
+            ("geopod.agent", 2),
+        ):
+            assert sum(part in command for command in commands) == count, commands
+        assert any("geopod.runner" in command for command in commands)
+
+    def test_same_name_and_spec_is_the_same_environment(self, home):
+        async def act(backend):
+            first = await ready(backend)
+            before = processes_of(first.uid)
+            second = await ready(backend)
+            assert second.uid == first.uid
+            assert processes_of(first.uid) == before
+
+        story(home, act)
+
+    def test_environment_is_shared_between_processes(self, home):
+        async def act(backend):
+            return (await ready(backend)).uid
+
+        uid = story(home, act)
+        assert story(home, lambda backend: backend.get_environment("env")).uid == uid
+
+    def test_scaled_environment_runs_on_its_new_nodes(self, home):
+        async def act(backend):
+            record = await ready(backend, nodes=1)
+            counts = []
+            for nodes in (3, 2):
+                await backend.scale_environment("env", nodes)
+                await until(backend, "env", "Ready")
+                order = an_order(record.uid)
+                assert (await finished(backend, order)).phase == "Succeeded"
+                counts.append(len(await values_of(backend, order)))
+            return counts
+
+        assert story(home, act) == [3, 2]
+
+    def test_changed_variables_reach_the_next_run(self, home):
+        async def act(backend):
+            seen = []
+            for word in ("one", "two"):
+                record = await ready(backend, env=[{"name": "WORD", "value": word}])
+                order = an_order(record.uid, "import os\ndef f(params): return os.environ['WORD']")
+                assert (await finished(backend, order)).phase == "Succeeded"
+                seen += await values_of(backend, order)
+            return seen
+
+        assert story(home, act) == ["one", "two"]
+
+    def test_idle_environment_falls_asleep_and_the_next_run_wakes_it(self, home):
+        async def act(backend):
+            record = await ready(backend, idle={"afterSeconds": 0.5})
+            asleep = await until(backend, "env", "Suspended")
+            assert asleep.reason == "IdleTimeout"
+            assert left_of(record.uid) == {}
+            order = an_order(record.uid)
+            assert (await finished(backend, order)).phase == "Succeeded"
+
+        story(home, act)
+
+    def test_environment_of_a_killed_client_falls_asleep(self, home):
+        script = (
+            "import asyncio, os, signal, sys\n"
+            "sys.path.insert(0, sys.argv[1])\n"
+            "from local_builders import open_local, until\n"
+            "from pathlib import Path\n"
+            "async def main():\n"
+            "    backend = open_local(Path(sys.argv[2]))\n"
+            "    spec = {'nodes': 1, 'idle': {'afterSeconds': 0.5}}\n"
+            "    record = await backend.apply_environment('env', spec, labels={})\n"
+            "    await until(backend, 'env', 'Ready')\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+            "asyncio.run(main())\n"
+        )
+        tests = str(Path(__file__).parents[1])
+        subprocess.run([sys.executable, "-c", script, tests, str(home)], check=False)
+
+        async def act(backend):
+            state = await until(backend, "env", "Suspended")
+            return state.reason, left_of(state.uid)
+
+        assert story(home, act) == ("IdleTimeout", {})
+
+    def test_suspended_environment_lets_runs_wait_until_it_is_resumed(self, home):
+        async def act(backend):
+            record = await ready(backend)
+            await backend.suspend_environment("env", suspended=True)
+            await until(backend, "env", "Suspended")
+            order = an_order(record.uid)
+            assert (await submitted(backend, order)).phase == "Queued"
+            await backend.suspend_environment("env", suspended=False)
+            return (await ended(backend, order.name)).phase
+
+        assert story(home, act) == "Succeeded"
+
+    def test_terminated_environment_refuses_runs_until_it_is_resumed(self, home):
+        async def act(backend):
+            record = await ready(backend)
+            await backend.terminate_environment("env", wait=True)
+            assert left_of(record.uid) == {}
+            assert (await backend.get_environment("env")).state.phase == "Terminated"
+            with pytest.raises(
+                EnvironmentTerminatedError, match="Environment 'env' was terminated"
+            ):
+                await submitted(backend, an_order(record.uid))
+            await backend.suspend_environment("env", suspended=False)
+            assert (await finished(backend, an_order(record.uid))).phase == "Succeeded"
+
+        story(home, act)
+
+    def test_termination_cancels_what_is_running_and_keeps_what_is_done(self, home):
+        async def act(backend):
+            record = await ready(backend)
+            done = an_order(record.uid)
+            await finished(backend, done)
+            order = await a_map(backend, record.uid, SLOW, 500)
+            await submitted(backend, order)
+            await backend.terminate_environment("env", wait=True)
+            state = (await backend.get_run(order.name))[1]
+            assert state.phase == "Cancelled"
+            assert state.pending == state.running == 0
+            return await values_of(backend, done)
+
+        assert story(home, act) == [1]
+
+    def test_deleted_environment_is_gone_and_says_so(self, home):
+        async def act(backend):
+            record = await ready(backend)
+            order = an_order(record.uid)
+            await finished(backend, order)
+            await backend.delete_environment("env", results=False)
+            with pytest.raises(EnvironmentNotFoundError, match="results of 1 run stay"):
+                await backend.get_environment("env")
+            assert await values_of(backend, order) == [1]
+            assert left_of(record.uid) == {}
+
+        story(home, act)
+
+    def test_environment_past_its_ttl_is_removed(self, home):
+        async def act(backend):
+            await ready(backend, ttlSeconds=1)
+            async with aclosing(backend.watch_environment("env")) as states:
+                async for _ in states:
+                    pass
+            with pytest.raises(EnvironmentNotFoundError, match="by ttl"):
+                await backend.get_environment("env")
+
+        story(home, act)
+
+
+class TestInterpreters:
+    @pytest.fixture
+    def other(self):
+        """Return another minor version than the client's own."""
+        names = [name for name in offered() if name != OWN]
+        if not names:
+            pytest.skip("no other interpreter on this machine")
+        return names[-1]
+
+    def test_other_minor_runs_functions_with_packages_that_uv_installs(self, home, other):
+        text = (
+            "import sys\n"
+            "def f(params):\n"
+            "    import geopandas, rasterio\n"
+            "    return [sys.version_info[1], rasterio.__file__]\n"
+        )
+
+        async def act(backend):
+            record = await ready(backend, interpreter=other)
+            assert not record.same_minor
+            order = an_order(record.uid, text)
+            assert (await finished(backend, order)).phase == "Succeeded"
+            return await values_of(backend, order)
+
+        ((minor, path),) = story(home, act)
+        assert f"python3.{minor}" == other
+        assert path.startswith(str(home / "packages"))
+
+
+class TestBadInput:
+    """Nothing is started for an environment that cannot be."""
+
+    @pytest.mark.parametrize(
+        ("spec", "error"),
+        [
+            pytest.param(
+                {"layers": [{"pathId": "dem", "timestampId": "2024"}]},
+                LayerNotFoundError,
+                id="E121",
+            ),
+            pytest.param({"interpreter": "python3.9"}, InterpreterNotFoundError, id="E113"),
+            pytest.param({"requirements": ["numpy=1"]}, RequirementsError, id="E111"),
+            pytest.param({"files": ["0" * 64]}, InvalidInputError, id="file"),
+            pytest.param({"secrets": [{"name": "key"}]}, InvalidInputError, id="secret"),
+            pytest.param(
+                {
+                    "layers": [
+                        {"pathId": "a", "timestampId": "2024"},
+                        {"pathId": "b", "timestampId": "2024"},
+                    ]
+                },
+                DuplicateKeyError,
+                id="E124",
+            ),
+        ],
+    )
+    def test_is_said_before_anything_is_started(self, home, spec, error):
+        async def act(backend):
+            with pytest.raises(error):
+                await backend.apply_environment("env", {"nodes": 1, **spec}, labels={})
+            return await backend.list_environments()
+
+        assert story(home, act) == []
+
+    def test_missing_layer_names_the_nearest(self, home):
+        async def act(backend):
+            stamps = [{"id": stamp, "uri": "/data/dem.tif"} for stamp in ("2023", "2024-06")]
+            await backend.apply_layer("dem-30m", {"type": "raster", "timestamps": stamps})
+            spec = {"layers": [{"pathId": "dem", "timestampId": "2024"}]}
+            with pytest.raises(LayerNotFoundError) as caught:
+                await backend.apply_environment("env", spec, labels={})
+            return caught.value.fact
+
+        assert story(home, act) == (
+            "No layer 'dem' with timestamp '2024' in namespace 'local'. "
+            "Nearest: 'dem-30m' (2023, 2024-06)."
+        )
+
+    def test_requirements_that_cannot_be_installed_fail_with_uvs_lines(self, home, monkeypatch):
+        monkeypatch.setenv("UV_OFFLINE", "1")
+
+        async def act(backend):
+            spec = {"nodes": 1, "requirements": ["no-such-package-of-geopod"]}
+            record = await backend.apply_environment("env", spec, labels={})
+            state = await until(backend, "env", "Failed")
+            error = GeopodError.from_wire(state.code, state.message, state.fixes, state.details)
+            assert isinstance(error, RequirementsBuildError)
+            assert "no-such-package-of-geopod" in error.fact
+            assert "no-such-package-of-geopod" in await backend.build_log("env")
+            assert left_of(record.uid) == {}
+
+        story(home, act)
+
+
+class TestRuns:
+    def test_map_returns_every_result_in_order(self, home):
+        async def act(backend):
+            record = await ready(backend, nodes=2)
+            order = await a_map(backend, record.uid, ADD_ONE, 1000)
+            state = await finished(backend, order)
+            assert (state.phase, state.succeeded) == ("Succeeded", 1000)
+            return await values_of(backend, order)
+
+        assert story(home, act) == list(range(1, 1001))
+
+    def test_run_is_found_by_name_from_another_process(self, home):
+        async def submit(backend):
+            record = await ready(backend)
+            order = await a_map(backend, record.uid, SLOW, 20)
+            await submitted(backend, order)
+            return order
+
+        order = story(home, submit)
+        assert story(home, lambda backend: ended(backend, order.name)).phase == "Succeeded"
+        found, state = story(home, lambda backend: backend.get_run(order.uid))
+        assert (found, state.phase) == (order, "Succeeded")
+
+    def test_repeated_submit_is_the_same_run(self, home):
+        async def act(backend):
+            record = await ready(backend)
+            first = an_order(record.uid, name="same")
+            second = an_order(record.uid, "def f(params): return 2", name="same")
+            await finished(backend, first)
+            state = await finished(backend, second)
+            assert state.uid == first.uid
+
+        story(home, act)
+
+    def test_several_runs_share_one_connection(self, home):
+        async def act(backend):
+            record = await ready(backend, nodes=2)
+            orders = [an_order(record.uid, f"def f(params): return {n}") for n in range(8)]
+            states = await asyncio.gather(*(finished(backend, order) for order in orders))
+            assert {state.phase for state in states} == {"Succeeded"}
+            return [await values_of(backend, order) for order in orders]
+
+        assert story(home, act) == [[n, n] for n in range(8)]
+
+    def test_cancelled_run_keeps_what_is_done(self, home):
+        async def act(backend):
+            record = await ready(backend)
+            order = await a_map(backend, record.uid, SLOW, 500)
+            async with aclosing(backend.submit(order)) as states:
+                async for state in states:
+                    if state.succeeded:
+                        await backend.cancel_run(order.name)
+                        break
+            state = await ended(backend, order.name)
+            assert state.phase == "Cancelled"
+            assert state.succeeded + state.cancelled == 500
+            await backend.cancel_run(order.name)
+
+        story(home, act)
+
+    def test_one_failure_keeps_the_other_results(self, home):
+        async def act(backend):
+            record = await ready(backend, nodes=2)
+            order = await a_map(backend, record.uid, "def f(x): return 1 // (x - 3)", 6)
+            return await finished(backend, order)
+
+        state = story(home, act)
+        assert (state.phase, state.succeeded, state.failed) == ("Failed", 5, 1)
+        assert state.failures[0].failure.exception.type == "ZeroDivisionError"
+
+    def test_deleted_run_takes_its_results_along(self, home):
+        async def act(backend):
+            record = await ready(backend)
+            order = an_order(record.uid)
+            await finished(backend, order)
+            await backend.delete_run(order.name, results=True)
+            with pytest.raises(LookupError):
+                await backend.get_run(order.name)
+            return await backend.store(record.uid).names(f"{record.uid}/runs/")
+
+        assert story(home, act) == []
+
+    def test_runs_are_listed_newest_first(self, home):
+        async def act(backend):
+            record = await ready(backend)
+            orders = [an_order(record.uid) for _ in range(3)]
+            for order in orders:
+                await finished(backend, order)
+            listed = await backend.list_runs(environment="env")
+            assert [order.name for order, _ in listed] == [o.name for o in reversed(orders)]
+            assert {state.phase for _, state in listed} == {"Succeeded"}
+
+        story(home, act)
+
+
+class TestCatalogue:
+    def test_timestamps_are_joined_by_id(self, home):
+        async def act(backend):
+            await backend.apply_layer("dem", {"timestamps": [{"id": "a", "uris": ["/1.tif"]}]})
+            await backend.apply_layer("dem", {"timestamps": [{"id": "b", "uris": ["/2.tif"]}]})
+            await backend.apply_layer("dem", {"timestamps": [{"id": "a", "uris": ["/3.tif"]}]})
+            return (await backend.get_layer("dem")).spec["timestamps"]
+
+        assert story(home, act) == [
+            {"id": "a", "uris": ["/3.tif"]},
+            {"id": "b", "uris": ["/2.tif"]},
+        ]
+
+    def test_file_is_stored_under_its_sha256(self, home, tmp_path):
+        source = tmp_path / "weights.bin"
+        source.write_bytes(os.urandom(1 << 16))
+
+        async def act(backend):
+            first = await backend.upload_file(source)
+            assert await backend.upload_file(source) == first
+            return await backend.store("").get(names.file_key(first))
+
+        assert story(home, act) == source.read_bytes()

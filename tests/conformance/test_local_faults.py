@@ -1,0 +1,270 @@
+"""SIGKILL of any process at any moment: no committed result lost, no orphan, a named end."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+import pytest
+from geopod.errors import RunNotFoundError
+from layer_builders import raster_spec, write_raster
+from local_builders import (
+    DEADLINE_S,
+    a_map,
+    an_order,
+    end_everything,
+    ended,
+    finished,
+    open_local,
+    processes_of,
+    until,
+    values_of,
+)
+
+TASKS = 120
+KILLS = 3
+SQUARE = "import time\ndef f(x):\n    time.sleep(0.01)\n    return x * x"
+RESULTS = [index * index for index in range(TASKS)]
+SPEC = {"nodes": 2, "idle": {"afterSeconds": 30}}
+VICTIMS = ("supervisor", "coordinator", "agent", "runner", "template")
+
+
+@pytest.fixture
+def home(tmp_path):
+    yield tmp_path / "home"
+    asyncio.run(end_everything(tmp_path / "home"))
+
+
+@pytest.fixture
+def chance(request):
+    """Return random moments: the same ones in every run, unless GEOPOD_SEED asks for others."""
+    return random.Random(f"{request.node.name} {os.environ.get('GEOPOD_SEED', '')}")  # noqa: S311  # moments, no secrets
+
+
+def parent_of(pid: int) -> int:
+    text = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    return int(text.rpartition(")")[2].split()[1])
+
+
+def find(uid: str, kind: str) -> list[int]:
+    """Return the pids of an environment's processes of one kind."""
+    there = processes_of(uid)
+    with suppress(OSError):
+        parents = {pid: parent_of(pid) for pid in there}
+        runners = {pid for pid, command in there.items() if "geopod.runner" in command}
+        first = {pid for pid in runners if parents[pid] not in runners}
+        templates = {pid for pid in runners if parents[pid] in first}
+        match kind:
+            case "runner":
+                return sorted(first)
+            case "template":
+                return sorted(templates)
+            case "child":
+                return sorted(pid for pid in runners if parents[pid] in templates)
+            case _:
+                return sorted(p for p, command in there.items() if f"geopod.{kind}" in command)
+    return []
+
+
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def kill_one(uid: str, kind: str, chance: random.Random, *, within_s: float) -> bool:
+    """Kill a process of this kind at a random moment; False: there was none then."""
+    await asyncio.sleep(chance.uniform(0.0, within_s))
+    there = find(uid, kind)
+    if not there:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(chance.choice(there), signal.SIGKILL)
+    return True
+
+
+def story(home, act):
+    async def tell():
+        backend = open_local(home)
+        try:
+            async with asyncio.timeout(2 * DEADLINE_S):
+                return await act(backend)
+        finally:
+            await backend.close()
+
+    return asyncio.run(tell())
+
+
+async def ready(backend):
+    record = await backend.apply_environment("env", SPEC, labels={})
+    await until(backend, "env", "Ready")
+    return record.uid
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_environment_becomes_ready_though_processes_die_while_it_starts(home, chance, victim):
+    async def act(backend):
+        record = await backend.apply_environment("env", SPEC, labels={})
+        waiting = asyncio.ensure_future(until(backend, "env", "Ready"))
+        for _ in range(KILLS):
+            await kill_one(record.uid, victim, chance, within_s=0.4)
+        await waiting
+        order = an_order(record.uid)
+        state = await finished(backend, order)
+        assert (state.phase, state.succeeded) == ("Succeeded", 2), state
+        return await values_of(backend, order)
+
+    assert story(home, act) == [1, 1]
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_run_succeeds_though_processes_die_while_it_runs(home, chance, victim):
+    async def act(backend):
+        uid = await ready(backend)
+        order = await a_map(backend, uid, SQUARE, TASKS)
+        running = asyncio.ensure_future(finished(backend, order))
+        for _ in range(KILLS):
+            await kill_one(uid, victim, chance, within_s=0.5)
+        state = await running
+        assert (state.phase, state.succeeded) == ("Succeeded", TASKS), state
+        return await values_of(backend, order)
+
+    assert story(home, act) == RESULTS
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_idle_environment_heals(home, chance, victim):
+    async def act(backend):
+        uid = await ready(backend)
+        first = an_order(uid)
+        await finished(backend, first)
+        assert await kill_one(uid, victim, chance, within_s=0.2)
+        second = an_order(uid)
+        state = await finished(backend, second)
+        assert state.phase == "Succeeded", state
+        return [await values_of(backend, order) for order in (first, second)]
+
+    assert story(home, act) == [[1, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_every_pixel_is_staged_once_though_processes_die_meanwhile(home, chance, victim, tmp_path):
+    grid = raster_spec(rows=1024, cols=1024, block=64)
+    dem = write_raster(tmp_path / "dem.tif", grid, compress="deflate")
+    layers = [{"pathId": "dem", "timestampId": "dem"}]
+
+    async def act(backend):
+        record = await backend.apply_environment(
+            "env", {**SPEC, "layers": layers}, labels={}, sources={"dem": dem}
+        )
+        waiting = asyncio.ensure_future(until(backend, "env", "Ready", "Failed"))
+        for _ in range(KILLS):
+            await kill_one(record.uid, victim, chance, within_s=0.8)
+        state = await waiting
+        assert state.phase == "Ready", state
+        text = "def f(params): return int(params['dem']['raster'].sum())"
+        order = an_order(record.uid, text)
+        assert (await finished(backend, order)).phase == "Succeeded"
+        return sum(await values_of(backend, order))
+
+    assert story(home, act) == int(grid.values().sum())
+
+
+def test_killed_child_costs_the_task_at_hand_alone(home, chance):
+    async def act(backend):
+        uid = await ready(backend)
+        order = await a_map(backend, uid, SQUARE, TASKS)
+        running = asyncio.ensure_future(finished(backend, order))
+        kills = sum([await kill_one(uid, "child", chance, within_s=0.3) for _ in range(KILLS)])
+        state = await running
+        assert state.succeeded >= TASKS - kills
+        assert state.succeeded + state.failed == TASKS
+        assert {record.failure.reason for record in state.failures} <= {"Signal", "OutOfMemory"}
+
+    story(home, act)
+
+
+def test_everything_killed_at_once_goes_on_with_the_next_client(home, chance):
+    async def start(backend):
+        uid = await ready(backend)
+        order = await a_map(backend, uid, SQUARE, TASKS)
+        async with aclosing(backend.submit(order)) as states:
+            async for state in states:
+                if state.succeeded:
+                    break
+        for pid in chance.sample(sorted(there := processes_of(uid)), len(there)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return order
+
+    async def go_on(backend):
+        state = await ended(backend, order.name)
+        assert (state.phase, state.succeeded) == ("Succeeded", TASKS), state
+        return await values_of(backend, order)
+
+    order = story(home, start)
+    assert story(home, go_on) == RESULTS
+
+
+CLIENT = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from local_builders import a_map, finished, open_local, until
+async def main():
+    backend = open_local(Path(sys.argv[2]))
+    record = await backend.apply_environment("env", {"nodes": 2}, labels={})
+    print(record.uid, flush=True)
+    await until(backend, "env", "Ready")
+    order = await a_map(backend, record.uid, sys.argv[3], int(sys.argv[4]), name="mine")
+    print("submitting", flush=True)
+    await finished(backend, order)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("phase", ["starting", "running"])
+def test_run_of_a_killed_client_is_found_by_name(home, chance, phase):
+    tests = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", CLIENT, tests, str(home), SQUARE, str(TASKS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        words = iter(client.stdout)
+        next(words)
+        if phase == "running":
+            next(words)
+        with suppress(subprocess.TimeoutExpired):
+            client.wait(chance.uniform(0.0, 0.5))
+        client.kill()
+
+    async def act(backend):
+        try:
+            state = await ended(backend, "mine")
+        except RunNotFoundError:
+            assert phase == "starting"
+            await until(backend, "env", "Ready")
+            return RESULTS
+        assert (state.phase, state.succeeded) == ("Succeeded", TASKS), state
+        return await values_of(backend, (await backend.get_run("mine"))[0])
+
+    assert story(home, act) == RESULTS
+
+
+def test_what_a_function_started_ends_with_the_environment(home):
+    daemon = (
+        "import os, subprocess, sys\n"
+        "def f(params):\n"
+        "    code = 'import time; time.sleep(600)'\n"
+        "    return subprocess.Popen([sys.executable, '-c', code], start_new_session=True).pid\n"
+    )
+
+    async def act(backend):
+        uid = await ready(backend)
+        order = an_order(uid, daemon)
+        await finished(backend, order)
+        pids = await values_of(backend, order)
+        await backend.terminate_environment("env", wait=True)
+        return [pid for pid in pids if is_there(pid)]
+
+    assert story(home, act) == []

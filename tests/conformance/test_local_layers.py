@@ -1,0 +1,239 @@
+"""Layers through the local backend's processes: planned, staged, used, and published again."""
+
+import asyncio
+from contextlib import aclosing
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from geopod.errors import LayerNotFoundError, NotAFileResultError
+from layer_builders import UTM, raster_spec, scene_polygons, write_raster
+from local_builders import (
+    an_order,
+    end_everything,
+    ended,
+    finished,
+    open_local,
+    until,
+    values_of,
+)
+
+SPEC = raster_spec()
+LAYERS = [{"pathId": "dem", "timestampId": "2024"}, {"pathId": "towns", "timestampId": "now"}]
+COUNT = """
+def f(params):
+    raster, towns = params["2024"], params["now"]
+    rows, columns = raster["core"]
+    pixels = raster["raster"][:, rows, columns]
+    return [int(pixels.sum()), pixels.size, sorted(towns.index.tolist())]
+"""
+
+
+@pytest.fixture
+def home(tmp_path):
+    yield tmp_path / "home"
+    asyncio.run(end_everything(tmp_path / "home"))
+
+
+@pytest.fixture
+def dem(tmp_path):
+    return write_raster(tmp_path / "dem.tif", SPEC)
+
+
+@pytest.fixture
+def towns(tmp_path):
+    path = tmp_path / "towns.gpkg"
+    scene_polygons(200, SPEC).to_file(path)
+    return path
+
+
+@pytest.fixture
+def act_on(home, dem, towns):
+    """Return what runs a coroutine function on a backend that knows both layers."""
+
+    def run(act):
+        async def tell():
+            backend = open_local(home)
+            stamps = [{"id": "2024", "uris": [str(dem)]}]
+            await backend.apply_layer("dem", {"type": "raster", "timestamps": stamps})
+            stamps = [{"id": "now", "uris": [str(towns)]}]
+            await backend.apply_layer("towns", {"type": "vector", "timestamps": stamps})
+            try:
+                return await act(backend)
+            finally:
+                await backend.close()
+
+        return asyncio.run(tell())
+
+    return run
+
+
+async def ready(backend, nodes=4, name="env", **spec):
+    spec = {"nodes": nodes, "layers": LAYERS, **spec}
+    sources = spec.pop("sources", None)
+    record = await backend.apply_environment(name, spec, labels={}, sources=sources)
+    state = await until(backend, name, "Ready", "Failed")
+    assert state.phase == "Ready", state
+    return record
+
+
+def test_each_node_sees_its_own_pixels_and_features(act_on, towns):
+    async def act(backend):
+        record = await ready(backend)
+        order = an_order(record.uid, COUNT)
+        state = await finished(backend, order)
+        assert state.phase == "Succeeded", state.failures
+        return await values_of(backend, order)
+
+    results = act_on(act)
+    whole = SPEC.values()
+    assert len(results) == 4
+    assert sum(total for total, _, _ in results) == int(whole.sum())
+    assert sum(size for _, size, _ in results) == whole.size
+    found = [index for _, _, indexes in results for index in indexes]
+    assert len(found) == len(set(found)) == len(geopandas.read_file(towns))
+
+
+def test_plain_file_is_a_layer(act_on, dem):
+    async def act(backend):
+        layers = [{"pathId": "dem", "timestampId": "dem"}]
+        record = await ready(backend, nodes=2, layers=layers, sources={"dem": dem})
+        order = an_order(record.uid, "def f(params): return int(params['dem']['raster'].sum())")
+        assert (await finished(backend, order)).phase == "Succeeded"
+        return sum(await values_of(backend, order))
+
+    assert act_on(act) == int(SPEC.values().sum())
+
+
+def test_broken_layer_fails_the_environment_with_its_error(act_on, dem):
+    async def act(backend):
+        dem.write_bytes(b"II*\0 and nothing more")
+        await backend.apply_environment("env", {"nodes": 1, "layers": LAYERS}, labels={})
+        return await until(backend, "env", "Ready", "Failed")
+
+    state = act_on(act)
+    assert (state.phase, state.code) == ("Failed", "E122"), state
+
+
+def test_refreshed_environment_sees_the_bytes_that_are_there_now(act_on, dem):
+    async def act(backend):
+        record = await ready(backend, nodes=2)
+        write_raster(dem, SPEC, SPEC.values() * 0 + 1)
+        await backend.refresh_environment("env")
+        await until(backend, "env", "Ready")
+        order = an_order(record.uid, COUNT)
+        state = await finished(backend, order)
+        assert state.phase == "Succeeded", state.failures
+        return sum(total for total, _, _ in await values_of(backend, order))
+
+    assert act_on(act) == SPEC.values().size
+
+
+def test_woken_environment_does_not_stage_again(act_on):
+    async def act(backend):
+        record = await ready(backend, idle={"afterSeconds": 0.5})
+        folder = backend.folder.environment("env") / "scratch"
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("DONE")}
+        assert len(before) == 4
+        await until(backend, "env", "Suspended")
+        order = an_order(record.uid, COUNT)
+        assert (await finished(backend, order)).phase == "Succeeded"
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("DONE")} == before
+
+    act_on(act)
+
+
+def test_raster_results_become_a_layer_whose_pixels_are_those_of_the_whole(act_on, home):
+    double = "def f(params): return params['2024']['raster'] * 2"
+    target = {"pathId": "double", "timestampId": "2024"}
+
+    async def act(backend):
+        record = await ready(backend, partitioning={"overlap": 2})
+        await backend.apply_layer("double", {"type": "raster"})
+        order = an_order(record.uid, double, write_to=target)
+        state = await finished(backend, order)
+        assert state.phase == "Succeeded", (state.message, state.failures)
+        first = (await backend.get_layer("double")).spec["timestamps"]
+        await backend.publish([order.name], "double", "2024", output_format=None)
+        assert (await backend.get_layer("double")).spec["timestamps"] == first
+        layers = [{"pathId": "double", "timestampId": "2024"}]
+        record = await ready(backend, nodes=2, name="next", layers=layers)
+        text = "def f(params): return int(params['2024']['raster'].sum())"
+        order = an_order(record.uid, text)
+        assert (await finished(backend, order)).phase == "Succeeded"
+        return first, sum(await values_of(backend, order))
+
+    stamps, total = act_on(act)
+    (href,) = stamps[0]["uris"]
+    with rasterio.open(href) as source:
+        np.testing.assert_array_equal(source.read(), SPEC.values() * 2)
+        assert source.transform == SPEC.transform
+        assert source.crs == UTM
+    assert total == int(SPEC.values().sum()) * 2
+    assert href.startswith(str(home))
+
+
+def test_features_become_a_layer(act_on, towns):
+    target = {"pathId": "marked", "timestampId": "now"}
+    mark = "def f(params): return params['now'].assign(marked=True)"
+
+    async def act(backend):
+        record = await ready(backend)
+        await backend.apply_layer("marked", {"type": "vector"})
+        order = an_order(record.uid, mark, write_to=target)
+        state = await finished(backend, order)
+        assert state.phase == "Succeeded", (state.message, state.failures)
+        return (await backend.get_layer("marked")).spec["timestamps"][0]["uris"]
+
+    (href,) = act_on(act)
+    assert len(geopandas.read_parquet(href)) == len(geopandas.read_file(towns))
+
+
+def test_result_that_is_no_file_cannot_be_added_to_a_layer(act_on):
+    async def act(backend):
+        record = await ready(backend, nodes=2)
+        order = an_order(record.uid, "def f(params): return 1")
+        await finished(backend, order)
+        await backend.apply_layer("double", {"type": "raster"})
+        with pytest.raises(NotAFileResultError, match="node 0 returned"):
+            await backend.publish([order.name], "double", "2024", output_format=None)
+        return (await backend.get_layer("double")).spec["timestamps"]
+
+    assert act_on(act) == []
+
+
+def test_parts_that_do_not_fit_fail_the_run_by_name(act_on):
+    text = (
+        "def f(params, ctx):\n"
+        "    array = params['2024']['raster']\n"
+        "    return array.astype('float32') if ctx.index else array\n"
+    )
+    target = {"pathId": "double", "timestampId": "2024"}
+
+    async def act(backend):
+        record = await ready(backend, nodes=2)
+        await backend.apply_layer("double", {"type": "raster"})
+        order = an_order(record.uid, text, write_to=target)
+        state = await finished(backend, order)
+        again = await ended(backend, order.name)
+        assert (again.phase, again.reason) == (state.phase, state.reason)
+        assert state.succeeded == 2
+        return state
+
+    state = act_on(act)
+    assert (state.phase, state.reason) == ("Failed", "InconsistentParts")
+    assert "1 of 2 parts differ" in state.message
+
+
+def test_missing_target_layer_is_said_before_anything_runs(act_on):
+    async def act(backend):
+        record = await ready(backend, nodes=1)
+        target = {"pathId": "nowhere", "timestampId": "2024"}
+        order = an_order(record.uid, write_to=target)
+        with pytest.raises(LayerNotFoundError, match="No layer 'nowhere'"):
+            async with aclosing(backend.submit(order)) as states:
+                await anext(states)
+        return await backend.list_runs()
+
+    assert act_on(act) == []
