@@ -7,8 +7,10 @@ import itertools
 import json
 import os
 import select
+import sys
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,12 @@ from geopod.api import names
 from geopod.api.bundles import ArgumentsRef, FunctionRef, digest, pack_arguments
 from geopod.api.results import ManifestChunk, accepted
 from geopod.api.runs import EnvironmentState, RunOrder, RunState
+from geopod.backends import EnvironmentRecord
 from geopod.backends.local import processes
 from geopod.backends.local.backend import LocalBackend
 from geopod.backends.local.state import StateFolder, StoredEnvironment
 
+OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
 DEADLINE_S = 60.0
 LAST_BREATH_S = 2.0
 _NAMES = itertools.count()
@@ -75,6 +79,29 @@ def an_order(environment_uid: str, text: str = "def f(params): return 1", **fiel
 def open_local(home: Path) -> LocalBackend:
     """Return a backend over a state folder."""
     return LocalBackend(StateFolder(home))
+
+
+def story(home: Path, act: Callable[[LocalBackend], Awaitable[Any]]) -> Any:
+    """Run a coroutine function on a backend over `home`, as one client's whole life."""
+
+    async def tell() -> Any:
+        backend = open_local(home)
+        try:
+            return await act(backend)
+        finally:
+            await backend.close()
+
+    return asyncio.run(tell())
+
+
+async def ready(backend: LocalBackend, name: str = "env", **spec) -> EnvironmentRecord:
+    """Return an environment whose nodes are ready; one node of the client's own minor."""
+    sources = spec.pop("sources", None)
+    spec = {"nodes": 1, "interpreter": OWN, **spec}
+    record = await backend.apply_environment(name, spec, labels={}, sources=sources)
+    state = await until(backend, name, "Ready", "Failed")
+    assert state.phase == "Ready", state
+    return record
 
 
 async def until(backend: LocalBackend, name: str, *phases: str) -> EnvironmentState:

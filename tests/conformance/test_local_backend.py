@@ -1,14 +1,11 @@
 """The local backend with its real processes: environments, runs, and what outlives a client."""
 
-import asyncio
-import os
 import subprocess
 import sys
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from geopod.api import names
 from geopod.backends.local.interpreters import offered
 from geopod.errors import (
     DuplicateKeyError,
@@ -22,53 +19,26 @@ from geopod.errors import (
     RequirementsError,
 )
 from local_builders import (
+    OWN,
     a_map,
     an_order,
-    end_everything,
     ended,
     finished,
     left_of,
-    open_local,
     processes_of,
+    ready,
+    story,
     submitted,
     until,
     values_of,
 )
 
-OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
-ADD_ONE = "def f(x): return x + 1"
 SLOW = "import time\ndef f(x):\n    time.sleep(0.05)\n    return x"
-
-
-@pytest.fixture
-def home(tmp_path):
-    yield tmp_path / "home"
-    asyncio.run(end_everything(tmp_path / "home"))
-
-
-def story(home, act):
-    """Run a coroutine function on a backend over `home`."""
-
-    async def tell():
-        backend = open_local(home)
-        try:
-            return await act(backend)
-        finally:
-            await backend.close()
-
-    return asyncio.run(tell())
-
-
-async def ready(backend, name="env", **spec):
-    spec = {"nodes": 1, "interpreter": OWN, **spec}
-    record = await backend.apply_environment(name, spec, labels={})
-    await until(backend, name, "Ready")
-    return record
 
 
 class TestEnvironments:
     @pytest.mark.parametrize("nodes", [1, 4])
-    def test_every_node_becomes_ready_and_returns_one_result(self, home, nodes):
+    def test_every_node_becomes_ready_and_returns_one_result(self, local_home, nodes):
         async def act(backend):
             record = await ready(backend, nodes=nodes)
             order = an_order(record.uid, "def f(params, ctx): return ctx.index")
@@ -76,14 +46,14 @@ class TestEnvironments:
             assert (state.phase, state.succeeded) == ("Succeeded", nodes), state
             return await values_of(backend, order)
 
-        assert story(home, act) == list(range(nodes))
+        assert story(local_home, act) == list(range(nodes))
 
-    def test_processes_can_be_found_and_counted(self, home):
+    def test_processes_can_be_found_and_counted(self, local_home):
         async def act(backend):
             record = await ready(backend, nodes=2)
             return sorted(processes_of(record.uid).values())
 
-        commands = story(home, act)
+        commands = story(local_home, act)
         for part, count in (
             ("geopod.supervisor", 1),
             ("geopod.coordinator", 1),
@@ -92,7 +62,7 @@ class TestEnvironments:
             assert sum(part in command for command in commands) == count, commands
         assert any("geopod.runner" in command for command in commands)
 
-    def test_same_name_and_spec_is_the_same_environment(self, home):
+    def test_same_name_and_spec_is_the_same_environment(self, local_home):
         async def act(backend):
             first = await ready(backend)
             before = processes_of(first.uid)
@@ -100,16 +70,16 @@ class TestEnvironments:
             assert second.uid == first.uid
             assert processes_of(first.uid) == before
 
-        story(home, act)
+        story(local_home, act)
 
-    def test_environment_is_shared_between_processes(self, home):
+    def test_environment_is_shared_between_processes(self, local_home):
         async def act(backend):
             return (await ready(backend)).uid
 
-        uid = story(home, act)
-        assert story(home, lambda backend: backend.get_environment("env")).uid == uid
+        uid = story(local_home, act)
+        assert story(local_home, lambda backend: backend.get_environment("env")).uid == uid
 
-    def test_scaled_environment_runs_on_its_new_nodes(self, home):
+    def test_scaled_environment_runs_on_its_new_nodes(self, local_home):
         async def act(backend):
             record = await ready(backend, nodes=1)
             counts = []
@@ -121,9 +91,9 @@ class TestEnvironments:
                 counts.append(len(await values_of(backend, order)))
             return counts
 
-        assert story(home, act) == [3, 2]
+        assert story(local_home, act) == [3, 2]
 
-    def test_changed_variables_reach_the_next_run(self, home):
+    def test_changed_variables_reach_the_next_run(self, local_home):
         async def act(backend):
             seen = []
             for word in ("one", "two"):
@@ -133,9 +103,9 @@ class TestEnvironments:
                 seen += await values_of(backend, order)
             return seen
 
-        assert story(home, act) == ["one", "two"]
+        assert story(local_home, act) == ["one", "two"]
 
-    def test_idle_environment_falls_asleep_and_the_next_run_wakes_it(self, home):
+    def test_idle_environment_falls_asleep_and_the_next_run_wakes_it(self, local_home):
         async def act(backend):
             record = await ready(backend, idle={"afterSeconds": 0.5})
             asleep = await until(backend, "env", "Suspended")
@@ -144,9 +114,9 @@ class TestEnvironments:
             order = an_order(record.uid)
             assert (await finished(backend, order)).phase == "Succeeded"
 
-        story(home, act)
+        story(local_home, act)
 
-    def test_environment_of_a_killed_client_falls_asleep(self, home):
+    def test_environment_of_a_killed_client_falls_asleep(self, local_home):
         script = (
             "import asyncio, os, signal, sys\n"
             "sys.path.insert(0, sys.argv[1])\n"
@@ -161,15 +131,15 @@ class TestEnvironments:
             "asyncio.run(main())\n"
         )
         tests = str(Path(__file__).parents[1])
-        subprocess.run([sys.executable, "-c", script, tests, str(home)], check=False)
+        subprocess.run([sys.executable, "-c", script, tests, str(local_home)], check=False)
 
         async def act(backend):
             state = await until(backend, "env", "Suspended")
             return state.reason, left_of(state.uid)
 
-        assert story(home, act) == ("IdleTimeout", {})
+        assert story(local_home, act) == ("IdleTimeout", {})
 
-    def test_suspended_environment_lets_runs_wait_until_it_is_resumed(self, home):
+    def test_suspended_environment_lets_runs_wait_until_it_is_resumed(self, local_home):
         async def act(backend):
             record = await ready(backend)
             await backend.suspend_environment("env", suspended=True)
@@ -179,9 +149,9 @@ class TestEnvironments:
             await backend.suspend_environment("env", suspended=False)
             return (await ended(backend, order.name)).phase
 
-        assert story(home, act) == "Succeeded"
+        assert story(local_home, act) == "Succeeded"
 
-    def test_terminated_environment_refuses_runs_until_it_is_resumed(self, home):
+    def test_terminated_environment_refuses_runs_until_it_is_resumed(self, local_home):
         async def act(backend):
             record = await ready(backend)
             await backend.terminate_environment("env", wait=True)
@@ -194,9 +164,9 @@ class TestEnvironments:
             await backend.suspend_environment("env", suspended=False)
             assert (await finished(backend, an_order(record.uid))).phase == "Succeeded"
 
-        story(home, act)
+        story(local_home, act)
 
-    def test_termination_cancels_what_is_running_and_keeps_what_is_done(self, home):
+    def test_termination_cancels_what_is_running_and_keeps_what_is_done(self, local_home):
         async def act(backend):
             record = await ready(backend)
             done = an_order(record.uid)
@@ -209,9 +179,9 @@ class TestEnvironments:
             assert state.pending == state.running == 0
             return await values_of(backend, done)
 
-        assert story(home, act) == [1]
+        assert story(local_home, act) == [1]
 
-    def test_deleted_environment_is_gone_and_says_so(self, home):
+    def test_deleted_environment_is_gone_and_says_so(self, local_home):
         async def act(backend):
             record = await ready(backend)
             order = an_order(record.uid)
@@ -222,9 +192,9 @@ class TestEnvironments:
             assert await values_of(backend, order) == [1]
             assert left_of(record.uid) == {}
 
-        story(home, act)
+        story(local_home, act)
 
-    def test_environment_past_its_ttl_is_removed(self, home):
+    def test_environment_past_its_ttl_is_removed(self, local_home):
         async def act(backend):
             await ready(backend, ttlSeconds=1)
             async with aclosing(backend.watch_environment("env")) as states:
@@ -233,7 +203,7 @@ class TestEnvironments:
             with pytest.raises(EnvironmentNotFoundError, match="by ttl"):
                 await backend.get_environment("env")
 
-        story(home, act)
+        story(local_home, act)
 
 
 class TestInterpreters:
@@ -245,7 +215,7 @@ class TestInterpreters:
             pytest.skip("no other interpreter on this machine")
         return names[-1]
 
-    def test_other_minor_runs_functions_with_packages_that_uv_installs(self, home, other):
+    def test_other_minor_runs_functions_with_packages_that_uv_installs(self, local_home, other):
         text = (
             "import sys\n"
             "def f(params):\n"
@@ -260,9 +230,9 @@ class TestInterpreters:
             assert (await finished(backend, order)).phase == "Succeeded"
             return await values_of(backend, order)
 
-        ((minor, path),) = story(home, act)
+        ((minor, path),) = story(local_home, act)
         assert f"python3.{minor}" == other
-        assert path.startswith(str(home / "packages"))
+        assert path.startswith(str(local_home / "packages"))
 
 
 class TestBadInput:
@@ -292,15 +262,15 @@ class TestBadInput:
             ),
         ],
     )
-    def test_is_said_before_anything_is_started(self, home, spec, error):
+    def test_is_said_before_anything_is_started(self, local_home, spec, error):
         async def act(backend):
             with pytest.raises(error):
                 await backend.apply_environment("env", {"nodes": 1, **spec}, labels={})
             return await backend.list_environments()
 
-        assert story(home, act) == []
+        assert story(local_home, act) == []
 
-    def test_missing_layer_names_the_nearest(self, home):
+    def test_missing_layer_names_the_nearest(self, local_home):
         async def act(backend):
             stamps = [{"id": stamp, "uri": "/data/dem.tif"} for stamp in ("2023", "2024-06")]
             await backend.apply_layer("dem-30m", {"type": "raster", "timestamps": stamps})
@@ -309,12 +279,14 @@ class TestBadInput:
                 await backend.apply_environment("env", spec, labels={})
             return caught.value.fact
 
-        assert story(home, act) == (
+        assert story(local_home, act) == (
             "No layer 'dem' with timestamp '2024' in namespace 'local'. "
             "Nearest: 'dem-30m' (2023, 2024-06)."
         )
 
-    def test_requirements_that_cannot_be_installed_fail_with_uvs_lines(self, home, monkeypatch):
+    def test_requirements_that_cannot_be_installed_fail_with_uvs_lines(
+        self, local_home, monkeypatch
+    ):
         monkeypatch.setenv("UV_OFFLINE", "1")
 
         async def act(backend):
@@ -327,124 +299,4 @@ class TestBadInput:
             assert "no-such-package-of-geopod" in await backend.build_log("env")
             assert left_of(record.uid) == {}
 
-        story(home, act)
-
-
-class TestRuns:
-    def test_map_returns_every_result_in_order(self, home):
-        async def act(backend):
-            record = await ready(backend, nodes=2)
-            order = await a_map(backend, record.uid, ADD_ONE, 1000)
-            state = await finished(backend, order)
-            assert (state.phase, state.succeeded) == ("Succeeded", 1000)
-            return await values_of(backend, order)
-
-        assert story(home, act) == list(range(1, 1001))
-
-    def test_run_is_found_by_name_from_another_process(self, home):
-        async def submit(backend):
-            record = await ready(backend)
-            order = await a_map(backend, record.uid, SLOW, 20)
-            await submitted(backend, order)
-            return order
-
-        order = story(home, submit)
-        assert story(home, lambda backend: ended(backend, order.name)).phase == "Succeeded"
-        found, state = story(home, lambda backend: backend.get_run(order.uid))
-        assert (found, state.phase) == (order, "Succeeded")
-
-    def test_repeated_submit_is_the_same_run(self, home):
-        async def act(backend):
-            record = await ready(backend)
-            first = an_order(record.uid, name="same")
-            second = an_order(record.uid, "def f(params): return 2", name="same")
-            await finished(backend, first)
-            state = await finished(backend, second)
-            assert state.uid == first.uid
-
-        story(home, act)
-
-    def test_several_runs_share_one_connection(self, home):
-        async def act(backend):
-            record = await ready(backend, nodes=2)
-            orders = [an_order(record.uid, f"def f(params): return {n}") for n in range(8)]
-            states = await asyncio.gather(*(finished(backend, order) for order in orders))
-            assert {state.phase for state in states} == {"Succeeded"}
-            return [await values_of(backend, order) for order in orders]
-
-        assert story(home, act) == [[n, n] for n in range(8)]
-
-    def test_cancelled_run_keeps_what_is_done(self, home):
-        async def act(backend):
-            record = await ready(backend)
-            order = await a_map(backend, record.uid, SLOW, 500)
-            async with aclosing(backend.submit(order)) as states:
-                async for state in states:
-                    if state.succeeded:
-                        await backend.cancel_run(order.name)
-                        break
-            state = await ended(backend, order.name)
-            assert state.phase == "Cancelled"
-            assert state.succeeded + state.cancelled == 500
-            await backend.cancel_run(order.name)
-
-        story(home, act)
-
-    def test_one_failure_keeps_the_other_results(self, home):
-        async def act(backend):
-            record = await ready(backend, nodes=2)
-            order = await a_map(backend, record.uid, "def f(x): return 1 // (x - 3)", 6)
-            return await finished(backend, order)
-
-        state = story(home, act)
-        assert (state.phase, state.succeeded, state.failed) == ("Failed", 5, 1)
-        assert state.failures[0].failure.exception.type == "ZeroDivisionError"
-
-    def test_deleted_run_takes_its_results_along(self, home):
-        async def act(backend):
-            record = await ready(backend)
-            order = an_order(record.uid)
-            await finished(backend, order)
-            await backend.delete_run(order.name, results=True)
-            with pytest.raises(LookupError):
-                await backend.get_run(order.name)
-            return await backend.store(record.uid).names(f"{record.uid}/runs/")
-
-        assert story(home, act) == []
-
-    def test_runs_are_listed_newest_first(self, home):
-        async def act(backend):
-            record = await ready(backend)
-            orders = [an_order(record.uid) for _ in range(3)]
-            for order in orders:
-                await finished(backend, order)
-            listed = await backend.list_runs(environment="env")
-            assert [order.name for order, _ in listed] == [o.name for o in reversed(orders)]
-            assert {state.phase for _, state in listed} == {"Succeeded"}
-
-        story(home, act)
-
-
-class TestCatalogue:
-    def test_timestamps_are_joined_by_id(self, home):
-        async def act(backend):
-            await backend.apply_layer("dem", {"timestamps": [{"id": "a", "uris": ["/1.tif"]}]})
-            await backend.apply_layer("dem", {"timestamps": [{"id": "b", "uris": ["/2.tif"]}]})
-            await backend.apply_layer("dem", {"timestamps": [{"id": "a", "uris": ["/3.tif"]}]})
-            return (await backend.get_layer("dem")).spec["timestamps"]
-
-        assert story(home, act) == [
-            {"id": "a", "uris": ["/3.tif"]},
-            {"id": "b", "uris": ["/2.tif"]},
-        ]
-
-    def test_file_is_stored_under_its_sha256(self, home, tmp_path):
-        source = tmp_path / "weights.bin"
-        source.write_bytes(os.urandom(1 << 16))
-
-        async def act(backend):
-            first = await backend.upload_file(source)
-            assert await backend.upload_file(source) == first
-            return await backend.store("").get(names.file_key(first))
-
-        assert story(home, act) == source.read_bytes()
+        story(local_home, act)

@@ -1,6 +1,5 @@
 """Layers through the local backend's processes: planned, staged, used, and published again."""
 
-import asyncio
 from contextlib import aclosing
 
 import geopandas
@@ -11,29 +10,25 @@ from geopod.errors import LayerNotFoundError, NotAFileResultError
 from layer_builders import UTM, raster_spec, scene_polygons, write_raster
 from local_builders import (
     an_order,
-    end_everything,
     ended,
     finished,
-    open_local,
+    ready,
+    story,
     until,
     values_of,
 )
 
 SPEC = raster_spec()
-LAYERS = [{"pathId": "dem", "timestampId": "2024"}, {"pathId": "towns", "timestampId": "now"}]
+DEM = {"pathId": "dem", "timestampId": "2024"}
+TOWNS = {"pathId": "towns", "timestampId": "now"}
 COUNT = """
 def f(params):
-    raster, towns = params["2024"], params["now"]
+    raster = params["2024"]
     rows, columns = raster["core"]
     pixels = raster["raster"][:, rows, columns]
-    return [int(pixels.sum()), pixels.size, sorted(towns.index.tolist())]
+    return [int(pixels.sum()), pixels.size]
 """
-
-
-@pytest.fixture
-def home(tmp_path):
-    yield tmp_path / "home"
-    asyncio.run(end_everything(tmp_path / "home"))
+LIST = "def f(params): return sorted(params['now'].index.tolist())"
 
 
 @pytest.fixture
@@ -49,49 +44,39 @@ def towns(tmp_path):
 
 
 @pytest.fixture
-def act_on(home, dem, towns):
+def act_on(local_home, dem, towns):
     """Return what runs a coroutine function on a backend that knows both layers."""
 
     def run(act):
-        async def tell():
-            backend = open_local(home)
+        async def begin(backend):
             stamps = [{"id": "2024", "uris": [str(dem)]}]
             await backend.apply_layer("dem", {"type": "raster", "timestamps": stamps})
             stamps = [{"id": "now", "uris": [str(towns)]}]
             await backend.apply_layer("towns", {"type": "vector", "timestamps": stamps})
-            try:
-                return await act(backend)
-            finally:
-                await backend.close()
+            return await act(backend)
 
-        return asyncio.run(tell())
+        return story(local_home, begin)
 
     return run
 
 
-async def ready(backend, nodes=4, name="env", **spec):
-    spec = {"nodes": nodes, "layers": LAYERS, **spec}
-    sources = spec.pop("sources", None)
-    record = await backend.apply_environment(name, spec, labels={}, sources=sources)
-    state = await until(backend, name, "Ready", "Failed")
-    assert state.phase == "Ready", state
-    return record
-
-
 def test_each_node_sees_its_own_pixels_and_features(act_on, towns):
     async def act(backend):
-        record = await ready(backend)
-        order = an_order(record.uid, COUNT)
-        state = await finished(backend, order)
-        assert state.phase == "Succeeded", state.failures
-        return await values_of(backend, order)
+        record = await ready(backend, nodes=4, layers=[DEM, TOWNS])
+        results = []
+        for text in (COUNT, LIST):
+            order = an_order(record.uid, text)
+            state = await finished(backend, order)
+            assert state.phase == "Succeeded", state.failures
+            results.append(await values_of(backend, order))
+        return results
 
-    results = act_on(act)
+    pixels, features = act_on(act)
     whole = SPEC.values()
-    assert len(results) == 4
-    assert sum(total for total, _, _ in results) == int(whole.sum())
-    assert sum(size for _, size, _ in results) == whole.size
-    found = [index for _, _, indexes in results for index in indexes]
+    assert len(pixels) == len(features) == 4
+    assert sum(total for total, _ in pixels) == int(whole.sum())
+    assert sum(size for _, size in pixels) == whole.size
+    found = [index for indexes in features for index in indexes]
     assert len(found) == len(set(found)) == len(geopandas.read_file(towns))
 
 
@@ -109,7 +94,7 @@ def test_plain_file_is_a_layer(act_on, dem):
 def test_broken_layer_fails_the_environment_with_its_error(act_on, dem):
     async def act(backend):
         dem.write_bytes(b"II*\0 and nothing more")
-        await backend.apply_environment("env", {"nodes": 1, "layers": LAYERS}, labels={})
+        await backend.apply_environment("env", {"nodes": 1, "layers": [DEM]}, labels={})
         return await until(backend, "env", "Ready", "Failed")
 
     state = act_on(act)
@@ -118,21 +103,21 @@ def test_broken_layer_fails_the_environment_with_its_error(act_on, dem):
 
 def test_refreshed_environment_sees_the_bytes_that_are_there_now(act_on, dem):
     async def act(backend):
-        record = await ready(backend, nodes=2)
+        record = await ready(backend, nodes=2, layers=[DEM])
         write_raster(dem, SPEC, SPEC.values() * 0 + 1)
         await backend.refresh_environment("env")
         await until(backend, "env", "Ready")
         order = an_order(record.uid, COUNT)
         state = await finished(backend, order)
         assert state.phase == "Succeeded", state.failures
-        return sum(total for total, _, _ in await values_of(backend, order))
+        return sum(total for total, _ in await values_of(backend, order))
 
     assert act_on(act) == SPEC.values().size
 
 
 def test_woken_environment_does_not_stage_again(act_on):
     async def act(backend):
-        record = await ready(backend, idle={"afterSeconds": 0.5})
+        record = await ready(backend, nodes=4, layers=[DEM], idle={"afterSeconds": 0.5})
         folder = backend.folder.environment("env") / "scratch"
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("DONE")}
         assert len(before) == 4
@@ -144,12 +129,12 @@ def test_woken_environment_does_not_stage_again(act_on):
     act_on(act)
 
 
-def test_raster_results_become_a_layer_whose_pixels_are_those_of_the_whole(act_on, home):
+def test_raster_results_become_a_layer_whose_pixels_are_those_of_the_whole(act_on, local_home):
     double = "def f(params): return params['2024']['raster'] * 2"
     target = {"pathId": "double", "timestampId": "2024"}
 
     async def act(backend):
-        record = await ready(backend, partitioning={"overlap": 2})
+        record = await ready(backend, nodes=4, layers=[DEM], partitioning={"overlap": 2})
         await backend.apply_layer("double", {"type": "raster"})
         order = an_order(record.uid, double, write_to=target)
         state = await finished(backend, order)
@@ -171,7 +156,7 @@ def test_raster_results_become_a_layer_whose_pixels_are_those_of_the_whole(act_o
         assert source.transform == SPEC.transform
         assert source.crs == UTM
     assert total == int(SPEC.values().sum()) * 2
-    assert href.startswith(str(home))
+    assert href.startswith(str(local_home))
 
 
 def test_features_become_a_layer(act_on, towns):
@@ -179,7 +164,7 @@ def test_features_become_a_layer(act_on, towns):
     mark = "def f(params): return params['now'].assign(marked=True)"
 
     async def act(backend):
-        record = await ready(backend)
+        record = await ready(backend, nodes=4, layers=[TOWNS])
         await backend.apply_layer("marked", {"type": "vector"})
         order = an_order(record.uid, mark, write_to=target)
         state = await finished(backend, order)
@@ -192,7 +177,7 @@ def test_features_become_a_layer(act_on, towns):
 
 def test_result_that_is_no_file_cannot_be_added_to_a_layer(act_on):
     async def act(backend):
-        record = await ready(backend, nodes=2)
+        record = await ready(backend, nodes=2, layers=[DEM])
         order = an_order(record.uid, "def f(params): return 1")
         await finished(backend, order)
         await backend.apply_layer("double", {"type": "raster"})
@@ -212,7 +197,7 @@ def test_parts_that_do_not_fit_fail_the_run_by_name(act_on):
     target = {"pathId": "double", "timestampId": "2024"}
 
     async def act(backend):
-        record = await ready(backend, nodes=2)
+        record = await ready(backend, nodes=2, layers=[DEM])
         await backend.apply_layer("double", {"type": "raster"})
         order = an_order(record.uid, text, write_to=target)
         state = await finished(backend, order)
@@ -228,7 +213,7 @@ def test_parts_that_do_not_fit_fail_the_run_by_name(act_on):
 
 def test_missing_target_layer_is_said_before_anything_runs(act_on):
     async def act(backend):
-        record = await ready(backend, nodes=1)
+        record = await ready(backend, layers=[DEM])
         target = {"pathId": "nowhere", "timestampId": "2024"}
         order = an_order(record.uid, write_to=target)
         with pytest.raises(LayerNotFoundError, match="No layer 'nowhere'"):
