@@ -12,6 +12,7 @@ import pytest
 from geopod.api.results import Failure, TaskReason
 from geopod.api.runs import EnvironmentState
 from geopod.client import aio, sync
+from geopod.client.loop import shared_loop
 from geopod.errors import (
     EnvironmentTerminatedError,
     InvalidInputError,
@@ -192,7 +193,99 @@ def test_fatal_reason_ends_the_wait_for_ready():
         run(aio.Client(scripted(1, states=[failed])).environment("e"))
 
 
+def test_run_that_was_left_keeps_its_environment_until_it_has_ended():
+    backend = scripted(1)
+
+    async def work():
+        async with await aio.Client(backend).environment("e") as env:
+            run = await env.submit(plain)
+            run.state = msgspec.structs.replace(run.state, phase="Running")
+            backend.run_states[run.name] = run.state
+            run.is_left = True
+            assert env.left == [run]
+        return backend.environments["e"].state.phase
+
+    assert run(work()) == "Ready"
+
+
+def test_block_leaves_an_environment_that_others_use():
+    backend = scripted(1)
+
+    async def work():
+        client = aio.Client(backend)
+        await client.environment("shared")
+        async with await client.environment("shared"):
+            pass
+
+    run(work())
+    assert backend.environments["shared"].state.phase == "Ready"
+
+
+def test_abandoned_map_cancels_its_run():
+    backend = scripted(*range(5))
+    env = sync.Client(aio.Client(backend), shared_loop()).environment("e", progress=False)
+    for value in env.map(plain, range(5), progress=False):
+        assert value == 0
+        env._aio._runs.popitem()[1].state = msgspec.structs.replace(
+            next(iter(backend.run_states.values())), phase="Running"
+        )
+        break
+    assert any(call.startswith("cancel_run") for call in backend.calls)
+
+
+BAD_RUNS = [
+    pytest.param({"on_empty": "bogus"}, "on_empty", id="on_empty"),
+    pytest.param({"tags": [5]}, "tags", id="tags"),
+    pytest.param({"partitions": ["a"]}, "partitions", id="partitions"),
+    pytest.param({"retries": "x"}, "retries", id="retries"),
+    pytest.param({"task_timeout": "soon"}, "task_timeout", id="task_timeout"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), BAD_RUNS)
+def test_bad_run_options_are_said_before_anything_is_sent(options, words):
+    backend = scripted(1)
+
+    async def work():
+        env = await aio.Client(backend).environment("e")
+        await env.submit(plain, **options)
+
+    with pytest.raises(InvalidInputError, match=words):
+        run(work())
+    assert backend.orders == {}
+
+
+def test_misspelt_keyword_is_refused():
+    with pytest.raises(TypeError, match="node"):
+        run(aio.Client(scripted(1)).environment("e", node=4))
+
+
+def test_negative_scale_is_refused():
+    backend = scripted(1)
+
+    async def work():
+        env = await aio.Client(backend).environment("e")
+        await env.scale(-1)
+
+    with pytest.raises(InvalidInputError, match="nodes"):
+        run(work())
+    assert backend.environments["e"].spec["nodes"] == 1
+
+
+def test_what_is_no_function_is_refused():
+    async def work():
+        env = await aio.Client(scripted(1)).environment("e")
+        await env.submit(5)
+
+    with pytest.raises(InvalidInputError, match="is no function"):
+        run(work())
+
+
 BAD = [
+    pytest.param({"name": "Bad Name!"}, InvalidInputError, "Bad Name!", id="name"),
+    pytest.param(
+        {"requirements": ["geopandas=0.14"]}, RequirementsError, "not valid", id="requirement"
+    ),
     pytest.param({"requirements": "numpy"}, RequirementsError, "one string", id="bare string"),
     pytest.param({"layers": "dem"}, InvalidInputError, "not a list", id="one layer"),
     pytest.param({"layers": [3]}, InvalidInputError, "does not name a layer", id="number"),
@@ -208,7 +301,7 @@ BAD = [
 def test_bad_input_is_said_before_anything_is_asked_for(keywords, error, words):
     backend = scripted(1)
     with pytest.raises(error, match=words):
-        run(aio.Client(backend).environment("e", **keywords))
+        run(aio.Client(backend).environment(**{"name": "e", **keywords}))
     assert backend.calls == []
 
 

@@ -210,13 +210,13 @@ class ScriptedBackend:
 
     async def _record(self, order: RunOrder, index: int) -> TaskRecord:
         outcome = self._script[index % len(self._script)]
-        record = TaskRecord(index=index, attempt=0, epoch=1, node=index)
+        record = TaskRecord(index=index, attempt=1, epoch=1, node=index)
         if isinstance(outcome, Failure):
             return msgspec.structs.replace(record, failure=outcome)
         if isinstance(outcome, Exception):
             return msgspec.structs.replace(record, failure=_failure(outcome))
         data = json.dumps(outcome).encode()
-        key = result_key(order.environment, order.uid, f"{index}-0-1", "value")
+        key = result_key(order.environment, order.uid, f"{index}-1-1", "value")
         await self._store.put(key, data)
         entry = Entry(codec="json", sha256=sha256(data).hexdigest(), bytes=len(data), key=key)
         return msgspec.structs.replace(record, entry=entry)

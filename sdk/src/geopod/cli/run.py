@@ -55,11 +55,17 @@ def run(target: str | None, /, function: str, **options: Any) -> int:
 def _submit(environment: Environment, f: Any, arguments: Path | None) -> Run:
     if arguments is None:
         return environment.submit(f)
-    values = [
-        json.loads(line) for line in arguments.read_text("utf-8").splitlines() if line.strip()
-    ]
+    lines = enumerate(arguments.read_text("utf-8").splitlines(), start=1)
+    values = [_value(arguments, number, line) for number, line in lines if line.strip()]
     calls = [tuple(value) if isinstance(value, list) else (value,) for value in values]
     return environment.submit_map(f, calls)
+
+
+def _value(file: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise click.UsageError(f"{file}, line {number} is not JSON: {error}") from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def load_function(reference: str) -> Callable[..., Any]:
         raise click.UsageError(f"{reference!r} is not FILE.py:FUNC, such as analysis.py:ndvi")
     if not path.is_file():
         raise click.UsageError(f"there is no file {path}")
+    _require_name(path, name)
     sys.path.insert(0, str(path.parent.absolute()))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
@@ -37,6 +39,24 @@ def load_function(reference: str) -> Callable[..., Any]:
     spec.loader.exec_module(module)
     function = getattr(module, name, None)
     if not callable(function):
-        found = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        raise click.UsageError(f"{path} has no function {name!r}; it has {', '.join(found)}")
+        raise click.UsageError(f"{name!r} in {path} is no function")
     return function  # type: ignore[no-any-return]  # callable() is no type guard for Any
+
+
+def _require_name(path: Path, name: str) -> None:
+    """Refuse a function that the file does not define before the file is executed."""
+    try:
+        statements = ast.parse(path.read_bytes(), str(path)).body
+    except SyntaxError as error:
+        raise click.UsageError(f"{path}, line {error.lineno}: {error.msg}") from error
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    defined = [node.name for node in statements if isinstance(node, kinds)]
+    assigned = {
+        target.id
+        for node in statements
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    if name not in defined and name not in assigned:
+        raise click.UsageError(f"{path} has no function {name!r}; it has {', '.join(defined)}")

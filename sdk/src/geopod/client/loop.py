@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -28,14 +28,18 @@ class LoopThread:
             future.cancel()
             raise
 
-    def iterate(self, values: AsyncIterator[Value]) -> Iterator[Value]:
-        """Yield an asynchronous iterator's values one by one."""
+    def iterate(self, values: AsyncGenerator[Value, None]) -> Iterator[Value]:
+        """Yield an asynchronous generator's values one by one; close it when the caller stops."""
 
         async def following() -> Any:
             return await anext(values, _END)
 
-        while (value := self.run(following())) is not _END:
-            yield value
+        try:
+            while (value := self.run(following())) is not _END:
+                yield value
+        except GeneratorExit:
+            self.run(values.aclose())
+            raise
 
 
 _shared: LoopThread | None = None

@@ -45,6 +45,9 @@ def environment_spec(
     options: EnvironmentOptions, *, layers: Sequence[Mapping[str, Any]], files: Sequence[str]
 ) -> dict[str, Any]:
     """Return a validated `spec`; raises InvalidInputError (or a subclass) with the fix."""
+    unknown = options.keys() - EnvironmentOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"environment() got unexpected keyword arguments {sorted(unknown)}")
     spec: dict[str, Any] = {"layers": [dict(layer) for layer in layers], "files": list(files)}
     spec["nodes"] = options.get("nodes", 1)
     spec["requirements"] = read_requirements(options.get("requirements", ()))
@@ -73,19 +76,13 @@ def validate(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the spec with every default filled in, or raise InvalidInputError."""
     from pydantic import ValidationError  # only where an environment is made
 
+    from geopod.api.common import invalid_input
     from geopod.api.environment import ComputeEnvironmentSpec  # loads pydantic
 
     try:
         model = ComputeEnvironmentSpec.model_validate(spec)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors(include_url=False)
-        ]
-        raise InvalidInputError(
-            f"The environment is not valid: {'; '.join(problems)}.",
-            details={"problems": problems},
-        ) from error
+        raise invalid_input(error) from error
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -96,6 +93,10 @@ def read_requirements(requirements: str | Path | Sequence[str]) -> list[str]:
     """
     if isinstance(requirements, (str, Path)):
         path = Path(requirements)
+        if isinstance(requirements, Path) and not path.is_file():
+            raise InvalidInputError.value(
+                name="requirements", value=str(path), why="is no file that can be read"
+            )
         if not path.is_file():
             raise RequirementsError.bare_string(text=str(requirements))
         lines = (line.split(" #")[0].strip() for line in path.read_text("utf-8").splitlines())

@@ -29,7 +29,10 @@ def standing(folder: StateFolder, record: StoredEnvironment) -> EnvironmentState
     replace = msgspec.structs.replace
     if record.terminated is not None:
         message = _terminated(record).fact
-        return replace(blank, phase="Terminated", reason="UserRequested", message=message)
+        details = {"terminatedAt": record.terminated, "terminatedBy": record.terminated_by}
+        return replace(
+            blank, phase="Terminated", reason="UserRequested", message=message, details=details
+        )
     if is_alive(folder, record.name):
         return state if current else replace(blank, phase="Starting", reason="Updating")
     if record.spec.get("suspend"):

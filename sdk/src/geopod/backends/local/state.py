@@ -243,8 +243,8 @@ class StateFolder:
     def _read_run(self, name: str) -> RunOrder | None:
         try:
             return _read(self._run(name), RunOrder)
-        except ConfigError:
-            return None
+        except (ConfigError, msgspec.DecodeError):
+            return None  # no name of ours, or an order that another release wrote
 
 
 def state_root() -> Path:

@@ -10,12 +10,13 @@ from typing import Any, Self, Unpack
 
 from typing_extensions import override
 
+from geopod.api.names import check_environment_name
 from geopod.backends import Backend, LayerRecord, open_backend
 from geopod.client.aio.environment import Environment
 from geopod.client.aio.run import Run
 from geopod.client.layerlike import LayerChoice, LayerRef, layer_ref, read_layers
 from geopod.client.options import EnvironmentOptions, environment_spec
-from geopod.errors import InvalidInputError
+from geopod.errors import EnvironmentNotFoundError, InvalidInputError
 
 
 async def connect(
@@ -74,13 +75,22 @@ class Client:
             layers=[choice.spec() for choice in choices],
             files=[await self._file_id(file) for file in files],
         )
+        is_new = name is None or await self._is_ended(check_environment_name(name))
         record = await self._backend.apply_environment(
             name or f"env-{uuid.uuid4()}", spec, labels=labels or {}, sources=_sources(choices)
         )
-        environment = Environment(self._backend, record, created=True)
+        environment = Environment(self._backend, record, created=is_new)
         if wait:
             await environment.wait_ready(start_timeout, progress=progress)
         return environment
+
+    async def _is_ended(self, name: str) -> bool:
+        """Say whether no environment of this name is in use."""
+        try:
+            record = await self._backend.get_environment(name)
+        except EnvironmentNotFoundError:
+            return True
+        return record.state.phase == "Terminated"
 
     async def _file_id(self, file: str | Path) -> str:
         path = Path(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -23,8 +23,10 @@ from geopod.client.aio.submission import (
     capture_for,
     function_ref,
     make_order,
+    read_arguments,
     upload,
 )
+from geopod.client.options import validate
 from geopod.client.quantities import seconds
 from geopod.display.progress import Progress
 from geopod.errors import (
@@ -45,7 +47,8 @@ class Environment:
         self._backend = backend
         self.record = record
         self._created = created
-        self._unfinished: set[str] = set()
+        self._runs: dict[str, Run] = {}
+        """Runs that were started here and have not ended, as far as was heard."""
 
     id = property(lambda self: self.record.uid)
     name = property(lambda self: self.record.name)
@@ -68,18 +71,18 @@ class Environment:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._created and not self._unfinished:
+        """Terminate what this block created, unless a run that somebody left goes on in it."""
+        if not self._created:
+            return
+        for run in self.left:
+            await run.refresh()
+        if not self.left:
             await self.terminate()
 
     @property
-    def unfinished(self) -> list[str]:
-        """Names of runs that were left by Ctrl-C or a timeout: they keep the environment alive."""
-        return sorted(self._unfinished)
-
-    async def cancel_run(self, run: str) -> None:
-        """Cancel a run by name."""
-        await self._backend.cancel_run(run)
-        self._unfinished.discard(run)
+    def left(self) -> list[Run]:
+        """Unfinished runs that Ctrl-C or a timeout stopped waiting for."""
+        return [run for run in self._runs.values() if run.is_left and not run.done]
 
     async def refresh_state(self) -> Self:
         """Ask the backend for the environment's present state."""
@@ -94,6 +97,8 @@ class Environment:
         Raises EnvironmentStartTimeout after `timeout`.
         """
         limit = seconds(timeout, name="start_timeout")
+        if not self.nodes:
+            return self
         with Progress(progress) as line:
             try:
                 async with asyncio.timeout(limit) as waiting:
@@ -154,7 +159,10 @@ class Environment:
             await upload(store, self.record.uid, bundle.sha256, bundle.payload)
         order = make_order(reference, self.record, options, arguments=encoded)
         states = self._backend.submit(order)
-        return Run(self._backend, order, await anext(states), states)
+        run = Run(self._backend, order, await anext(states), states)
+        self._runs = {name: known for name, known in self._runs.items() if not known.done}
+        self._runs[run.name] = run
+        return run
 
     async def execute(  # noqa: PLR0913  # the documented keywords
         self,
@@ -185,9 +193,7 @@ class Environment:
             on_empty=on_empty,
             tags=tags,
         )
-        self._unfinished.add(run.name)
         await run.wait(timeout, progress=progress)
-        self._unfinished.discard(run.name)
         return await run.results(errors=errors, allow_pickle=allow_pickle)
 
     async def submit_map(
@@ -198,7 +204,7 @@ class Environment:
         **options: Any,
     ) -> Run:
         """Start one task per element of `args` (a tuple of positional arguments each)."""
-        calls = [tuple(arguments) for arguments in args]
+        calls = [read_arguments(arguments) for arguments in args]
         keywords = [kwargs] * len(calls) if kwargs else None
         return await self._start(
             function, RunOptions(**options), arguments=calls, keywords=keywords
@@ -213,7 +219,7 @@ class Environment:
         allow_pickle: bool = False,
         progress: bool | None = None,
         **options: Any,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Yield `function(*arguments)` for the zipped iterables, as the built-in `map` does.
 
         Runs of 10,000 arguments; one is sent while the one before it is read. With
@@ -223,21 +229,30 @@ class Environment:
         fail_fast = errors == "raise"
         calls = zip(*iterables, strict=False)
         ahead: Run | None = None
-        while True:
-            chunk = list(islice(calls, MAP_CHUNK))
-            following = None
-            if chunk:
-                following = await self.submit_map(function, chunk, fail_fast=fail_fast, **options)
-            if ahead is not None:
-                with Progress(progress) as line:
-                    async for value in ahead.iter_results(
-                        order=order, errors=errors, allow_pickle=allow_pickle
-                    ):
-                        line.run(ahead.state)
-                        yield value
-            if following is None:
-                return
-            ahead = following
+        following: Run | None = None
+        try:
+            while True:
+                chunk = list(islice(calls, MAP_CHUNK))
+                following = None
+                if chunk:
+                    following = await self.submit_map(
+                        function, chunk, fail_fast=fail_fast, **options
+                    )
+                if ahead is not None:
+                    with Progress(progress) as line:
+                        async for value in ahead.iter_results(
+                            order=order, errors=errors, allow_pickle=allow_pickle
+                        ):
+                            line.run(ahead.state)
+                            yield value
+                if following is None:
+                    return
+                ahead = following
+        except GeneratorExit:  # the caller has enough: nobody will read the rest
+            for run in (ahead, following):
+                if run is not None and not run.done:
+                    await run.cancel()
+            raise
 
     async def check(self, function: Any, *, partitions: int = 1) -> CheckReport:
         """Run the captured function on real partitions and say what it would cost on all."""
@@ -248,7 +263,8 @@ class Environment:
         return await self._backend.build_log(self.name)
 
     async def scale(self, nodes: int) -> None:
-        """Change the number of nodes; later runs have as many partitions."""
+        """Change the number of nodes (0 to 1000); later runs have as many partitions."""
+        validate({**self.record.spec, "nodes": nodes})
         await self._backend.scale_environment(self.name, nodes)
         await self.refresh_state()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,7 +31,7 @@ _decode_line = msgspec.json.Decoder(LogLine).decode
 
 async def read_logs(
     backend: Backend, run: Run, *, task: int | None, follow: bool, tail: int | None
-) -> AsyncIterator[LogLine]:
+) -> AsyncGenerator[LogLine, None]:
     """Yield the lines of a run, or of one task, ordered by task and attempt.
 
     With `follow` the run is watched and lines come as they reach the store, until it ends. `tail`

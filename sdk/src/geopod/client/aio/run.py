@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from geopod.client.aio.task import Task
 from geopod.client.aio.watched import WatchedRun
 from geopod.client.layerlike import LayerRef, layer_ref, read_layer
 from geopod.client.quantities import seconds
-from geopod.errors import GeopodError, RunFailedError, from_condition
+from geopod.errors import GeopodError, InvalidInputError, RunFailedError, from_condition
 
 Errors = Literal["raise", "return", "skip"]
 
@@ -49,8 +49,10 @@ class Run(WatchedRun):
         order: Literal["input", "completed"] = "input",
         errors: Errors = "raise",
         allow_pickle: bool = False,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Yield results while the run goes on, in task order or as they come."""
+        _check_choice("order", order, ("input", "completed"))
+        _check_choice("errors", errors, ("raise", "return", "skip"))
         ready: dict[int, TaskRecord] = {}
         following = iter(self.indexes)
         awaited = next(following, None)
@@ -68,7 +70,7 @@ class Run(WatchedRun):
 
     async def _yielded(
         self, record: TaskRecord, errors: Errors, *, allow_pickle: bool
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         if record.failure is None:
             yield await self.value(record.index, allow_pickle=allow_pickle)
         elif errors == "raise":
@@ -76,7 +78,7 @@ class Run(WatchedRun):
         elif errors == "return":
             yield self._exception(record)
 
-    async def _records(self) -> AsyncIterator[TaskRecord]:
+    async def _records(self) -> AsyncGenerator[TaskRecord, None]:
         """Yield every task's final record once, as the manifest gets it."""
         seen: set[int] = set()
         chunks = -1
@@ -106,6 +108,8 @@ class Run(WatchedRun):
         With `errors="raise"` (default) any failure raises RunFailedError, which holds the others'
         results; `"return"` puts the exceptions into the list, `"skip"` leaves them out.
         """
+        _check_choice("order", order, ("input", "completed"))
+        _check_choice("errors", errors, ("raise", "return", "skip"))
         await self.wait(timeout, progress=progress)
         if order == "completed":
             return [
@@ -143,7 +147,7 @@ class Run(WatchedRun):
         merged = await self._base._outcomes(allow_pickle=allow_pickle)  # noqa: SLF001  # same class
         return merged | dict(zip(self.order.rerun_tasks, own, strict=True))
 
-    async def as_completed(self, timeout: float | str | None = None) -> AsyncIterator[Task]:
+    async def as_completed(self, timeout: float | str | None = None) -> AsyncGenerator[Task, None]:
         """Yield tasks as they end, failed ones too."""
         limit = None if timeout is None else seconds(timeout, name="timeout")
         async with asyncio.timeout(limit):
@@ -182,7 +186,7 @@ class Run(WatchedRun):
 
     def logs(
         self, *, task: int | None = None, follow: bool = False, tail: int | None = None
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """Yield the lines that tasks wrote to stdout and stderr."""
         return read_logs(self._backend, self, task=task, follow=follow, tail=tail)
 
@@ -200,6 +204,13 @@ class Run(WatchedRun):
         await self._reader.complete(self.indexes)
         store = self._backend.store(self.order.environment)
         return await download_results(store, self._reader.records.values(), folder)
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InvalidInputError.value(
+            name=name, value=value, why=f"is none of {', '.join(choices)}"
+        )
 
 
 async def wait(runs: Iterable[Run], timeout: float | str | None = None) -> list[Run]:

@@ -6,9 +6,11 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from geopod import capture
 from geopod.api import names
@@ -73,6 +75,8 @@ class RunOptions:
 
 def capture_for(function: Any, record: EnvironmentRecord, *, send: capture.Send) -> FunctionBundle:
     """Capture a function for an environment's interpreter."""
+    if not callable(function):
+        raise InvalidInputError.value(name="f", value=function, why="is no function")
     return capture.capture_function(
         function, node_python=record.interpreter, send=send, environment=record.name
     )
@@ -102,29 +106,55 @@ def make_order(
     rule = options.retries
     if isinstance(rule, int):
         rule = Retry(rule, tuple(RETRY_WORDS))
+    if not isinstance(rule, Retry):
+        raise InvalidInputError.value(
+            name="retries", value=rule, why="is neither a number nor a Retry", fix="retries=2"
+        )
     run_timeout = options.run_timeout
-    return RunOrder(
-        uid=str(uuid.uuid4()),
-        name=options.name or run_name(function.name),
-        environment=record.uid,
-        created=time.time(),
-        function=function,
-        mode="PerNode" if arguments is None else "Map",
-        arguments=arguments,
-        count=arguments.count if arguments is not None else 0,
-        partitions=None if options.partitions is None else list(options.partitions),
-        batch=options.batch,
-        timeout_s=seconds(options.task_timeout, name="task_timeout"),
-        queue_timeout_s=seconds(options.queue_timeout, name="queue_timeout"),
-        run_timeout_s=None if run_timeout is None else seconds(run_timeout, name="run_timeout"),
-        retries=rule.rule(),
-        failure_policy="FailFast" if options.fail_fast else "Continue",
-        on_empty=options.on_empty,
-        large_result=bool(record.spec.get("largeResult", False)),
-        write_to=read_target(options.write_to),
-        tags=list(options.tags),
-        rerun_of=options.rerun_of,
+    return checked(
+        RunOrder(
+            uid=str(uuid.uuid4()),
+            name=options.name or run_name(function.name),
+            environment=record.uid,
+            created=time.time(),
+            function=function,
+            mode="PerNode" if arguments is None else "Map",
+            arguments=arguments,
+            count=arguments.count if arguments is not None else 0,
+            partitions=None if options.partitions is None else list(options.partitions),
+            batch=options.batch,
+            timeout_s=seconds(options.task_timeout, name="task_timeout"),
+            queue_timeout_s=seconds(options.queue_timeout, name="queue_timeout"),
+            run_timeout_s=None if run_timeout is None else seconds(run_timeout, name="run_timeout"),
+            retries=rule.rule(),
+            failure_policy="FailFast" if options.fail_fast else "Continue",
+            on_empty=options.on_empty,
+            large_result=bool(record.spec.get("largeResult", False)),
+            write_to=read_target(options.write_to),
+            tags=list(options.tags),
+            rerun_of=options.rerun_of,
+        )
     )
+
+
+def checked(order: RunOrder) -> RunOrder:
+    """Return the order as a coordinator will read it; raises InvalidInputError if it could not."""
+    try:
+        return msgspec.msgpack.decode(msgspec.msgpack.encode(order), type=RunOrder)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise InvalidInputError(f"The run is not valid: {error}.") from error
+
+
+def read_arguments(arguments: Any) -> tuple[Any, ...]:
+    """Return one task's positional arguments; raises InvalidInputError if they are no sequence."""
+    if isinstance(arguments, (str, bytes)) or not isinstance(arguments, Iterable):
+        raise InvalidInputError.value(
+            name="args",
+            value=arguments,
+            why="holds something that is no tuple of arguments",
+            fix="args=[(1,), (2,)]",
+        )
+    return tuple(arguments)
 
 
 def run_name(function: str) -> str:

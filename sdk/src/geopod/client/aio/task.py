@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -48,7 +48,7 @@ class Task:
         record = self._record
         return record.failure.reason if record is not None and record.failure else ""
 
-    attempts = property(lambda self: 0 if self._record is None else self._record.attempt + 1)
+    attempts = property(lambda self: 0 if self._record is None else self._record.attempt)
     node = property(lambda self: None if self._record is None else self._record.node)
     runtime = property(lambda self: None if self._record is None else self._record.runtime_s)
     peak_memory = property(lambda self: None if self._record is None else self._record.peak_bytes)
@@ -83,7 +83,7 @@ class Task:
         """Cancel this task alone."""
         await self.run.cancel(tasks=[self.index])
 
-    def logs(self, *, follow: bool = False) -> AsyncIterator[LogLine]:
+    def logs(self, *, follow: bool = False) -> AsyncGenerator[LogLine, None]:
         """Yield the lines that this task wrote."""
         return self.run.logs(task=self.index, follow=follow)
 
@@ -101,7 +101,7 @@ class Task:
 _callbacks: set[asyncio.Future[None]] = set()
 
 
-async def as_completed(tasks: Iterable[Task]) -> AsyncIterator[Task]:
+async def as_completed(tasks: Iterable[Task]) -> AsyncGenerator[Task, None]:
     """Yield tasks, of any runs, as they end."""
 
     async def settled(task: Task) -> Task:

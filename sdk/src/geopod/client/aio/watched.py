@@ -42,6 +42,8 @@ class WatchedRun:
         self.state = state
         self._states = states
         self._turn = asyncio.Lock()
+        self.is_left = False
+        """Somebody stopped waiting for it (Ctrl-C, a timeout): it is meant to go on."""
         self._reader = RecordReader(backend.store(order.environment), order)
         self._reader.take(state)
 
@@ -102,17 +104,24 @@ class WatchedRun:
     async def next_state(self) -> None:
         """Wait for one more state; several waiters share one watch."""
         before = self.state
-        async with self._turn:
-            if self.state is not before or self.done:
-                return
-            if self._states is None:
-                self._states = self._backend.watch_run(self.name)
-            try:
-                self.state = await anext(self._states)
-            except StopAsyncIteration:
-                self._states = None
-                _, self.state = await self._backend.get_run(self.name)
-            self._reader.take(self.state)
+        try:
+            async with self._turn:
+                if self.state is before and not self.done:
+                    await self._follow()
+        except asyncio.CancelledError:
+            self.is_left = True
+            raise
+
+    async def _follow(self) -> None:
+        """Take the next state of the watch, or ask when the watch has ended."""
+        if self._states is None:
+            self._states = self._backend.watch_run(self.name)
+        try:
+            self.state = await anext(self._states)
+        except StopAsyncIteration:
+            self._states = None
+            _, self.state = await self._backend.get_run(self.name)
+        self._reader.take(self.state)
 
     async def wait(
         self, timeout: float | str | None = None, *, progress: bool | None = None
@@ -150,7 +159,7 @@ class WatchedRun:
             task=record.index,
             total=self.total,
             node=record.node,
-            attempt=record.attempt + 1,
+            attempt=record.attempt,
         )
 
     def _missing(self, index: int) -> GeopodError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from typing_extensions import override
@@ -75,11 +76,17 @@ class Environment:
             progress=progress,
             **options,
         )
-        try:
+        with self._interruptible():
             return self._loop.run(work)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """On Ctrl-C say which runs go on; a second one cancels them."""
+        try:
+            yield
         except KeyboardInterrupt:
-            for run in self._aio.unfinished:
-                leave_run(run, lambda run=run: self._loop.run(self._aio.cancel_run(run)))  # type: ignore[misc]  # bound now
+            for run in self._aio.left:
+                leave_run(run.name, Run(run, self._loop).cancel)
             raise
 
     @mirrors(aio.Environment.submit)
@@ -88,7 +95,8 @@ class Environment:
 
     @mirrors(aio.Environment.map)
     def map(self, function: Any, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
-        return self._loop.iterate(self._aio.map(function, *iterables, **options))
+        with self._interruptible():
+            yield from self._loop.iterate(self._aio.map(function, *iterables, **options))
 
     @mirrors(aio.Environment.submit_map)
     def submit_map(
