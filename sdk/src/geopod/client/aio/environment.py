@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal, Self
 
@@ -17,6 +16,7 @@ from geopod.api.runs import EnvironmentState
 from geopod.backends import Backend, EnvironmentRecord
 from geopod.client.aio.check import CheckReport, check_function
 from geopod.client.aio.run import Errors, Run
+from geopod.client.aio.state_errors import failed_error, terminated_error
 from geopod.client.aio.submission import (
     Retry,
     RunOptions,
@@ -31,9 +31,6 @@ from geopod.client.quantities import seconds
 from geopod.display.progress import Progress
 from geopod.errors import (
     EnvironmentStartTimeout,
-    EnvironmentTerminatedError,
-    GeopodError,
-    from_condition,
 )
 
 MAP_CHUNK = 10_000
@@ -291,17 +288,3 @@ class Environment:
     async def delete(self, *, results: bool = False) -> None:
         """Remove the environment; `results=True` removes its runs' results too."""
         await self._backend.delete_environment(self.name, results=results)
-
-
-def failed_error(state: EnvironmentState) -> GeopodError:
-    """Return the public error of an environment that cannot start."""
-    if state.code:
-        return GeopodError.from_wire(state.code, state.message, state.fixes, state.details)
-    return from_condition(state.reason, state.message, during="start", fixes=state.fixes)
-
-
-def terminated_error(name: str, state: EnvironmentState) -> EnvironmentTerminatedError:
-    """Return the error of using an environment that a person has ended."""
-    at = datetime.fromtimestamp(float(state.details.get("terminatedAt", 0.0)), UTC)
-    by = str(state.details.get("terminatedBy", "its owner"))
-    return EnvironmentTerminatedError.terminated(environment=name, at=at, by=by)
