@@ -48,10 +48,14 @@ def agent_modules(drivers: Drivers) -> list[str]:
 
 
 def runner_modules(drivers: Drivers) -> list[str]:
-    """Return what users' functions are sure to need: the libraries of their `params`."""
+    """Return what users' functions are likely to need: arrays, and the libraries of `params`.
+
+    A child lives for one run: what it had to import itself would be paid for by every run.
+    """
     from geopod.agent.staging import MODULES
 
-    return [name for kind in sorted({kind for kind, _ in drivers}) for name in MODULES[kind]]
+    kinds = sorted({kind for kind, _ in drivers})
+    return list(dict.fromkeys(["numpy", *(name for kind in kinds for name in MODULES[kind])]))
 
 
 def load(modules: Iterable[str]) -> None:
