@@ -13,7 +13,7 @@ GENERATED := crds helm/geopod/files/crds
 
 .PHONY: help
 help: ## Print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 $(UV_HOME)/bin/uv:
 	@python3 -m venv $(UV_HOME) && $(UV_HOME)/bin/python -m pip install --quiet uv==$(UV_VERSION) || {
@@ -29,7 +29,7 @@ demo: $(UV) ## The main job on this machine: four nodes over real layers, with a
 
 .PHONY: test
 test: setup lint verify ## Everything that proves geopod: lint, types, contracts, generated files, tests
-	@$(RUN) pytest -n 2 --dist loadgroup $(TESTS)
+	@$(RUN) pytest -n 2 --dist loadgroup $(or $(TESTS),tests/unit tests/conformance)
 
 .PHONY: lint
 lint: setup ## ruff, mypy, import contracts
@@ -50,3 +50,5 @@ verify: generate ## Fail if a generated file differs from its source
 .PHONY: bench
 bench: $(UV) ## geopod beside dask and ray, in one run; prints ratios
 	@PYTHONPATH=tests $(RUN) --group bench python -m bench $(QUESTIONS)
+
+include tests/cluster/cluster.mk

@@ -1,0 +1,27 @@
+# A real Kubernetes for the tests. GEOPOD_TEST_CLUSTER=name gives a second one beside the first.
+TESTCLUSTER := PYTHONPATH=tests $(RUN) python -m cluster.testcluster
+CLUSTER_PACKAGES := buildah conntrack containernetworking-plugins iproute2 iptables mmdebstrap openssl runc
+
+.PHONY: cluster-packages
+cluster-packages: ## Install the Debian packages that a process cluster needs
+	@apt-get update -qq && apt-get install --yes --quiet=2 --no-install-recommends $(CLUSTER_PACKAGES)
+
+.PHONY: cluster-up
+cluster-up: setup ## A real Kubernetes; UP="--nodes 2 --simulated 100 --gpus 4 --kubernetes 1.35"
+	@$(TESTCLUSTER) up $(UP)
+
+.PHONY: cluster-down
+cluster-down: setup ## End the cluster and remove every trace of it
+	@$(TESTCLUSTER) down
+
+.PHONY: cluster-status
+cluster-status: setup ## What runs, where, and its nodes
+	@$(TESTCLUSTER) status
+
+.PHONY: images
+images: setup ## Build geopod's images and push them to the cluster's registry
+	@$(TESTCLUSTER) images
+
+.PHONY: test-cluster
+test-cluster: setup ## Tests that need a real Kubernetes; starts one and ends it if none runs
+	@$(RUN) pytest tests/cluster $(TESTS)

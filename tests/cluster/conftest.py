@@ -1,0 +1,106 @@
+"""One cluster for the whole session: the one that runs already, or one that is ended afterwards."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+from cluster.testcluster import providers
+from cluster.testcluster.errors import NoClusterHereError
+from cluster.testcluster.kubectl import Kubectl
+from cluster.testcluster.machine import check_machine
+from cluster.testcluster.places import Addresses, Places, cluster_name
+from cluster.testcluster.probe_image import probe_image, push
+from cluster.testcluster.process_cluster import Wishes
+from cluster.testcluster.spec import read_spec
+
+WISHES = Wishes(nodes=2, simulated=10, gpus=4, fast_failure=True, fast_controllers=True)
+
+
+@pytest.fixture(scope="session")
+def provider():
+    chosen = providers.choose(lambda line: sys.stderr.write(f"{line}\n"))
+    try:
+        if chosen.name == "process":
+            check_machine()
+    except NoClusterHereError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no cluster here, and in CI that is a failure: {error}")
+        pytest.skip(f"no cluster here: {error}")
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def cluster(provider):
+    was_running = bool(provider.status())
+    wishes = WISHES if provider.name == "process" else Wishes(nodes=2)
+    provider.up(wishes, lambda line: sys.stderr.write(f"{line}\n"))
+    yield provider
+    if not was_running:
+        provider.down()
+
+
+@pytest.fixture(scope="session")
+def process_cluster(cluster):
+    if cluster.name != "process":
+        pytest.skip(f"only the process cluster can do this, and this is {cluster.name}")
+    return cluster_name()
+
+
+@pytest.fixture(scope="session")
+def spec(process_cluster):
+    return read_spec(Places.of(process_cluster).spec)
+
+
+@pytest.fixture(scope="session")
+def addresses(spec):
+    return Addresses(spec.slot)
+
+
+@pytest.fixture(scope="session")
+def registry(addresses):
+    return addresses.registry
+
+
+@pytest.fixture(scope="session")
+def pushed_image(spec, registry):
+    # Another title, because the kubelet would count the preloaded image as pulled from the registry
+    # and check with it each time (imagePullCredentialsVerificationPolicy).
+    image = probe_image(Path(spec.binary("probe", "probe")), title="pushed")
+    return push(image, registry=registry, repository="smoke/probe")
+
+
+@pytest.fixture
+def lose_node(process_cluster, kubectl):
+    """Kills a node as a power cut would; it is back when the test has ended."""
+    lost = []
+
+    def lose(number):
+        lost.append(number)
+        Places.of(process_cluster).node_down(number).touch()
+
+    yield lose
+    for number in lost:
+        Places.of(process_cluster).node_down(number).unlink()
+        kubectl.wait(f"node/node-{number}", "condition=Ready", timeout_s=60)
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster):
+    return Kubectl(cluster.kubectl, cluster.kubeconfig)
+
+
+@pytest.fixture
+def namespace(kubectl):
+    """A fresh namespace with Restricted Pod Security, deleted afterwards without waiting."""
+    name = f"smoke-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kubectl.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    )
+    kubectl.within(name).wait("serviceaccount/default", "create")
+    yield kubectl.within(name)
+    kubectl("delete", "namespace", name, "--wait=false")

@@ -1,0 +1,148 @@
+"""A cluster that was ended has never been there, and one that was killed comes back."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster.testcluster import cgroups, process_cluster
+from cluster.testcluster.kubectl import Kubectl
+from cluster.testcluster.network import taken_networks
+from cluster.testcluster.places import Addresses, Places, state_folder
+from cluster.testcluster.process_cluster import Wishes
+from cluster.testcluster.spec import read_spec
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+NAME = "leftovers"
+PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "coredns", "containerd", "kubelet")
+
+
+def quiet(_):
+    return None
+
+
+@pytest.fixture
+def second_cluster(provider):
+    """A cluster beside the session's, if that one runs."""
+    if provider.name != "process":
+        pytest.skip(
+            f"only process clusters leave anything to look for, and this is {provider.name}"
+        )
+    process_cluster.up(NAME, Wishes(), quiet)
+    yield Places.of(NAME)
+    process_cluster.down(NAME)
+
+
+def traces():
+    """What a cluster could leave on this machine."""
+    return {
+        "processes": sorted(processes_of(NAME)),
+        "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
+        "networks": sorted(taken_networks()),
+        "mounts": sorted(mounts()),
+        "rules": iptables_rules(),
+        "cgroups": sorted(map(str, cgroups.leftovers(NAME))),
+        "files": sorted(map(str, state_folder().glob(f"{NAME}*"))),
+        "fixed folders": [Path(path).exists() for path in ("/var/lib/kubelet", "/var/log/pods")],
+    }
+
+
+def processes_of(name):
+    marker = str(Places.of(name).root).encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if marker in words or (b"testcluster.control" in words and name.encode() in words):
+            yield words.replace(b"\0", b" ").decode()
+
+
+def mounts():
+    lines = Path("/proc/self/mountinfo").read_text("utf-8").splitlines()
+    return [line.split()[4] for line in lines if "geopod" in line or "kubelet" in line]
+
+
+def iptables_rules():
+    saved = subprocess.run(["/usr/sbin/iptables-save"], capture_output=True, text=True, check=True)
+    return sorted(line for line in saved.stdout.splitlines() if line.startswith("-A"))
+
+
+def test_nothing_is_left_of_an_ended_cluster(provider):
+    if provider.name != "process":
+        pytest.skip(
+            f"only process clusters leave anything to look for, and this is {provider.name}"
+        )
+    before = traces()
+    process_cluster.up(NAME, Wishes(), quiet)
+    during = traces()
+    assert process_cluster.down(NAME)
+    assert traces() == before
+    assert during["processes"]
+    assert during["cgroups"]
+    assert during["rules"] == before["rules"], "rules belong into the cluster's own namespaces"
+    assert during["mounts"] == before["mounts"], "mounts belong into the cluster's own namespaces"
+    assert during["fixed folders"] == before["fixed folders"]
+
+
+def test_down_without_a_cluster_is_no_error():
+    assert process_cluster.down("absent") is False
+
+
+def test_up_twice_is_one_cluster(second_cluster):
+    first = process_cluster.running_process(second_cluster)
+    process_cluster.up(NAME, Wishes(), quiet)
+    assert process_cluster.running_process(second_cluster) == first
+
+
+def test_killed_cluster_comes_back(second_cluster):
+    os.kill(process_cluster.running_process(second_cluster), signal.SIGKILL)
+    process_cluster.up(NAME, Wishes(), quiet)
+    assert "node-0" in kubectl_of(second_cluster)("get", "nodes")
+
+
+def test_killed_part_comes_back(second_cluster):
+    for part in PARTS:
+        os.kill(process_named(part, second_cluster), signal.SIGKILL)
+    process_cluster.up(NAME, Wishes(), quiet)
+    kubectl_of(second_cluster).wait("node/node-0", "condition=Ready")
+
+
+def test_half_started_cluster_is_replaced(second_cluster):
+    second_cluster.running.unlink()
+    process_cluster.kill_group(pid_of_control(NAME))
+    process_cluster.up(NAME, Wishes(), quiet)
+    assert "node-0" in kubectl_of(second_cluster)("get", "nodes")
+
+
+def test_two_clusters_do_not_meet(second_cluster, cluster, kubectl):
+    other = kubectl_of(second_cluster)
+    other("create", "namespace", "only-here")
+    assert "only-here" not in kubectl("get", "namespaces")
+    slots = {read_spec(Places.of(name).spec).slot for name in (NAME, cluster.cluster)}
+    assert len({Addresses(slot).network for slot in slots}) == 2
+
+
+def kubectl_of(places):
+    return Kubectl(str(places.commands / "kubectl"), places.kubeconfig)
+
+
+def pid_of_control(name):
+    return next(
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if path.read_bytes().startswith(b"unshare")
+        and f"control\0{name}".encode() in path.read_bytes()
+    )
+
+
+def process_named(command, places):
+    marker = str(places.root).encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        words = path.read_bytes().split(b"\0")
+        if Path(os.fsdecode(words[0])).name == command and any(marker in word for word in words):
+            return int(path.parent.name)
+    raise AssertionError(f"{command} of {places.root} does not run: {sys.platform}")

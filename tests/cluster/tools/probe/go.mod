@@ -1,0 +1,3 @@
+module geopod.dev/tests/cluster/tools/probe
+
+go 1.26.0
