@@ -36,10 +36,13 @@ def backend(monkeypatch):
 
 
 @pytest.fixture
-def script(tmp_path):
-    path = tmp_path / "analysis.py"
+def script(tmp_path, monkeypatch):
+    """Give a file to run; what loading it leaves in the interpreter goes with the test."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    path = tmp_path / "analysis_of_cli.py"
     path.write_text(SCRIPT)
-    return path
+    yield path
+    sys.modules.pop(path.stem, None)
 
 
 def call(*arguments):
