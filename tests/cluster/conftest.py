@@ -22,6 +22,8 @@ WISHES = Wishes(nodes=2, simulated=10, gpus=4, fast_failure=True, fast_controlle
 
 @pytest.fixture(scope="session")
 def provider():
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.fail("these tests share one cluster: run them without -n, as make test-cluster does")
     chosen = providers.choose(lambda line: sys.stderr.write(f"{line}\n"))
     try:
         if chosen.name == "process":

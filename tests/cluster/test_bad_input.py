@@ -10,8 +10,6 @@ import pytest
 from cluster.testcluster.network import conflict
 from cluster.testcluster.places import Addresses, Places
 
-pytestmark = pytest.mark.xdist_group("cluster")
-
 TESTS = Path(__file__).parents[1]
 
 

@@ -10,8 +10,6 @@ from cluster.testcluster.kubectl import KubectlError
 from cluster.testcluster.places import Places
 from cluster.testcluster.readiness import wait_until
 
-pytestmark = pytest.mark.xdist_group("cluster")
-
 GPU = "nvidia.com/gpu"
 MISSING_DIGEST = "sha256:" + "0" * 64
 

@@ -6,8 +6,6 @@ import pytest
 from cluster.pod_builders import a_pod
 from cluster.testcluster.images import build_images
 
-pytestmark = pytest.mark.xdist_group("cluster")
-
 IMPORTS = {
     "agent": "import geopod.agent.node, geopod.coordinator.service, rasterio",
     "operator": "import geopod_operator, geopod_gateway, geopod.api.crd",

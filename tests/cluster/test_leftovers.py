@@ -14,8 +14,6 @@ from cluster.testcluster.places import Addresses, Places, state_folder
 from cluster.testcluster.process_cluster import Wishes
 from cluster.testcluster.spec import read_spec
 
-pytestmark = pytest.mark.xdist_group("cluster")
-
 NAME = "leftovers"
 PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "coredns", "containerd", "kubelet")
 

@@ -16,8 +16,6 @@ from cluster.testcluster.process_cluster import fill_index
 from cluster.testcluster.readiness import wait_until
 from rasterio.transform import from_origin
 
-pytestmark = pytest.mark.xdist_group("cluster")
-
 
 @pytest.fixture(scope="session")
 def index(process_cluster, addresses):

@@ -18,6 +18,10 @@ from .places import cache_folder
 Say = Callable[[str], None]
 
 
+MAX_LAYERS = 80
+"""Of the layer cache, then old ones go: half of them are whole environments of 0.7 GiB."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageKind:
     """A Dockerfile below `images/` and what goes into it."""
@@ -90,6 +94,8 @@ class Builder:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._buildah("rm", "--all")
             yield
+            if len(self._buildah("images", "--all", "--quiet").split()) > MAX_LAYERS:
+                self._buildah("rmi", "--prune")
 
     def build(self, kind: ImageKind, base: Base, say: Say) -> Built:
         """Build one image over one base and push it."""
