@@ -56,7 +56,10 @@ def bisect(cost: NDArray[np.int64], parts: int) -> list[Rectangle | None]:
 
 
 def summed_area(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return prefix sums with a leading zero row and column, (rows + 1, cols + 1)."""
+    """Return prefix sums with a leading zero row and column, (rows + 1, cols + 1).
+
+    The sum of all values must fit 64 bits; `bisect` scales its costs first.
+    """
     prefix = np.zeros(np.add(values.shape, 1), np.int64)
     prefix[1:, 1:] = values.cumsum(0).cumsum(1)
     return prefix
