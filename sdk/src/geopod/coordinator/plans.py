@@ -7,7 +7,9 @@ The coordinator itself never opens a layer: it hands the request to
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -17,7 +19,12 @@ from geopod.api import names
 from geopod.api.plan import Plan, Totals, decode_plan, plan_sha256
 from geopod.store import KeyMissingError, Store
 
-PLANNING = "geopod.coordinator.planning"
+PLANNING = (sys.executable, "-m", "geopod.coordinator.planning")
+TRIES = 3
+"""A planning child that a signal ended (out of memory, a stray kill) said nothing of the layers."""
+
+
+log = logging.getLogger(__name__)
 
 
 class PlanFailed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,9 +61,12 @@ class PlanKey(msgspec.Struct, frozen=True, kw_only=True):
 class Planner:
     """Makes and finds the plans of one environment."""
 
-    def __init__(self, store: Store, environment_uid: str) -> None:
+    def __init__(
+        self, store: Store, environment_uid: str, *, command: Sequence[str] = PLANNING
+    ) -> None:
         self._store = store
         self._environment_uid = environment_uid
+        self._command = command
 
     async def make(
         self, request: dict[str, Any], *, nodes: int, anew: bool
@@ -67,7 +77,7 @@ class Planner:
             known = await self._recall(data)
             if known is not None:
                 return known
-        answer = await _ask(data)
+        answer = await self._ask(data)
         if isinstance(answer, PlanFailed):
             return answer
         name = plan_sha256(answer)
@@ -80,6 +90,31 @@ class Planner:
         """Return a stored plan by its sha256; raises KeyMissingError."""
         data = await self._store.get(names.plan_key(self._environment_uid, name))
         return StoredPlan(sha256=name, plan=decode_plan(data))
+
+    async def _ask(self, request: bytes) -> bytes | PlanFailed:
+        """Return what a planning child answers; one that a signal ended is asked again."""
+        code: int | None = None
+        for _ in range(TRIES):
+            code, answer = await self._run(request)
+            if code == 0 and answer:
+                return _read_answer(answer)
+            if code is None or code >= 0:
+                break
+            log.warning("The planning process ended by signal %d.", -code)
+        fact = f"Planning the layers ended with exit code {code}."
+        return PlanFailed(code="E122", fact=fact, fixes=["see the coordinator's log"])
+
+    async def _run(self, request: bytes) -> tuple[int | None, bytes]:
+        """Run one planning child; it ends with the task that asked."""
+        child = await asyncio.create_subprocess_exec(
+            *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            answer, _ = await child.communicate(request)
+        finally:
+            if child.returncode is None:
+                child.kill()
+        return child.returncode, answer
 
     @property
     def _latest(self) -> str:
@@ -94,24 +129,6 @@ class Planner:
             return await self.read(key.plan_sha256)
         except KeyMissingError:
             return None
-
-
-async def _ask(request: bytes) -> bytes | PlanFailed:
-    """Run the planning child on a request; it ends with the task that asked."""
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", PLANNING),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        answer, _ = await child.communicate(request)
-    finally:
-        if child.returncode is None:
-            child.kill()
-    if child.returncode or not answer:
-        fact = f"Planning the layers ended with exit code {child.returncode}."
-        return PlanFailed(code="E122", fact=fact, fixes=["see the coordinator's log"])
-    return _read_answer(answer)
 
 
 def _read_answer(answer: bytes) -> bytes | PlanFailed:

@@ -1,0 +1,41 @@
+"""The coordinator's planner: what it makes of a planning process that dies or fails."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from geopod.api.plan import encode_plan
+from geopod.coordinator.plans import TRIES, PlanFailed, Planner, plan_without_layers
+from geopod.testing import MemoryStore
+
+PLAN = encode_plan(plan_without_layers(2).plan).decode()
+SCRIPT = """
+import os, pathlib, signal, sys
+sys.stdin.read()
+tries = pathlib.Path({tries!r})
+count = len(tries.read_text()) if tries.exists() else 0
+tries.write_text("x" * (count + 1))
+if count < {deaths}:
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.exit({code}) if {code} else print('{{"plan": ' + {plan!r} + '}}')
+"""
+
+
+@pytest.mark.parametrize(
+    ("deaths", "code", "asked", "made"),
+    [(0, 0, 1, True), (1, 0, 2, True), (TRIES, 0, TRIES, False), (0, 3, 1, False)],
+    ids=["answers", "killed once", "always killed", "fails by itself"],
+)
+def test_killed_planning_is_asked_again_and_a_failed_one_is_not(
+    tmp_path, deaths, code, asked, made
+):
+    tries = tmp_path / "tries"
+    script = SCRIPT.format(tries=str(tries), deaths=deaths, code=code, plan=PLAN)
+    planner = Planner(MemoryStore(), "e", command=(sys.executable, "-c", script))
+
+    plan = asyncio.run(planner.make({}, nodes=2, anew=False))
+
+    assert len(tries.read_text()) == asked
+    assert isinstance(plan, PlanFailed) is not made
