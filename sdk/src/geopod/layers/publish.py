@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -159,15 +160,20 @@ def _open_layer(folder: Path, publication: Publication, files: Sequence[str]) ->
     )
 
 
+def _part(path: Path) -> Path:
+    """Return a name beside `path` that no other thread, process or container writes to."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
 def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = _part(path)
     part.write_bytes(data)
     part.replace(path)
 
 
 def _put_if_absent(path: Path, data: bytes) -> bool:
     """Create a file with all of `data`, or say that there is one already."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = _part(path)
     part.write_bytes(data)
     try:
         os.link(part, path)
