@@ -29,7 +29,7 @@ demo: $(UV) ## The main job on this machine: four nodes over real layers, with a
 
 .PHONY: test
 test: setup lint verify ## Everything that proves geopod: lint, types, contracts, generated files, tests
-	@$(RUN) pytest -n 2 --dist loadgroup $(or $(TESTS),tests/unit tests/conformance)
+	@$(RUN) pytest -n 2 $(or $(TESTS),tests/unit tests/conformance)
 
 .PHONY: lint
 lint: setup ## ruff, mypy, import contracts

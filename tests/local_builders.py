@@ -18,12 +18,13 @@ from typing import Any
 import msgspec
 from geopod.api import names
 from geopod.api.bundles import ArgumentsRef, FunctionRef, digest, pack_arguments
-from geopod.api.results import ManifestChunk, accepted
+from geopod.api.results import ManifestChunk
 from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.backends import EnvironmentRecord
 from geopod.backends.local import processes
 from geopod.backends.local.backend import LocalBackend
 from geopod.backends.local.state import StateFolder, StoredEnvironment
+from geopod.coordinator.manifest import accepted_keys
 
 OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
 DEADLINE_S = 60.0
@@ -149,13 +150,9 @@ def left_of(uid: str) -> dict[int, str]:
 async def values_of(backend: LocalBackend, order: RunOrder) -> list[Any]:
     """Return the JSON results of a run in task order, from its manifest alone."""
     store = backend.store(order.environment)
-    prefix = names.manifest_prefix(order.environment, order.uid)
-    chunks = {
-        key: msgspec.json.decode(await store.get(key), type=ManifestChunk)
-        for key in await store.names(prefix)
-    }
     records = {}
-    for chunk in accepted(chunks):
+    for key in await accepted_keys(store, order.environment, order.uid):
+        chunk = msgspec.json.decode(await store.get(key), type=ManifestChunk)
         for record in chunk.records:
             assert record.index not in records, f"task {record.index} has two records"
             records[record.index] = record

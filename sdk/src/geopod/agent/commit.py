@@ -17,17 +17,16 @@ import msgspec
 from geopod.agent import reports
 from geopod.agent.failures import failure_of
 from geopod.agent.logs import encode_log
+from geopod.agent.verdict import result_too_large
 from geopod.agent.work import HandedOver, Outcome
 from geopod.api import names
 from geopod.api.messages import Assign, Done, Failed
-from geopod.api.results import Entry, Failure, TaskRecord
+from geopod.api.results import SMALL_RESULT_BYTES, Entry, Failure, TaskRecord
 from geopod.codecs import Encoded, MalformedValueError
 from geopod.codecs import encode as encode_value
-from geopod.errors import GeopodError, ResultNotSerializableError, ResultTooLargeError
+from geopod.errors import GeopodError, ResultNotSerializableError
 from geopod.store import Store
 
-RESULT_BYTES = 2 << 20
-"""The documented "2mb" of a result with large_result=False."""
 PACK_BYTES = 256 << 10
 """Results up to this size share an object: one write for a batch of a map."""
 INLINE_BYTES = 4096
@@ -97,12 +96,8 @@ class Committer:
         if wordy is not None:
             return _Result(outcome, failure=wordy)
         failure = None
-        if encoded.size > RESULT_BYTES and not (assign.large_result or assign.write_to):
-            failure = failure_of(
-                ResultTooLargeError.returned(
-                    size=encoded.size, codec=encoded.codec, limit=RESULT_BYTES
-                )
-            )
+        if encoded.size > SMALL_RESULT_BYTES and not (assign.large_result or assign.write_to):
+            failure = result_too_large(encoded.size, encoded.codec)
         return _Result(outcome, encoded, failure)
 
     def _encode_value(self, value: HandedOver) -> Encoded:

@@ -9,12 +9,13 @@ from functools import partial
 
 from geopod.agent import reports
 from geopod.agent.commit import Committer
-from geopod.agent.failures import cancelled, not_committed, not_loadable
+from geopod.agent.failures import not_committed, not_loadable
 from geopod.agent.inputs import RunInputs
 from geopod.agent.leases import Held, Leases
 from geopod.agent.runner_link import RunnerLink
 from geopod.agent.settings import AgentSettings
 from geopod.agent.staging import StagedPart, Staging
+from geopod.agent.verdict import cancelled
 from geopod.agent.work import Outcome, Work
 from geopod.api import messages
 from geopod.api.messages import Assign, Done, Failed, FromAgent

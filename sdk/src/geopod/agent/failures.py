@@ -8,7 +8,6 @@ from geopod.errors import (
     LayerAccessError,
     NodeLostError,
     RemoteFunctionError,
-    TaskCancelledError,
 )
 
 REASONS = {
@@ -30,11 +29,6 @@ def failure_of(error: GeopodError) -> Failure:
         fixes=list(error.fixes),
         details=dict(error.details),
     )
-
-
-def cancelled() -> Failure:
-    """Return the failure of a task that was cancelled before it began."""
-    return failure_of(TaskCancelledError.cancelled(by=""))
 
 
 def not_loadable(why: str) -> Failure:

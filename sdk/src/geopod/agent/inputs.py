@@ -10,9 +10,9 @@ from geopod.api import names
 from geopod.api.bundles import (
     ARGUMENTS_HEADER,
     ARGUMENTS_MAGIC,
-    ARGUMENTS_OFFSET,
     ArgumentsRef,
     FunctionRef,
+    argument_span,
 )
 from geopod.store import Store
 
@@ -34,9 +34,7 @@ class Arguments:
     def _blob(self, index: int) -> bytes:
         if not 0 <= index < self._count:
             raise ValueError(f"Task {index} has no arguments: there are {self._count}.")
-        at = ARGUMENTS_HEADER.size + index * ARGUMENTS_OFFSET.size
-        (start,) = ARGUMENTS_OFFSET.unpack_from(self._map, at)
-        (stop,) = ARGUMENTS_OFFSET.unpack_from(self._map, at + ARGUMENTS_OFFSET.size)
+        start, stop = argument_span(self._map, index)
         return self._map[start:stop]
 
 

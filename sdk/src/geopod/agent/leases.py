@@ -91,10 +91,6 @@ class Leases:
             reports.update({id(message): message for message in held.reported.values()})
         return list(reports.values())
 
-    def of_run(self, run: str) -> list[Held]:
-        """Return the leases of a run, in the order in which they came."""
-        return [held for held in self._held.values() if held.assign.run == run]
-
     def all(self) -> list[Held]:
         """Return all leases."""
         return list(self._held.values())

@@ -7,18 +7,7 @@ import time
 import msgspec
 
 from geopod.agent.work import TaskLog
-
-
-class LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line that a task printed."""
-
-    time: float
-    """Seconds since the Unix epoch, of the moment the agent read it."""
-    task: int
-    attempt: int
-    node: int
-    stream: str
-    text: str
+from geopod.api.results import LogLine
 
 
 def encode_log(log: TaskLog, *, index: int, attempt: int, node: int) -> bytes:

@@ -92,11 +92,6 @@ class RunnerChild:
         """Close the control socket: the child ends when it reads that."""
         self._channel.close()
 
-    @property
-    def is_busy(self) -> bool:
-        """Tasks are pending here."""
-        return any(work.pending for work in self._works)
-
     def current_log(self) -> TaskLog | None:
         """Return what was printed since the last reported task."""
         return read_log(self._out, self._err, self._span_from(self._offsets))

@@ -11,7 +11,7 @@ from typing import Literal
 from geopod.agent.output import last_line
 from geopod.agent.runner_messages import ResultItem
 from geopod.agent.work import TaskLog
-from geopod.api.results import Failure, RemoteException, TaskReason
+from geopod.api.results import SMALL_RESULT_BYTES, Failure, RemoteException, TaskReason
 from geopod.errors import (
     GeopodError,
     NodeLostError,
@@ -25,8 +25,6 @@ from geopod.errors import (
     TaskTimeoutError,
 )
 
-SMALL_RESULT_BYTES = 2_097_152
-"""The documented "2mb" of `large_result=False`."""
 LOG_TAIL_BYTES = 2048
 
 DeathReason = Literal["timeout", "memory", "processes", "output", "killed"]

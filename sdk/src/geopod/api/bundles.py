@@ -16,6 +16,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from hashlib import sha256
+from mmap import mmap
 from typing import Literal
 
 import msgspec
@@ -80,6 +81,14 @@ def pack_arguments(blobs: Sequence[bytes]) -> bytes:
         position += len(blob)
     parts.append(ARGUMENTS_OFFSET.pack(position))
     return b"".join([*parts, *blobs])
+
+
+def argument_span(data: bytes | mmap, index: int) -> tuple[int, int]:
+    """Return where the blob of task `index` begins and ends in an arguments object."""
+    at = ARGUMENTS_HEADER.size + index * ARGUMENTS_OFFSET.size
+    (start,) = ARGUMENTS_OFFSET.unpack_from(data, at)
+    (stop,) = ARGUMENTS_OFFSET.unpack_from(data, at + ARGUMENTS_OFFSET.size)
+    return start, stop
 
 
 def digest(data: bytes) -> str:

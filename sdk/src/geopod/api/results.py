@@ -6,11 +6,13 @@ the chunks of earlier epochs that it accepts, so nobody reads a later chunk of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 import msgspec
+
+SMALL_RESULT_BYTES = 2 << 20
+"""Encoded bytes of one result with `large_result=False`: the documented "2mb"."""
 
 
 class TaskReason(StrEnum):
@@ -91,6 +93,18 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Keys of `params` that `f` touched, for lineage."""
 
 
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line that a task printed."""
+
+    time: float
+    """Seconds since the Unix epoch, of the moment the agent read it."""
+    task: int
+    attempt: int
+    node: int
+    stream: str
+    text: str
+
+
 class ManifestChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One write of the manifest: the records that became final since the last one."""
 
@@ -100,17 +114,3 @@ class ManifestChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     accepts: list[str] | None = None
     """Only in the first chunk of an epoch: store keys of the earlier chunks that count."""
     records: list[TaskRecord] = []
-
-
-def accepted(chunks: Mapping[str, ManifestChunk]) -> list[ManifestChunk]:
-    """Return the chunks that count, by store key, in the order of writing.
-
-    The newest epoch's first chunk names the earlier chunks it accepts; what an old coordinator
-    wrote after that is not read.
-    """
-    if not chunks:
-        return []
-    newest = max(chunk.epoch for chunk in chunks.values())
-    own = sorted(key for key, chunk in chunks.items() if chunk.epoch == newest)
-    earlier = [key for key in chunks[own[0]].accepts or [] if key in chunks]
-    return [chunks[key] for key in [*sorted(earlier), *own]]

@@ -1,4 +1,4 @@
-"""Durations and sizes as users write them: `"90s"`, `"2h"`, `"4Gi"`, or plain numbers."""
+"""Durations as users write them: `"90s"`, `"2h"`, or plain seconds."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ import re
 from geopod.errors import InvalidInputError
 
 DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-SIZE_UNITS = {
-    "": 1,
-    "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
-}  # fmt: skip
 NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -34,14 +29,3 @@ def whole_seconds(value: str | float, *, name: str) -> int:
     """Return a duration in whole seconds, rounded up: what resources hold."""
     exact = seconds(value, name=name)
     return int(exact) + (exact % 1 > 0)
-
-
-def size_bytes(value: str | int, *, name: str) -> int:
-    """Return a size in bytes; raises InvalidInputError naming the argument `name`."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    if isinstance(value, str) and (found := NUMBER.fullmatch(value)) and found[2] in SIZE_UNITS:
-        return int(float(found[1]) * SIZE_UNITS[found[2]])
-    raise InvalidInputError(
-        f"{name}={value!r} is not a size.", fixes=(f"{name}=4294967296", f"{name}='4Gi'")
-    )

@@ -6,21 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 
 from geopod.api.runs import EnvironmentState, RunState
+from geopod.errors.wording import TENTHS_BELOW_S, span_text
 
 BAR_WIDTH = 20
 
 
 def duration(seconds: float) -> str:
     """Return a duration as people read it: `0.4s`, `42s`, `1m20s`, `2h05m`."""
-    if seconds < 10:  # noqa: PLR2004  # below ten seconds tenths matter
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004  # seconds of a minute
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:  # noqa: PLR2004  # minutes of an hour
-        return f"{minutes}m{rest:02d}s"
-    return f"{minutes // 60}h{minutes % 60:02d}m"
+    return f"{seconds:.1f}s" if seconds < TENTHS_BELOW_S else span_text(seconds)
 
 
 def clock(seconds: float) -> str:

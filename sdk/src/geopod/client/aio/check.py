@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from geopod.api.results import SMALL_RESULT_BYTES
+
 if TYPE_CHECKING:
     from geopod.client.aio.environment import Environment
-
-LIMIT_BYTES = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ async def check_function(
         nodes=environment.nodes,
         codecs=tuple(entry.codec for entry in entries),
         result_bytes=tuple(entry.bytes for entry in entries),
-        limit_bytes=None if large else LIMIT_BYTES,
+        limit_bytes=None if large else SMALL_RESULT_BYTES,
         runtime_s=tuple(record.runtime_s for record in records if record is not None),
         peak_bytes=tuple(record.peak_bytes for record in records if record is not None),
         touched=tuple(

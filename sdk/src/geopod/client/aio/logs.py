@@ -8,22 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from geopod.api import names
+from geopod.api.results import LogLine
 from geopod.store import KeyMissingError
 
 if TYPE_CHECKING:
     from geopod.backends import Backend
     from geopod.client.aio.run import Run
-
-
-class LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of one attempt's output."""
-
-    time: float
-    task: int
-    attempt: int
-    node: int
-    stream: str
-    text: str
 
 
 _decode_line = msgspec.json.Decoder(LogLine).decode

@@ -6,17 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from geopod import codecs
-from geopod.api import names
-from geopod.api.results import ManifestChunk, TaskRecord, accepted
+from geopod.api.results import TaskRecord
 from geopod.api.runs import RunOrder, RunState
+from geopod.coordinator.manifest import accepted_keys, read_records
 from geopod.store import Store
 
 WHOLE_READ_BYTES = 1 << 16
 """Results up to this size are read into memory; larger ones are mapped from their file."""
-_decode_chunk = msgspec.json.Decoder(ManifestChunk).decode
 
 
 class RecordReader:
@@ -25,7 +22,8 @@ class RecordReader:
     def __init__(self, store: Store, order: RunOrder) -> None:
         self._store = store
         self._order = order
-        self._chunks: dict[str, ManifestChunk] = {}
+        self._read: set[str] = set()
+        """Keys of the chunks whose records are in `records`."""
         self._inline: dict[int, bytes] = {}
         self._packs: dict[str, bytes] = {}
         self.records: dict[int, TaskRecord] = {}
@@ -38,16 +36,15 @@ class RecordReader:
 
     async def refresh(self) -> list[TaskRecord]:
         """Read the chunks that are new; return the records that were not there before."""
-        prefix = names.manifest_prefix(self._order.environment, self._order.uid)
-        for key in await self._store.names(prefix):
-            if key not in self._chunks:
-                self._chunks[key] = _decode_chunk(await self._store.get(key))
+        order = self._order
+        keys = await accepted_keys(self._store, order.environment, order.uid)
+        unread = [key for key in keys if key not in self._read]
         fresh = []
-        for chunk in accepted(self._chunks):
-            for record in chunk.records:
-                if record.index not in self.records:
-                    self.records[record.index] = record
-                    fresh.append(record)
+        for record in await read_records(self._store, unread):
+            if record.index not in self.records:
+                self.records[record.index] = record
+                fresh.append(record)
+        self._read.update(unread)
         return fresh
 
     async def complete(self, indexes: Iterable[int]) -> None:

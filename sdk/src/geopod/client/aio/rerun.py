@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from geopod.api import names
-from geopod.api.bundles import (
-    ARGUMENTS_HEADER,
-    ARGUMENTS_OFFSET,
-    ArgumentsRef,
-    digest,
-    pack_arguments,
-)
+from geopod.api.bundles import ArgumentsRef, argument_span, digest, pack_arguments
 from geopod.api.runs import RunOrder
-from geopod.client.aio.submission import RETRY_WORDS, Retry, run_name
+from geopod.client.aio.submission import Retry, read_retries, run_name
 from geopod.client.quantities import seconds
 from geopod.errors import InvalidInputError
 
@@ -76,8 +70,7 @@ async def rerun_order(
     if task_timeout is not None:
         changes["timeout_s"] = seconds(task_timeout, name="task_timeout")
     if retries is not None:
-        rule = Retry(retries, tuple(RETRY_WORDS)) if isinstance(retries, int) else retries
-        changes["retries"] = rule.rule()
+        changes["retries"] = read_retries(retries)
     return msgspec.structs.replace(order, **changes)
 
 
@@ -85,12 +78,7 @@ async def _some_arguments(
     store: Store, order: RunOrder, arguments: ArgumentsRef, indexes: list[int]
 ) -> ArgumentsRef:
     whole = await store.get(names.arguments_key(order.environment, arguments.sha256))
-
-    def offset(position: int) -> int:
-        start = ARGUMENTS_HEADER.size + ARGUMENTS_OFFSET.size * position
-        return int(ARGUMENTS_OFFSET.unpack_from(whole, start)[0])
-
-    packed = pack_arguments([whole[offset(index) : offset(index + 1)] for index in indexes])
+    packed = pack_arguments([whole[slice(*argument_span(whole, index))] for index in indexes])
     sha256 = digest(packed)
     await store.put(names.arguments_key(order.environment, sha256), packed)
     return ArgumentsRef(

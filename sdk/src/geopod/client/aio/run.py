@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from geopod.api.results import TaskRecord
+from geopod.api.results import LogLine, TaskRecord
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
 from geopod.client.aio.download import download_results
-from geopod.client.aio.logs import LogLine, read_logs
+from geopod.client.aio.logs import read_logs
 from geopod.client.aio.rerun import choose_tasks, rerun_order
 from geopod.client.aio.submission import Retry
 from geopod.client.aio.task import Task

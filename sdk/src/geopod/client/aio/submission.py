@@ -103,13 +103,6 @@ def make_order(
     arguments: ArgumentsRef | None = None,
 ) -> RunOrder:
     """Return the order of one run; its name is made here, so a repeated submit is the same run."""
-    rule = options.retries
-    if isinstance(rule, int):
-        rule = Retry(rule, tuple(RETRY_WORDS))
-    if not isinstance(rule, Retry):
-        raise InvalidInputError.value(
-            name="retries", value=rule, why="is neither a number nor a Retry", fix="retries=2"
-        )
     run_timeout = options.run_timeout
     return checked(
         RunOrder(
@@ -126,7 +119,7 @@ def make_order(
             timeout_s=seconds(options.task_timeout, name="task_timeout"),
             queue_timeout_s=seconds(options.queue_timeout, name="queue_timeout"),
             run_timeout_s=None if run_timeout is None else seconds(run_timeout, name="run_timeout"),
-            retries=rule.rule(),
+            retries=read_retries(options.retries),
             failure_policy="FailFast" if options.fail_fast else "Continue",
             on_empty=options.on_empty,
             large_result=bool(record.spec.get("largeResult", False)),
@@ -155,6 +148,16 @@ def read_arguments(arguments: Any) -> tuple[Any, ...]:
             fix="args=[(1,), (2,)]",
         )
     return tuple(arguments)
+
+
+def read_retries(retries: Retry | int) -> RetryRule:
+    """Return a run's retries as it carries them; an int n means n of each class."""
+    rule = Retry(retries, tuple(RETRY_WORDS)) if isinstance(retries, int) else retries
+    if not isinstance(rule, Retry):
+        raise InvalidInputError.value(
+            name="retries", value=rule, why="is neither a number nor a Retry", fix="retries=2"
+        )
+    return rule.rule()
 
 
 def run_name(function: str) -> str:

@@ -12,8 +12,7 @@ from geopod.client.quantities import seconds
 from geopod.errors import GeopodError
 
 if TYPE_CHECKING:
-    from geopod.api.results import TaskRecord
-    from geopod.client.aio.logs import LogLine
+    from geopod.api.results import LogLine, TaskRecord
     from geopod.client.aio.run import Run
 
 

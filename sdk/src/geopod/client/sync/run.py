@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from typing_extensions import override
 
+from geopod.api.results import LogLine
 from geopod.client import aio
-from geopod.client.aio.logs import LogLine
 from geopod.client.aio.run import Errors
 from geopod.client.interrupt import leave_run
 from geopod.client.layerlike import LayerRef
