@@ -1,0 +1,1 @@
+"""The API server: the only room that talks to it. It decides nothing."""
