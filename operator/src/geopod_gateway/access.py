@@ -1,0 +1,1 @@
+"""PURE. Token, path, method and now → allow or refuse, with the reason."""
