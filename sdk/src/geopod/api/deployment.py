@@ -6,6 +6,9 @@ constant each, so that neither side can spell one differently. Source: operator 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 # ---- who runs
 
 AGENT_UID = 10001
@@ -118,3 +121,84 @@ DIGEST_HEADER = "X-Geopod-Sha256"
 """On PUT: the gateway refuses a body of another sha256 (422). On GET and HEAD: what was stored."""
 SERVICE_NAME = "geopod-gateway"
 """Service of the gateway, in geopod's own namespace."""
+WRITER_HEADER = "X-Geopod-Writer"
+"""On PUT with `If-None-Match: *`: a random word, kept, so that a repeated PUT is no second one."""
+
+# ---- the builder's Job: two init containers and the main one, each alone in its turn
+#
+# prepare   geopod's image, uid AGENT_UID     PREPARE_COMMAND
+#           mounts: BUILD_DIR; LINK_DIR (Secret names.build_name, item STORE_TOKEN_FILE)
+# install   interpreter's image, RUNNER_UID   install_command(python)
+#           mounts: BUILD_DIR; BUILD_REQUEST_DIR (the same Secret, item BUILD_REQUEST_FILE);
+#           BUILD_INDEX_DIR (Secret of `index.secretName`, if there is one)
+# upload    geopod's image, uid AGENT_UID     UPLOAD_COMMAND
+#           mounts: BUILD_DIR; LINK_DIR as above
+#
+# BUILD_DIR is an emptyDir; it and a /tmp of each container's own are all that is writable.
+# prepare and upload: ENV_STORE, ENV_NAMESPACE, ENV_BUNDLE_KEY; install: BUILD_ENVIRONMENT.
+# The token may get and put below `names.bundle_key(namespace, key)`.
+
+BUILD_DIR = "/geopod/build"
+BUILD_TOOLS = f"{BUILD_DIR}/tools"
+"""uv and the zipapp of `geopod.builder.install`, for any image with a Python."""
+BUILD_REQUEST_DIR = "/geopod/request"
+BUILD_REQUEST_FILE = "request.json"
+"""`build_request` as JSON; in the Secret, because 256 long requirements fit no variable."""
+BUILD_INDEX_DIR = "/geopod/index"
+"""Credentials of the package index, as files: `username` and `password`, or `netrc`; `ca.crt`."""
+BUILD_TREE = f"{BUILD_DIR}/tree"
+"""Holds `site-packages`: what the bundle is made of."""
+BUILD_OUTCOME = f"{BUILD_DIR}/outcome.json"
+BUILD_LOG = f"{BUILD_DIR}/build.log"
+BUILD_THERE = f"{BUILD_TOOLS}/there"
+"""Written by prepare when the store has the bundle already: install and upload end at once."""
+BUILD_ENVIRONMENT = {"HOME": f"{BUILD_DIR}/home", "UV_CACHE_DIR": f"{BUILD_DIR}/home/cache"}
+"""Variables of install; no other is needed."""
+BUNDLE_FILE, LOCK_FILE, LOG_FILE = "bundle.tar.zst", "lock.txt", "build.log"
+"""Objects below `names.bundle_key`; a failed build leaves its log there."""
+
+PREPARE_COMMAND = ("python", "-m", "geopod.builder.prepare", "--into", BUILD_TOOLS)
+UPLOAD_COMMAND = ("python", "-m", "geopod.builder.upload")
+"""Writes its result as JSON to /dev/termination-log, at most 4096 bytes::
+
+    {"ok": true, "bundleSha256", "bundleBytes", "lockSha256", "logSha256", "reused", "seconds"}
+    {"ok": false, "reason": "ResolutionFailed" | "IndexUnreachable" | "BuilderFailed",
+     "exit", "lines": [..], "logSha256"}
+"""
+BUILD_EXIT_UNRESOLVABLE = 3
+"""Exit of upload after ResolutionFailed: no retry until the key changes."""
+BUILD_EXIT_INDEX = 4
+"""Exit of upload after IndexUnreachable: worth another Job later."""
+
+
+def install_command(python: str) -> tuple[str, ...]:
+    """Return the command of the install container; `python`: the interpreter in its image.
+
+    It exits 0 also when requirements cannot be installed: upload stores the log and says so.
+    """
+    zipapp, request = f"{BUILD_TOOLS}/install.pyz", f"{BUILD_REQUEST_DIR}/{BUILD_REQUEST_FILE}"
+    return (python, "-I", zipapp, request, BUILD_OUTCOME, "--log", BUILD_LOG)
+
+
+def build_request(
+    *,
+    python: str,
+    requirements: Sequence[str],
+    index_url: str = "",
+    extra_urls: Sequence[str] = (),
+    allow_sdists: bool = False,
+) -> dict[str, Any]:
+    """Return what install is asked to do; no credentials: these are files in BUILD_INDEX_DIR."""
+    return {
+        "uv": f"{BUILD_TOOLS}/uv",
+        "python": python,
+        "requirements": list(requirements),
+        "target": BUILD_TREE,
+        "layout": "tree",
+        "wheelsOnly": not allow_sdists,
+        "indexUrl": index_url,
+        "extraIndexUrls": list(extra_urls),
+        "credentials": BUILD_INDEX_DIR,
+        "unless": BUILD_THERE,
+        "bytecode": True,
+    }
