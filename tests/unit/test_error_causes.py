@@ -10,6 +10,7 @@ import sys
 import pytest
 from error_builders import a_failure, a_remote, memory_failure, public, remote_error
 from geopod import errors
+from geopod.api.results import TaskReason
 
 # ---- the user's exceptions
 
@@ -108,6 +109,17 @@ def test_run_failure_groups_its_tasks():
     assert error.counts == {"total": 240, "succeeded": 237, "failed": 3}
     assert error.completed[3:5] == [3, None]
     assert (error.run, error.__cause__) == ("ndvi-7f3", error.exceptions[4])
+
+
+def test_values_over_the_limit_count_as_kept():
+    error = failed_run(
+        public(a_failure(reason=TaskReason.RESULT_TOO_LARGE, code="E301", fact="is 3 MiB."), task=4)
+    )
+    assert str(error) == (
+        "GP-E309 1 of 240 tasks failed: 1 × ResultTooLarge (task 4). 240 results kept.\n"
+        "fix: 1) run.results(errors='return') 2) run.download(folder)"
+    )
+    assert error.counts["succeeded"] == 239
 
 
 NOT_JSON = ("Expecting value", "nan", 0)

@@ -234,7 +234,17 @@ SENTENCES = [
         ),
         (
             "overlap=256 is more than half of the smallest partition (300 px).\n"
-            "fix: 1) smaller overlap"
+            "fix: 1) overlap=150 fits"
+        ),
+    ),
+    (
+        "E123 overlap that fewer nodes allow",
+        errors.PartitionError.overlap_too_large(
+            overlap=256, node=3, smallest=(300, 512), largest_overlap=150, fitting_nodes=2
+        ),
+        (
+            "overlap=256 is more than half of the smallest partition (300 px).\n"
+            "fix: 1) overlap=150 fits 2) nodes=2 fits"
         ),
     ),
     (

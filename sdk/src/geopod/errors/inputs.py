@@ -98,10 +98,14 @@ class PartitionError(InvalidInputError):
         largest_overlap: int,
         fitting_nodes: int | None = None,
     ) -> Self:
-        """`smallest`: (height, width) of the smallest core, node `node`'s; pixels."""
+        """`smallest`: (height, width) of the smallest core, node `node`'s; pixels.
+
+        `largest_overlap`, `fitting_nodes`: what would work alone, found by planning; None: nothing.
+        """
+        fits = () if fitting_nodes is None else (f"nodes={fitting_nodes} fits",)
         return cls(
             f"overlap={overlap} is more than half of the smallest partition ({min(smallest)} px).",
-            fixes=("smaller overlap",),
+            fixes=(f"overlap={largest_overlap} fits", *fits),
             details={
                 "overlap": overlap,
                 "node": node,

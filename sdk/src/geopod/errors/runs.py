@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from geopod.errors.base import GeopodError
 from geopod.errors.remote import RemoteFunctionError
+from geopod.errors.returned import ResultTooLargeError
 from geopod.errors.tasks import TaskError
 from geopod.errors.wording import items_text, span_text
 
@@ -56,21 +57,26 @@ class RunFailedError(GeopodError):
     ) -> RunFailedError:
         """Return the error of a run with failed tasks.
 
+        A value over the size limit fails its task and is kept all the same.
+
         `exceptions`: task index -> its error; `completed`: results in task order, None where
         failed; `reasons`: task index -> the manifest's word, for failures that are no exception.
         """
         ordered = dict(sorted(exceptions.items()))
-        kept = total - len(ordered)
+        succeeded = total - len(ordered)
+        over = sum(isinstance(error, ResultTooLargeError) for error in ordered.values())
+        kept = succeeded + over
         noun = "task" if total == 1 else "tasks"
         error = cls._sharing(
             list(ordered.values()),
             f"{len(ordered)} of {total} {noun} failed: {_grouped(ordered, reasons or {})}. "
             f"{kept} {'result' if kept == 1 else 'results'} kept.",
         )
-        error.fixes, error.run = ("run.results(errors='return')",), run
+        reached = ("run.download(folder)",) if over else ()
+        error.fixes, error.run = ("run.results(errors='return')", *reached), run
         error.exceptions = ordered
         error.completed = list(completed)
-        error.counts = {"total": total, "succeeded": kept, "failed": len(ordered)}
+        error.counts = {"total": total, "succeeded": succeeded, "failed": len(ordered)}
         error.__cause__ = next(iter(ordered.values()), None)
         return error
 
