@@ -28,8 +28,9 @@ demo: $(UV) ## The main job on this machine: four nodes over real layers, with a
 	@$(RUN) --no-default-groups --group demo python examples/demo.py
 
 .PHONY: test
-test: setup lint verify ## Everything that proves geopod: lint, types, contracts, generated files, tests
-	@$(RUN) pytest -n 2 $(or $(TESTS),tests/unit tests/conformance)
+test: setup lint verify ## Everything that proves geopod, on this machine and on a real Kubernetes
+	@$(RUN) pytest -n 2 tests/unit tests/conformance
+	$(MAKE) --no-print-directory test-cluster
 
 .PHONY: lint
 lint: setup ## ruff, mypy, import contracts

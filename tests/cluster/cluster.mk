@@ -4,7 +4,10 @@ CLUSTER_PACKAGES := buildah conntrack containernetworking-plugins iproute2 iptab
 
 .PHONY: cluster-packages
 cluster-packages: ## Install the Debian packages that a process cluster needs
-	@apt-get update -qq && apt-get install --yes --quiet=2 --no-install-recommends $(CLUSTER_PACKAGES)
+	@if docker info >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then exit 0; fi
+	dpkg --status $(CLUSTER_PACKAGES) >/dev/null 2>&1 || {
+	  apt-get update -qq
+	  apt-get install --yes --quiet=2 --no-install-recommends $(CLUSTER_PACKAGES); }
 
 .PHONY: cluster-up
 cluster-up: setup ## A real Kubernetes; UP="--nodes 2 --simulated 100 --gpus 4 --kubernetes 1.35"
@@ -23,5 +26,5 @@ images: setup ## Build geopod's images and push them to the cluster's registry
 	@$(TESTCLUSTER) images
 
 .PHONY: test-cluster
-test-cluster: setup ## Tests that need a real Kubernetes; starts one and ends it if none runs
-	@$(RUN) pytest tests/cluster $(TESTS)
+test-cluster: setup cluster-packages ## Tests on a real Kubernetes; starts one and ends it if none runs
+	@$(TESTCLUSTER) around $(RUN) pytest $(or $(TESTS),tests/cluster)

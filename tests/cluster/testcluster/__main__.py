@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import time
 
 from . import binaries, providers
 from .errors import ClusterError, NoClusterHereError
 from .images import build_images
+from .machine import check_machine
 from .places import Addresses, Places, cluster_name
 from .process_cluster import Wishes, is_running
 from .spec import read_spec
@@ -61,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
         ("environment", run_environment, "print lines to `eval`: KUBECONFIG and PATH"),
     ):
         commands.add_parser(name, help=words).set_defaults(run=run)
+    around = commands.add_parser("around", help="run a command beside a cluster with our images")
+    around.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
+    around.set_defaults(run=run_around)
     build = commands.add_parser("build", help="build groups of pinned commands into the cache")
     build.add_argument("groups", nargs="*", help="all by default")
     build.set_defaults(run=run_build)
@@ -109,6 +115,31 @@ def run_images(_: argparse.Namespace) -> int:
     built = build_images(Addresses(read_spec(places.spec).slot).registry, say)
     places.images.write_text(json.dumps({image.name: image.reference for image in built}), "utf-8")
     return 0
+
+
+def run_around(options: argparse.Namespace) -> int:
+    """Run a command while a cluster is up; one that was started for it is ended after it.
+
+    Where no cluster can be had the command is left out, with the reason; in CI that is a failure.
+    """
+    provider = providers.choose(say)
+    if provider.name == "process":
+        try:
+            check_machine()
+        except NoClusterHereError as error:
+            if os.environ.get("CI") == "true":
+                raise
+            say(f"SKIPPED {' '.join(options.command)}: {error}")
+            return 0
+    was_running = bool(provider.status())
+    try:
+        run_up(parser().parse_args(["up"]))
+        if provider.name == "process":
+            run_images(options)
+        return subprocess.run(options.command, check=False).returncode
+    finally:
+        if not was_running:
+            run_down(options)
 
 
 def run_environment(_: argparse.Namespace) -> int:
