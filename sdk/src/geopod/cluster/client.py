@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Literal, Self
 
+from geopod.cluster.connection import Source
 from geopod.cluster.kinds import Kind
 from geopod.cluster.limits import Limits
+from geopod.cluster.problems import ConflictApiError, NotFoundApiError, Request
+from geopod.cluster.transport import Answered, Call, Transport
+from geopod.cluster.watching import Listing, Selection, WatchEvent, list_all, watch_all
 
 Object = dict[str, Any]
 """One raw object of the API server."""
-EventType = Literal["ADDED", "MODIFIED", "DELETED", "SYNCED"]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What a list answered; `resource_version` is where a watch may start."""
-
-    items: list[Object]
-    resource_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
-    """One change; `SYNCED` follows each list: what was not told since the one before is gone."""
-
-    type: EventType
-    object: Object
-    """Of SYNCED: empty."""
+Patch = Object | list[Object]
+"""A merge patch, or the operations of a JSON patch."""
+PATCH_TYPES = {
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +37,18 @@ class ProxyTarget:
 
 
 class ApiClient:
-    """The API server of one cluster, as one user; closed by `close()` or `async with`."""
+    """The API server of one cluster, as one user; closed by `close()` or `async with`.
 
-    namespace: str
-    context: str
+    `namespace=None` of a call means the client's own, `namespace=""` all of them. Every call may
+    raise ClusterUnreachableError, AuthError, PermissionDeniedError, CRDsNotInstalledError,
+    RateLimitedError and ApiError.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        """Take an opened transport; `connect` makes one."""
+        self._transport = transport
+        self.namespace: str = transport.connection.namespace
+        self.context: str = transport.connection.context
 
     @classmethod
     async def connect(
@@ -60,13 +62,40 @@ class ApiClient:
     ) -> Self:
         """Return a client; `target`: a context of the kubeconfig, None: in-cluster, else current.
 
-        Raises ConfigError (no cluster), MissingExtraError.
+        Raises ConfigError (no cluster), MissingExtraError, AuthError (a credential plugin failed).
+        Nothing is asked of the server yet.
         """
-        raise NotImplementedError
+        source = Source(target=target, namespace=namespace, token=token)
+        return await cls.opened(source, timeout_s=timeout_s, limits=limits)
+
+    @classmethod
+    async def opened(
+        cls, source: Source, *, timeout_s: float = 30.0, limits: Limits | None = None
+    ) -> Self:
+        """Return a client of what `source` names."""
+        transport = Transport(source, limits or Limits(), timeout_s=timeout_s)
+        await transport.open()
+        return cls(transport)
+
+    def count(self, on_answer: Answered) -> None:
+        """Tell `on_answer` about each answer from now on: request and status (0: none came)."""
+        self._transport.on_answer = on_answer
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> Object:
         """Return one object; raises NotFoundApiError."""
-        raise NotImplementedError
+        request = self._request("get", kind, namespace, name)
+        return await self._answered(Call(request=request, method="GET"))
 
     async def list(
         self,
@@ -78,7 +107,9 @@ class ApiClient:
         cached: bool = False,
     ) -> Listing:
         """Return all objects, in chunks of 500; `cached`: from the server's cache, cheap."""
-        raise NotImplementedError
+        request = self._request("list", kind, namespace)
+        chosen = Selection(request, label_selector, field_selector)
+        return await list_all(self._transport, chosen, cached=cached)
 
     def watch(
         self,
@@ -87,20 +118,31 @@ class ApiClient:
         namespace: str | None = None,
         label_selector: str = "",
         field_selector: str = "",
-    ) -> AsyncIterator[WatchEvent]:
+        since: str = "",
+    ) -> AsyncGenerator[WatchEvent]:
         """Yield every object as ADDED, then SYNCED, then changes, for ever.
 
         Survives drops, 410 Gone and expired tokens: it goes on where it was, or lists again and
         yields ADDED for all and SYNCED again. Raises what does not pass by itself
-        (PermissionDeniedError, AuthError, CRDsNotInstalledError, InvalidApiError).
+        (PermissionDeniedError, AuthError, CRDsNotInstalledError, InvalidApiError), and anything
+        that the first list meets. With `since`, the resourceVersion of an object or list, nothing
+        is listed and no SYNCED told until a version expires. Close it: `contextlib.aclosing`.
         """
-        raise NotImplementedError
+        request = self._request("watch", kind, namespace)
+        chosen = Selection(request, label_selector, field_selector)
+        return watch_all(self._transport, chosen, since=since)
 
     async def create(
         self, kind: Kind, manifest: Object, *, field_manager: str, strict: bool = True
     ) -> Object:
-        """Return the created object; raises ConflictApiError if there is one of that name."""
-        raise NotImplementedError
+        """Return the created object; raises ConflictApiError if there is one of that name.
+
+        After a connection that broke the call is repeated: the one of that name may be this one.
+        """
+        query = {"fieldManager": field_manager} | ({"fieldValidation": "Strict"} if strict else {})
+        request = self._request("create", kind, manifest["metadata"].get("namespace"))
+        body = _whole(kind, manifest)
+        return await self._answered(Call(request=request, method="POST", query=query, body=body))
 
     async def apply(
         self,
@@ -112,13 +154,22 @@ class ApiClient:
         subresource: str = "",
     ) -> Object:
         """Return the object after server-side apply of all that `field_manager` owns."""
-        raise NotImplementedError
+        meta = manifest["metadata"]
+        request = self._request("patch", kind, meta.get("namespace"), meta["name"], subresource)
+        call = Call(
+            request=request,
+            method="PATCH",
+            query={"fieldManager": field_manager, "force": "true" if force else "false"},
+            body=_whole(kind, manifest),
+            content_type=PATCH_TYPES["apply"],
+        )
+        return await self._answered(call)
 
     async def patch(
         self,
         kind: Kind,
         name: str,
-        patch: Object | list[Object],
+        patch: Patch,
         *,
         namespace: str | None = None,
         subresource: str = "",
@@ -126,7 +177,15 @@ class ApiClient:
         type: Literal["merge", "json"] = "merge",  # noqa: A002  # Kubernetes' word
     ) -> Object:
         """Return the object after a merge patch or JSON patch; raises NotFoundApiError."""
-        raise NotImplementedError
+        call = Call(
+            request=self._request("patch", kind, namespace, name, subresource),
+            method="PATCH",
+            query={"fieldManager": field_manager} if field_manager else {},
+            body=patch,
+            content_type=PATCH_TYPES[type],
+            may_repeat=type == "merge",
+        )
+        return await self._answered(call)
 
     async def delete(
         self,
@@ -139,12 +198,51 @@ class ApiClient:
         grace_s: int | None = None,
     ) -> None:
         """Delete one object; none, or one of another `uid`, is no error."""
-        raise NotImplementedError
+        options: Object = {"propagationPolicy": propagation}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        if grace_s is not None:
+            options["gracePeriodSeconds"] = grace_s
+        request = self._request("delete", kind, namespace, name)
+        try:
+            await self._transport.send(Call(request=request, method="DELETE", body=options))
+        except NotFoundApiError:
+            return
+        except ConflictApiError:
+            if uid is None:
+                raise
 
     def proxied(self, service: str, port: int, namespace: str) -> ProxyTarget:
         """Return how to reach a Service through the API server: where `kubectl` works."""
-        raise NotImplementedError
+
+        def headers() -> Mapping[str, str]:
+            return self._transport.connection.headers()
+
+        connection = self._transport.connection
+        path = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy"
+        return ProxyTarget(connection.base_url + path, headers, connection.ssl)
 
     async def close(self) -> None:
         """Close all connections; watches end."""
-        raise NotImplementedError
+        await self._transport.close()
+
+    async def _answered(self, call: Call) -> Object:
+        answer: Object = await self._transport.send(call)
+        return answer
+
+    def _request(
+        self, verb: str, kind: Kind, namespace: str | None, name: str = "", subresource: str = ""
+    ) -> Request:
+        where = self.namespace if namespace is None else namespace
+        return Request(
+            cluster=self.context,
+            verb=verb,
+            kind=kind,
+            namespace=where if kind.namespaced else "",
+            name=name,
+            subresource=subresource,
+        )
+
+
+def _whole(kind: Kind, manifest: Object) -> Object:
+    return {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}

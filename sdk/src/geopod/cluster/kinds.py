@@ -74,5 +74,5 @@ _BY_NAME = {(kind.api_version, kind.kind): kind for kind in ALL}
 
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind:
-    """Return the kind of a whole object by its `apiVersion` and `kind`; KeyError: not one of ours."""
+    """Return the kind of a whole object by `apiVersion` and `kind`; KeyError: not ours."""
     return _BY_NAME[manifest["apiVersion"], manifest["kind"]]

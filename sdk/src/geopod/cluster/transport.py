@@ -1,0 +1,216 @@
+"""One request to the API server: token bucket, time-out, retries, sign-in, errors.
+
+Connections are reused, requests never leave the event loop's thread (TCP_NODELAY is aiohttp's
+default).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+
+from geopod.cluster.connection import Connection, Source
+from geopod.cluster.limits import Limits, TokenBucket
+from geopod.cluster.problems import (
+    TOO_MANY,
+    UNAUTHORIZED,
+    ApiError,
+    Request,
+    problem,
+)
+from geopod.errors import ClusterUnreachableError, RateLimitedError
+
+ERRORS_FROM = 400
+PASSING = frozenset({TOO_MANY, 502, 503, 504})
+"""The server, or what stands before it, did not get to the request. 500 is not among them: a
+status field that the CRD lacks is one, and stays one."""
+CONNECT_S = 10.0
+KEEP_S = 75.0
+"""Idle connections are kept for the next call."""
+BACKOFF_S, BACKOFF_MAX_S = 0.1, 5.0
+RETRY_AFTER_MAX_S = 30.0
+LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
+
+Answered = Callable[[Request, int], None]
+"""Told about each answer; status 0: none came."""
+
+encode: Final = msgspec.json.encode
+decode: Final = msgspec.json.decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One HTTP request."""
+
+    request: Request
+    method: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    content_type: str = "application/json"
+    may_repeat: bool = True
+    """A second time does no harm, also when the first one was carried out."""
+
+
+class Transport:
+    """Carries calls to one API server."""
+
+    def __init__(self, source: Source, limits: Limits, *, timeout_s: float) -> None:
+        """Connect on first use."""
+        self.on_answer: Answered = _ignore
+        self.connection: Connection
+        self._source = source
+        self._limits = limits
+        self._timeout_s = timeout_s
+        self._bucket = TokenBucket(limits, time.monotonic)
+        self._session: aiohttp.ClientSession | None = None
+        self._renewing = asyncio.Lock()
+        self._expires_at: float | None = None
+
+    async def open(self) -> None:
+        """Load the connection; raises ConfigError, AuthError, MissingExtraError."""
+        self._take(await self._source.load())
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_S),
+            headers={"User-Agent": "geopod", "Accept": "application/json"},
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, call: Call) -> Any:
+        """Return the answer's JSON; raises the public errors and ApiError."""
+        async with self.opened(call, read_s=self._timeout_s, total_s=self._timeout_s) as answer:
+            try:
+                return decode(await answer.read())
+            except LOST as error:
+                raise self._unreachable(call, error, 1) from error
+
+    @asynccontextmanager
+    async def opened(
+        self, call: Call, *, read_s: float, total_s: float | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Give the successful answer with its body unread."""
+        allowed = aiohttp.ClientTimeout(total=total_s, connect=CONNECT_S, sock_read=read_s)
+        answer = await self._tried(call, allowed)
+        try:
+            yield answer
+        finally:
+            answer.release() if answer.content.at_eof() else answer.close()
+
+    async def _tried(self, call: Call, allowed: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        signed_in_again = False
+        for trial in range(1, self._limits.tries + 1):
+            last = trial == self._limits.tries
+            try:
+                answer = await self._once(call, allowed)
+            except LOST as error:
+                self.on_answer(call.request, 0)
+                if last or not (call.may_repeat or isinstance(error, aiohttp.ClientConnectorError)):
+                    raise self._unreachable(call, error, trial) from error
+                await asyncio.sleep(_backoff_s(trial))
+                continue
+            self.on_answer(call.request, answer.status)
+            if answer.status < ERRORS_FROM:
+                return answer
+            if answer.status == UNAUTHORIZED and not signed_in_again:
+                signed_in_again = True
+                answer.close()
+                await self._renew()
+                continue
+            wait_s = _retry_after_s(answer, trial)
+            if answer.status in PASSING and not last:
+                answer.close()
+                await asyncio.sleep(wait_s)
+                continue
+            raise problem(call.request, answer.status, await _status(answer), wait_s=wait_s)
+        raise AssertionError(call.request.verb)  # the last trial returned or raised
+
+    async def _once(self, call: Call, allowed: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        if wait_s := self._bucket.take():
+            await asyncio.sleep(wait_s)
+        if self._expires_at is not None and time.monotonic() >= self._expires_at:
+            await self._renew()
+        if self._session is None:
+            raise RuntimeError(call.request.verb)  # open() comes first
+        request, connection = call.request, self.connection
+        headers = connection.headers()
+        if call.body is not None:
+            headers["Content-Type"] = call.content_type
+        return await self._session.request(
+            call.method,
+            connection.base_url
+            + request.kind.path(request.namespace, request.name, request.subresource),
+            params=call.query,
+            data=None if call.body is None else encode(call.body),
+            headers=headers,
+            ssl=connection.ssl,
+            proxy=connection.proxy,
+            server_hostname=connection.server_name,
+            timeout=allowed,
+        )
+
+    async def _renew(self) -> None:
+        """Load the connection again; who waited for another's renewal takes that one."""
+        before = self.connection
+        async with self._renewing:
+            if self.connection is before:
+                self._take(await self._source.load(before))
+
+    def _take(self, connection: Connection) -> None:
+        self.connection = connection
+        left = connection.expires_in_s
+        self._expires_at = None if left is None else time.monotonic() + left
+
+    def _unreachable(self, call: Call, error: Exception, tries: int) -> ClusterUnreachableError:
+        if isinstance(error, TimeoutError):
+            return ClusterUnreachableError.no_answer(
+                cluster=call.request.cluster, timeout_s=self._timeout_s, tries=tries
+            )
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "connection lost"
+        return ClusterUnreachableError(
+            f"The cluster {call.request.cluster!r} did not answer: {why}, {tries} tries.",
+            fixes=("geopod doctor",),
+        )
+
+
+def passes_by_itself(error: Exception) -> bool:
+    """Whether the same call may succeed later, without anybody doing anything."""
+    if isinstance(error, ApiError):
+        return error.is_transient
+    return isinstance(error, (*LOST, ClusterUnreachableError, RateLimitedError))
+
+
+def _ignore(request: Request, status: int) -> None:
+    """Nobody counts."""
+
+
+def _backoff_s(trial: int) -> float:
+    longest = min(BACKOFF_MAX_S, BACKOFF_S * 2**trial)
+    return random.uniform(longest / 2, longest)  # noqa: S311  # spreads callers, guards nothing
+
+
+def _retry_after_s(answer: aiohttp.ClientResponse, trial: int) -> float:
+    with suppress(KeyError, ValueError):
+        return min(RETRY_AFTER_MAX_S, max(0.0, float(answer.headers["Retry-After"])))
+    return _backoff_s(trial)
+
+
+async def _status(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+    """Return the server's Status object; a proxy's page has none."""
+    try:
+        body = decode(await answer.read())
+    except (msgspec.DecodeError, *LOST):
+        return {"message": f"{answer.reason or 'no reason'} (not from the API server)"}
+    finally:
+        answer.release()
+    return body if isinstance(body, dict) else {}
