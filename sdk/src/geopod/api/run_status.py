@@ -58,6 +58,8 @@ class InlineResult(Model):
     """Index of the task."""
     codec: Annotated[str, StringConstraints(max_length=32)]
     """How it is encoded."""
+    record: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    """What the manifest says of the task, as JSON."""
     data: Annotated[
         str, StringConstraints(max_length=5464), Field(json_schema_extra={"format": "byte"})
     ]
