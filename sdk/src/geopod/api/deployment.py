@@ -123,6 +123,8 @@ SERVICE_NAME = "geopod-gateway"
 """Service of the gateway, in geopod's own namespace."""
 WRITER_HEADER = "X-Geopod-Writer"
 """On PUT with `If-None-Match: *`: a random word, kept, so that a repeated PUT is no second one."""
+GATEWAY_HEADER = "X-Geopod-Gateway"
+"""On every answer of the gateway: a 404 without it came from something before it."""
 
 # ---- the builder's Job: two init containers and the main one, each alone in its turn
 #

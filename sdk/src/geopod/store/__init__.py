@@ -1,9 +1,12 @@
-"""Bytes by key: the protocol that every store keeps, and its two errors."""
+"""Bytes by key: the protocol that every store keeps, its two errors, and how one is opened."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 
 class KeyMissingError(LookupError):
@@ -44,3 +47,29 @@ class Store(Protocol):
     async def delete(self, prefix: str) -> None:
         """Remove the key `prefix`, or all keys below it if it ends in `/`."""
         ...
+
+
+def open_store(
+    target: str, *, token_file: Path | Callable[[], str] | None = None, cache: Path | None = None
+) -> Store:
+    """Return the store at `target`: `http(s)://` a gateway, `s3://bucket/prefix`, else a folder.
+
+    `token_file`, of a gateway alone: a file with the token or a function that returns it. `cache`
+    is the folder of fetched files; a gateway and `s3://` need it. Raises ValueError.
+    """
+    scheme = urlsplit(target).scheme if "://" in target else ""
+    if scheme in {"", "file"}:
+        from geopod.store.directory import DirectoryStore
+
+        return DirectoryStore(Path(url2pathname(urlsplit(target).path) if scheme else target))
+    if cache is None:
+        raise ValueError(f"A store at {target!r} needs a folder for what it fetches: cache=….")
+    if scheme in {"http", "https"}:
+        from geopod.store.gateway import GatewayStore
+
+        return GatewayStore(target, token=token_file, cache=cache)
+    if scheme == "s3":
+        from geopod.store.objects import ObjectStore
+
+        return ObjectStore.at(target, cache=cache)
+    raise ValueError(f"{target!r} is no store: http(s)://…, s3://bucket/prefix or a folder.")

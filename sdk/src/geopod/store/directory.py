@@ -21,13 +21,10 @@ from functools import partial
 from pathlib import Path
 
 from geopod.store import KeyExistsError, KeyMissingError
+from geopod.store.keys import PART, check_key
 
 INLINE_BYTES = 4 << 20
 """Larger reads and writes run in a thread, so that the caller's event loop goes on."""
-PART = ".part"
-"""Folder of files being written, beside the objects so that a rename is enough."""
-FORBIDDEN = frozenset({"", ".", ".."})
-"""Parts of a key that could leave the folder or name it."""
 FILE_MODE = 0o444
 """Objects never change: `fetch` hands the file itself to readers."""
 
@@ -53,15 +50,17 @@ class DirectoryStore:
         else:
             self._write(target, data, if_absent=if_absent)
 
-    async def put_file(self, key: str, source: Path, *, move: bool = False) -> None:
+    async def put_file(
+        self, key: str, source: Path, *, move: bool = False, if_absent: bool = False
+    ) -> None:
         """Write a file's bytes under `key`; `move`: the file itself becomes the object.
 
         A file on another file system is copied and, with `move`, removed afterwards.
         """
         target = self._path(key)
-        if move and self._take(str(source), target):
+        if move and self._take(str(source), target, if_absent=if_absent):
             return
-        copy = partial(self._copy, str(source), target, move=move)
+        copy = partial(self._copy, str(source), target, move=move, if_absent=if_absent)
         if _size(source) > INLINE_BYTES:
             await asyncio.to_thread(copy)
         else:
@@ -113,10 +112,7 @@ class DirectoryStore:
 
     def _path(self, key: str) -> str:
         """Return the file of a key; raises ValueError on a key that could leave the folder."""
-        parts = key.split("/")
-        if not FORBIDDEN.isdisjoint(parts) or parts[0] == PART or "\0" in key:
-            raise ValueError(f"{key!r} is no key: names with '/' between them, none empty or '..'.")
-        return f"{self._root}/{key}"
+        return f"{self._root}/{check_key(key)}"
 
     def _folder(self, prefix: str) -> str:
         """Return the folder of a prefix, which ends in `/` (or is empty: everything)."""
@@ -151,23 +147,25 @@ class DirectoryStore:
                 os.close(descriptor)
             self._publish(part, target, if_absent=if_absent)
 
-    def _copy(self, source: str, target: str, *, move: bool) -> None:
+    def _copy(self, source: str, target: str, *, move: bool, if_absent: bool) -> None:
         """Copy a file and give the copy its name; `move`: the source goes."""
         part = self._part()
         with _removed_on_error(part):
             shutil.copyfile(source, part)
             os.chmod(part, FILE_MODE)
             self._sync(part)
-            self._publish(part, target, if_absent=False)
+            self._publish(part, target, if_absent=if_absent)
         if move:
             os.unlink(source)
 
-    def _take(self, source: str, target: str) -> bool:
+    def _take(self, source: str, target: str, *, if_absent: bool) -> bool:
         """Rename a file into the store; False: it lies on another file system."""
         os.chmod(source, FILE_MODE)
         self._sync(source)
         try:
-            self._publish(source, target, if_absent=False)
+            self._publish(source, target, if_absent=if_absent)
+        except KeyExistsError:
+            raise
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise

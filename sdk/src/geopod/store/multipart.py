@@ -1,0 +1,75 @@
+"""A large object sent to a gateway in parts, and sent on after a break where it stopped.
+
+The gateway names an upload by its key and sha256: a client that starts again finds its parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from geopod.api import deployment
+from geopod.store import KeyMissingError
+from geopod.store.channel import Attempts, Broken, Call, Channel
+from geopod.store.sources import Source
+
+PART_BYTES = 32 << 20
+ROUNDS = 3
+"""An upload may vanish (swept, refused by its sha256); after so many the error is raised."""
+
+
+async def upload(channel: Channel, key: str, source: Source, *, headers: Mapping[str, str]) -> None:
+    """Write all of `source` under `key`; `headers` are those of a PUT of the whole."""
+    for round_ in range(ROUNDS):
+        try:
+            await _round(channel, key, source, headers)
+        except KeyMissingError:
+            if await _is_there(channel, key, headers[deployment.DIGEST_HEADER]):
+                return  # the answer to the last request was lost
+            if round_ == ROUNDS - 1:
+                raise
+        else:
+            return
+
+
+async def _round(channel: Channel, key: str, source: Source, headers: Mapping[str, str]) -> None:
+    attempts = channel.attempts()
+    plan = json.dumps({"bytes": source.size, "partBytes": PART_BYTES}).encode()
+    begin = Call("POST", key, {"uploads": ""}, headers, lambda: plan)
+    answer = await _json(channel, begin, attempts)
+    query = {"upload": str(answer["upload"])}
+    there = {int(number) for number in answer["parts"]}
+    for number, start in enumerate(range(0, source.size, PART_BYTES), start=1):
+        if number not in there:
+            await _send_part(channel, key, source, {**query, "part": str(number)}, start)
+    complete = Call("POST", key, query, headers, lambda: b"")
+    (await channel.ask(complete, channel.attempts())).release()
+
+
+async def _send_part(
+    channel: Channel, key: str, source: Source, query: Mapping[str, str], start: int
+) -> None:
+    length = min(PART_BYTES, source.size - start)
+    size = {"Content-Length": str(length)}
+    call = Call("PUT", key, query, size, lambda: source.chunks(start, length))
+    (await channel.ask(call, channel.attempts())).release()
+
+
+async def _json(channel: Channel, call: Call, attempts: Attempts) -> dict[str, Any]:
+    while True:
+        answer = await channel.ask(call, attempts)
+        try:
+            async with answer:
+                return dict(await answer.json(content_type=None))
+        except Broken as error:
+            await attempts.failed(error)
+
+
+async def _is_there(channel: Channel, key: str, sha256: str) -> bool:
+    try:
+        answer = await channel.ask(Call("HEAD", key), channel.attempts())
+    except KeyMissingError:
+        return False
+    answer.release()
+    return answer.headers.get(deployment.DIGEST_HEADER) == sha256
