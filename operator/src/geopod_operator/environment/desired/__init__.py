@@ -1,0 +1,1 @@
+"""The child objects of an environment, one module per kind. Source: operator design, §4."""
