@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from pydantic import ValidationError
-
 from geopod.api import names, reasons
 from geopod.api.common import Resources, invalid_input
 from geopod.api.environment import ComputeEnvironmentSpec
@@ -15,6 +13,8 @@ from geopod.api.quantities import parse_thousandths
 from geopod.api.reasons import EnvironmentCondition
 from geopod.api.runtime import ComputeRuntimeSpec, OfferedInterpreter
 from geopod.errors import GeopodError, LayerNotFoundError, RequirementsError
+from pydantic import ValidationError
+
 from geopod_operator.environment.observed import Observed, Raw
 from geopod_operator.environment.resolved import Gpu, Identity, Refusal, Resolved
 from geopod_operator.environment.template import (

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 from geopod.api import names, tokens
+
 from geopod_operator.environment.observed import Settings
 from geopod_operator.environment.resolved import Identity
 

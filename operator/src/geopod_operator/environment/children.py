@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from geopod.api import reasons
 from geopod.api.reasons import EnvironmentCondition
+
 from geopod_operator.environment.hashing import stamp_of
 from geopod_operator.environment.observed import Observed, Raw, ref_of
 from geopod_operator.environment.resolved import Refusal

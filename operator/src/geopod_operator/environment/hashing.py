@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from geopod.api import names
+
 from geopod_operator.environment.observed import Raw
 
 

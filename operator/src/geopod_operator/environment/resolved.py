@@ -10,6 +10,7 @@ from geopod.api.environment import ComputeEnvironmentSpec
 from geopod.api.layer import LayerSpec
 from geopod.api.quantities import parse_bytes
 from geopod.api.runtime import ComputeRuntimeSpec, GpuProfile, OfferedInterpreter
+
 from geopod_operator.environment.observed import Raw
 
 

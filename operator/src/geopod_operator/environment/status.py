@@ -5,6 +5,7 @@ from __future__ import annotations
 from geopod.api.conditions import Condition, set_condition, summarize
 from geopod.api.environment_status import ComputeEnvironmentStatus
 from geopod.api.reasons import EnvironmentCondition
+
 from geopod_operator.environment.observed import Observed, Raw
 from geopod_operator.environment.resolved import Refusal, Resolved
 

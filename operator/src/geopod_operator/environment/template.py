@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from geopod.api.pod import PodTemplate, Volume
+
 from geopod_operator.environment.observed import Raw
 
 LIST_KEYS = {

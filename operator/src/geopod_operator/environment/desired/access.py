@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 
 from geopod.api import deployment, names
+
 from geopod_operator.environment.access import Tokens
 from geopod_operator.environment.desired.common import child
 from geopod_operator.environment.observed import Raw

@@ -7,6 +7,7 @@ from typing import Any
 
 from geopod.api import deployment, names
 from geopod.api.names import Component
+
 from geopod_operator.environment.observed import Raw
 from geopod_operator.environment.resolved import Identity
 

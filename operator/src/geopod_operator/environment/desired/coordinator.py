@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from geopod.api import deployment, names
 from geopod.api.quantities import parse_bytes
+
 from geopod_operator.environment.desired.common import (
     TMP,
     TMP_SIZE,

@@ -6,6 +6,7 @@ import json
 from typing import NamedTuple
 
 from geopod.api import deployment
+
 from geopod_operator.environment.desired.common import mount, secret_volume
 from geopod_operator.environment.observed import Raw
 from geopod_operator.environment.resolved import Resolved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from geopod.api import deployment
+
 from geopod_operator.environment.desired.common import (
     container_security,
     empty_dir,

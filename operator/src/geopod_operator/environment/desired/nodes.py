@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from geopod.api import names
+
 from geopod_operator.environment.desired.common import away_toleration, child, pod_security
 from geopod_operator.environment.desired.node_agent import agent_container, agent_volumes
 from geopod_operator.environment.desired.node_runner import runner_container, runner_volumes
