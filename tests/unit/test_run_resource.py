@@ -186,7 +186,8 @@ def test_new_run_has_a_state_without_a_phase():
 
 
 def test_words_of_a_failed_run_come_back():
-    message = '2 of 4 tasks failed: 2 \N{MULTIPLICATION SIGN} ValueError "no such band" (tasks 0, 1). 2 results kept.'
+    times = "\N{MULTIPLICATION SIGN}"
+    message = f"2 of 4 tasks failed: 2 {times} ValueError (tasks 0, 1). 2 results kept."
     state = a_state(
         phase="Failed",
         reason="TaskFailed",
