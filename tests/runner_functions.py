@@ -16,6 +16,12 @@ def pause(seconds: float = 20) -> None:
     threading.Event().wait(seconds)
 
 
+def work_a_while(_params: Any) -> str:
+    """Outlast what the agent does a second after a run's end."""
+    pause(1.5)
+    return "done"
+
+
 def answer(_params: Any) -> dict[str, Any]:
     return {"params": dict(_params), "answer": 42}
 

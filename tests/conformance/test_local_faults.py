@@ -10,6 +10,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
+from geopod.api.runs import RetryRule
 from geopod.errors import RunNotFoundError
 from layer_builders import raster_spec, write_raster
 from local_builders import (
@@ -98,7 +99,8 @@ def test_environment_becomes_ready_though_processes_die_while_it_starts(local_ho
 def test_run_succeeds_though_processes_die_while_it_runs(local_home, chance, victim):
     async def act(backend):
         uid = (await ready(backend, **SPEC)).uid
-        order = await a_map(backend, uid, SQUARE, TASKS)
+        patient = RetryRule(limit=KILLS)  # all of them may hit the same task
+        order = await a_map(backend, uid, SQUARE, TASKS, retries=patient)
         running = asyncio.ensure_future(finished(backend, order))
         hits = [await kill_one(uid, victim, chance, within_s=0.5) for _ in range(KILLS)]
         state = await running

@@ -139,6 +139,18 @@ def test_a_killed_template_comes_back_and_charges_the_running_task_to_the_node()
     assert value_of(after)["answer"] == 42
 
 
+def test_a_new_template_counts_from_one_and_its_children_are_not_taken_for_earlier_ones() -> None:
+    async def scenario() -> Outcome:
+        async with a_runner() as runner:
+            await runner.run(a_work(functions.answer, run="earlier"))
+            await runner.link.end_run("earlier")
+            os.kill(runner.pids()["templates"][0], signal.SIGKILL)
+            await runner.until_state(ready=False)
+            return await runner.call(functions.work_a_while)
+
+    assert value_of(asyncio.run(scenario())) == "done"
+
+
 def test_a_killed_child_is_told_by_its_signal() -> None:
     async def scenario() -> Outcome:
         async with a_runner() as runner:

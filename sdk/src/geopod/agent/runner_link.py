@@ -213,22 +213,26 @@ class RunnerLink:
         )
         if self._timeouts.get(child.number) != limits:
             self._timeouts[child.number] = limits
-            asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._watch, child.number, limits)
+            asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._watch, child, limits)
 
-    def _watch(self, number: int, limits: Limits) -> None:
-        if number in self._children:
+    def _watch(self, child: RunnerChild, limits: Limits) -> None:
+        if self._is_there(child):
             self._template.send(
                 {
                     "t": "WATCH",
-                    "id": number,
+                    "id": child.number,
                     "timeout": limits.timeout_s,
                     "memory": limits.memory_bytes,
                 }
             )
 
     def _kill(self, child: RunnerChild) -> None:
-        if child.number in self._children:
+        if self._is_there(child):
             self._template.send({"t": "KILL", "id": child.number, "grace": 0, "indexes": None})
+
+    def _is_there(self, child: RunnerChild) -> bool:
+        """Say whether a child lives: the next template counts from 1 again, as the last one did."""
+        return self._children.get(child.number) is child
 
     def _lose_children(self, why: str) -> None:
         children, self._children, self._standby = self._children, {}, None
