@@ -26,7 +26,7 @@ from geopod.api.results import (
     TaskRecord,
 )
 from geopod.api.runs import EnvironmentState, RunOrder, RunState
-from geopod.backends import EnvironmentRecord, LayerRecord
+from geopod.backends import Capacity, EnvironmentRecord, Finding, LayerRecord
 from geopod.errors import EnvironmentNotFoundError, LayerNotFoundError, RunNotFoundError
 from geopod.store import KeyExistsError, KeyMissingError
 
@@ -274,6 +274,19 @@ class ScriptedBackend:
     async def upload_file(self, path: Path) -> str:
         """Return the file's sha256."""
         return sha256(path.read_bytes()).hexdigest()
+
+    async def default_interpreter(self) -> str:
+        """Return the scripted minor version."""
+        return f"python{self._python}"
+
+    async def diagnose(self, environment: str | None = None) -> list[Finding]:
+        """Find that all is well."""
+        about = "target" if environment is None else environment
+        return [Finding(about=about, ok=True, fact="scripted.")]
+
+    async def capacity(self) -> Capacity:
+        """Return one interpreter."""
+        return Capacity(interpreters=(f"python{self._python}",))
 
     async def close(self) -> None:
         """Note the call."""

@@ -38,6 +38,45 @@ class LayerRecord:
     spec: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at to explain how an environment or a target is."""
+
+    about: str
+    """`operator`, `gateway`, `build`, `quota`, `scheduling`, `image`, `start`, `staging` …"""
+    ok: bool | None
+    """None: it could not be looked at, or says nothing."""
+    fact: str
+    fixes: tuple[str, ...] = ()
+    fatal: bool = False
+    """It does not pass by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One machine that nodes may run on: what it has, not what is free."""
+
+    name: str
+    cpus: float
+    memory_bytes: int
+    gpus: Mapping[str, int] = field(default_factory=dict)
+    """Resource key -> how many."""
+    ready: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What there is to run on, as far as the caller may know."""
+
+    machines: tuple[Machine, ...] = ()
+    quotas: tuple[Mapping[str, str], ...] = ()
+    """One per limited resource: `quota`, `resource`, `used`, `hard`."""
+    interpreters: tuple[str, ...] = ()
+    """What environments may ask for, `python3.12`."""
+    hidden: tuple[str, ...] = ()
+    """What the caller may not look at, in words."""
+
+
 class Backend(Protocol):
     """What the client needs from the place where its environments run.
 
@@ -153,17 +192,48 @@ class Backend(Protocol):
         """Store a plain file; return its sha256, its id in `files`."""
         ...
 
+    async def default_interpreter(self) -> str:
+        """Return what an environment runs that names no interpreter, `python3.12`."""
+        ...
+
+    async def diagnose(self, environment: str | None = None) -> list[Finding]:
+        """Look at what an environment needs, or at the target as a whole; nothing is changed."""
+        ...
+
+    async def capacity(self) -> Capacity:
+        """Return what there is to run on."""
+        ...
+
     async def close(self) -> None:
         """Hang up; environments and runs go on."""
         ...
 
 
-async def open_backend(target: str | None, *, namespace: str | None = None) -> Backend:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What `connect` was told; everything but the context may be left out."""
+
+    context: str | None = None
+    """`local`, a context of the kubeconfig, or None: the first cluster that is found."""
+    namespace: str | None = None
+    token: str | None = None
+    gateway: str | None = None
+    """Where the gateway answers: a URL, or `namespace/service` behind the API server's proxy."""
+    request_timeout_s: float = 30.0
+
+
+async def open_backend(target: Target) -> Backend:
     """Return the backend of a target; raises ConfigError when no target can be found."""
-    if target == "local":
+    if target.context == "local":
         from geopod.backends.local import LocalBackend  # the branch that picks it
 
-        return await LocalBackend.open(namespace=namespace or "local")
-    from geopod.errors import ConfigError  # only on the way out
+        return await LocalBackend.open(namespace=target.namespace or "local")
+    try:
+        from geopod.backends.kubernetes import KubernetesBackend  # the branch that picks it
+    except ImportError as error:
+        from geopod.errors import MissingExtraError  # only on the way out
 
-    raise ConfigError.no_cluster(target)
+        raise MissingExtraError.needed(
+            extra="kubernetes", purpose="A cluster", module=error.name or "kubernetes"
+        ) from error
+    return await KubernetesBackend.open(target)

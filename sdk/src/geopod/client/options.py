@@ -13,8 +13,14 @@ from typing import Any, TypedDict
 
 from geopod.client.quantities import whole_seconds
 from geopod.errors import InvalidInputError, RequirementsError
+from geopod.errors.wording import limit_text, size_text
 
 OWN_INTERPRETER = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+LEAST_MEMORY_BYTES = 16 << 20
+"""Less than a Python needs to start: a forgotten unit, as in memory="4"."""
+MEANT_GIB = 1024
+"""A number without a unit up to this one meant GiB."""
 
 
 class EnvironmentOptions(TypedDict, total=False):
@@ -109,8 +115,30 @@ def _resources(options: EnvironmentOptions) -> dict[str, Any]:
     if (cpus := options.get("cpus")) is not None:
         resources["cpu"] = str(cpus)
     if (memory := options.get("memory")) is not None:
-        resources["memory"] = str(memory)
+        resources["memory"] = _memory(memory)
     return resources
+
+
+def _memory(memory: int | str) -> str:
+    """Return a quantity; raises InvalidInputError for one in which no Python starts."""
+    from geopod.api.quantities import parse_bytes  # loads pydantic
+
+    text = str(memory)
+    try:
+        size = parse_bytes(text)
+    except ValueError as error:
+        raise InvalidInputError.value(
+            name="memory", value=memory, why="is no quantity of memory", fix="memory='4Gi'"
+        ) from error
+    if size < LEAST_MEMORY_BYTES:
+        meant = f"{text}Gi" if text.isdigit() and 0 < size <= MEANT_GIB else "4Gi"
+        raise InvalidInputError.value(
+            name="memory",
+            value=memory,
+            why=f"is {size_text(size)}; a node needs at least {limit_text(LEAST_MEMORY_BYTES)}",
+            fix=f"memory={meant!r}",
+        )
+    return text
 
 
 def _partitioning(options: EnvironmentOptions) -> dict[str, Any]:

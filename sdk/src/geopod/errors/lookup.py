@@ -66,6 +66,15 @@ class ResultExpiredError(NotFoundError):
             run=run,
         )
 
+    @classmethod
+    def gone(cls, *, run: str) -> Self:
+        """The results of `run` are not in the store, and neither is its environment there."""
+        return cls(
+            f"Results of {run!r} are not in the store any more; its environment was deleted.",
+            fixes=("submit it again",),
+            run=run,
+        )
+
 
 class EnvironmentTerminatedError(NotFoundError):
     """The environment was ended by a person; nothing wakes it but `resume()`."""

@@ -27,6 +27,15 @@ class ConfigError(GeopodError):
             details={"target": target},
         )
 
+    @classmethod
+    def closed(cls, *, target: str) -> Self:
+        """The client of `target` was used after its `close()`."""
+        return cls(
+            f"The client of {target!r} is closed; environments and runs go on.",
+            fixes=(f"connect({target!r})",),
+            details={"target": target},
+        )
+
 
 class AuthError(GeopodError):
     """The cluster does not know who is asking."""

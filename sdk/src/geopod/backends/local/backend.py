@@ -12,10 +12,12 @@ from typing import Any, Self
 
 from geopod.api import names
 from geopod.api.runs import EnvironmentState, RunOrder, RunState
-from geopod.backends import EnvironmentRecord, LayerRecord
+from geopod.backends import Capacity, EnvironmentRecord, Finding, LayerRecord
+from geopod.backends.local import looking
 from geopod.backends.local.catalogue import Catalogue
 from geopod.backends.local.environments import Environments
 from geopod.backends.local.expiry import expire_environments
+from geopod.backends.local.interpreters import own_interpreter
 from geopod.backends.local.publish import Publisher
 from geopod.backends.local.runs import Runs
 from geopod.backends.local.state import StateFolder, state_root
@@ -152,6 +154,18 @@ class LocalBackend:
         if not await self._store.exists(key):
             await self._store.put_file(key, path)
         return sha256
+
+    async def default_interpreter(self) -> str:
+        """Return the client's own minor version."""
+        return f"python{own_interpreter().minor}"
+
+    async def diagnose(self, environment: str | None = None) -> list[Finding]:
+        """Look at this machine, or at the processes of one environment."""
+        return await asyncio.to_thread(looking.diagnose, self.folder, environment)
+
+    async def capacity(self) -> Capacity:
+        """Return this machine, and the interpreters that are found on it."""
+        return await asyncio.to_thread(looking.capacity)
 
     async def close(self) -> None:
         """Hang up; environments and runs go on."""

@@ -6,42 +6,62 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, cast
 
 from typing_extensions import override
 
-from geopod.api.names import check_environment_name
-from geopod.backends import Backend, LayerRecord, open_backend
+from geopod.api.names import check_environment_name, environment_name
+from geopod.backends import Backend, Capacity, LayerRecord, Target, open_backend
+from geopod.client.aio.connection import Connection
 from geopod.client.aio.environment import Environment
+from geopod.client.aio.explain import Explanation, explain_target
+from geopod.client.aio.opening import Opening
 from geopod.client.aio.run import Run
 from geopod.client.layerlike import LayerChoice, LayerRef, layer_ref, read_layers
 from geopod.client.options import EnvironmentOptions, environment_spec
+from geopod.client.quantities import seconds
 from geopod.errors import EnvironmentNotFoundError, InvalidInputError
 
 
-async def connect(
+def connect(
     target: str | None = None,
     *,
     namespace: str | None = None,
     token: str | None = None,
     gateway: str | None = None,
     request_timeout: float | str = "30s",
-) -> Client:
-    """Open a client. `target`: `"local"`, or a kubeconfig context; default GEOPOD_TARGET.
+) -> Opening[Client]:
+    """Open a client; `await` it, or enter it with `async with`.
 
-    Raises ConfigError (GP-E001) when no target can be found; this machine is never picked silently.
+    `target`: `"local"`, or a kubeconfig context. Without one: GEOPOD_TARGET, the cluster that this
+    process runs in, the kubeconfig's current context. Raises ConfigError (GP-E001) when there is
+    none of these; this machine is never picked silently. `gateway`: a URL, or `namespace/service`;
+    without one GEOPOD_GATEWAY, else the API server's service proxy. On this machine `token`,
+    `gateway` and `request_timeout` are accepted and unused.
     """
-    del token, gateway, request_timeout  # a cluster's; one machine has no use for them
-    return Client(
-        await open_backend(target or os.environ.get("GEOPOD_TARGET"), namespace=namespace)
+    return Opening(
+        _connect(
+            Target(
+                context=target or os.environ.get("GEOPOD_TARGET") or None,
+                namespace=namespace,
+                token=token,
+                gateway=gateway or os.environ.get("GEOPOD_GATEWAY") or None,
+                request_timeout_s=seconds(request_timeout, name="request_timeout"),
+            )
+        )
     )
+
+
+async def _connect(target: Target) -> Client:
+    return Client(await open_backend(target))
 
 
 class Client:
     """A connection to one target; `async with` closes it."""
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+        self._connection = Connection(backend)
+        self._backend = cast("Backend", self._connection)
 
     @override
     def __repr__(self) -> str:
@@ -53,7 +73,7 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def environment(
+    def environment(
         self,
         name: str | None = None,
         *,
@@ -64,25 +84,47 @@ class Client:
         wait: bool = True,
         progress: bool | None = None,
         **options: Unpack[EnvironmentOptions],
-    ) -> Environment:
+    ) -> Opening[Environment]:
         """Create an environment, or take and update the one of this `name`, and wait for its nodes.
 
-        Everything that can be known to be wrong is said before anything is started.
+        Everything that can be known to be wrong is said before anything is started. `await` it, or
+        enter it: `async with client.environment(…) as env` terminates it in the end.
         """
+
+        async def make() -> Environment:
+            made = await self._apply(name, layers, files, labels or {}, options)
+            if wait:
+                await made.wait_ready(start_timeout, progress=progress)
+            return made
+
+        return Opening(make())
+
+    async def _apply(
+        self,
+        name: str | None,
+        layers: Sequence[Any],
+        files: Sequence[str | Path],
+        labels: Mapping[str, str],
+        options: EnvironmentOptions,
+    ) -> Environment:
+        """Check everything, then create or update."""
         choices = read_layers(layers)
-        spec = environment_spec(
-            options,
-            layers=[choice.spec() for choice in choices],
-            files=[await self._file_id(file) for file in files],
-        )
-        is_new = name is None or await self._is_ended(check_environment_name(name))
+        if name is not None:
+            check_environment_name(name)
+        wanted = [choice.spec() for choice in choices]
+        environment_spec(options, layers=wanted, files=[])
+        if not options.get("interpreter"):
+            options["interpreter"] = await self._backend.default_interpreter()
+        file_ids = [await self._file_id(file) for file in files]
+        spec = environment_spec(options, layers=wanted, files=file_ids)
+        is_new = name is None or await self._is_ended(name)
         record = await self._backend.apply_environment(
-            name or f"env-{uuid.uuid4()}", spec, labels=labels or {}, sources=_sources(choices)
+            name or environment_name(str(uuid.uuid4())),
+            spec,
+            labels=labels,
+            sources=_sources(choices),
         )
-        environment = Environment(self._backend, record, created=is_new)
-        if wait:
-            await environment.wait_ready(start_timeout, progress=progress)
-        return environment
+        return Environment(self._backend, record, created=is_new)
 
     async def _is_ended(self, name: str) -> bool:
         """Say whether no environment of this name is in use."""
@@ -165,9 +207,17 @@ class Client:
         """Return the catalogue."""
         return [_reference(record) for record in await self._backend.list_layers()]
 
+    async def capacity(self) -> Capacity:
+        """Return the machines, quotas and interpreters there are to run on."""
+        return await self._backend.capacity()
+
+    async def doctor(self) -> Explanation:
+        """Look at every part of the target, and say what is wrong and what mends it."""
+        return await explain_target(self._backend)
+
     async def close(self) -> None:
-        """Close the connection; environments and runs go on."""
-        await self._backend.close()
+        """Close the connection; environments and runs go on, this client's objects do not."""
+        await self._connection.close()
 
 
 def _sources(choices: Sequence[LayerChoice]) -> dict[str, Path]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
-from itertools import islice
 from typing import Any, Literal, Self
 
 from typing_extensions import override
@@ -13,14 +13,17 @@ from typing_extensions import override
 from geopod import capture
 from geopod.api import names
 from geopod.api.runs import EnvironmentState
-from geopod.backends import Backend, EnvironmentRecord
+from geopod.backends import Backend, EnvironmentRecord, Finding
 from geopod.client.aio.check import CheckReport, check_function
+from geopod.client.aio.explain import Explanation, explain_environment
+from geopod.client.aio.mapping import MapStream
 from geopod.client.aio.run import Errors, Run
 from geopod.client.aio.state_errors import failed_error, terminated_error
 from geopod.client.aio.submission import (
     Retry,
     RunOptions,
     capture_for,
+    check_partitions,
     function_ref,
     make_order,
     read_arguments,
@@ -29,12 +32,7 @@ from geopod.client.aio.submission import (
 from geopod.client.options import validate
 from geopod.client.quantities import seconds
 from geopod.display.progress import Progress
-from geopod.errors import (
-    EnvironmentStartTimeout,
-)
-
-MAP_CHUNK = 10_000
-"""Arguments of one run of `map`: the results of one stream while the next one is sent."""
+from geopod.errors import EnvironmentStartTimeout
 
 
 class Environment:
@@ -143,6 +141,9 @@ class Environment:
     ) -> Run:
         if self.record.state.phase == "Terminated":
             raise terminated_error(self.name, self.record.state)
+        if options.partitions is not None:
+            chosen = check_partitions(options.partitions, self.nodes, environment=self.name)
+            options = replace(options, partitions=chosen)
         bundle = capture_for(function, self.record, send=options.send)
         reference = function_ref(bundle)
         store = self._backend.store(self.record.uid)
@@ -223,37 +224,25 @@ class Environment:
         `errors="raise"` the first failure is raised and cancels the rest. An exception of an input
         iterator propagates at once.
         """
-        fail_fast = errors == "raise"
-        calls = zip(*iterables, strict=False)
-        ahead: Run | None = None
-        following: Run | None = None
-        try:
-            while True:
-                chunk = list(islice(calls, MAP_CHUNK))
-                following = None
-                if chunk:
-                    following = await self.submit_map(
-                        function, chunk, fail_fast=fail_fast, **options
-                    )
-                if ahead is not None:
-                    with Progress(progress) as line:
-                        async for value in ahead.iter_results(
-                            order=order, errors=errors, allow_pickle=allow_pickle
-                        ):
-                            line.run(ahead.state)
-                            yield value
-                if following is None:
-                    return
-                ahead = following
-        except GeneratorExit:  # the caller has enough: nobody will read the rest
-            for run in (ahead, following):
-                if run is not None and not run.done:
-                    await run.cancel()
-            raise
+        stream = MapStream(
+            self, function, zip(*iterables, strict=False), errors=errors, options=options
+        )
+        following = stream.values(order, progress=progress, allow_pickle=allow_pickle)
+        async with aclosing(following) as values:
+            async for value in values:
+                yield value
 
     async def check(self, function: Any, *, partitions: int = 1) -> CheckReport:
         """Run the captured function on real partitions and say what it would cost on all."""
         return await check_function(self, function, partitions=partitions)
+
+    async def explain(self) -> Explanation:
+        """Say why the environment is as it is, what was looked at, and what mends it."""
+        return await explain_environment(self)
+
+    async def diagnose(self) -> list[Finding]:
+        """Return what the backend can find out beyond the environment's own state."""
+        return await self._backend.diagnose(self.name)
 
     async def build_log(self) -> str:
         """Return what installing the requirements printed."""

@@ -5,20 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from geopod.api.results import LogLine, TaskRecord
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
 from geopod.client.aio.download import download_results
+from geopod.client.aio.explain import Explanation, explain_run
 from geopod.client.aio.logs import read_logs
 from geopod.client.aio.rerun import choose_tasks, rerun_order
-from geopod.client.aio.submission import Retry
+from geopod.client.aio.statistics import RunStats, run_provenance, run_stats
+from geopod.client.aio.submission import Retry, check_indexes
 from geopod.client.aio.task import Task
 from geopod.client.aio.watched import WatchedRun
 from geopod.client.layerlike import LayerRef, layer_ref, read_layer
 from geopod.client.quantities import seconds
-from geopod.errors import GeopodError, InvalidInputError, RunFailedError, from_condition
+from geopod.errors import (
+    EnvironmentNotFoundError,
+    GeopodError,
+    InvalidInputError,
+    ResultExpiredError,
+    RunFailedError,
+    from_condition,
+)
+
+if TYPE_CHECKING:
+    from geopod.client.aio.environment import Environment
 
 Errors = Literal["raise", "return", "skip"]
 
@@ -74,9 +86,9 @@ class Run(WatchedRun):
         if record.failure is None:
             yield await self.value(record.index, allow_pickle=allow_pickle)
         elif errors == "raise":
-            raise self._exception(record)
+            raise self.error_of(record)
         elif errors == "return":
-            yield self._exception(record)
+            yield self.error_of(record)
 
     async def _records(self) -> AsyncGenerator[TaskRecord, None]:
         """Yield every task's final record once, as the manifest gets it."""
@@ -125,13 +137,24 @@ class Run(WatchedRun):
             return [value for value, error in found.values() if error is None]
         exceptions = {i: error for i, (_, error) in found.items() if error is not None}
         values = [value for value, _ in found.values()]
+        self._raise_failures(exceptions, values)
+        return values
+
+    def _raise_failures(self, exceptions: dict[int, GeopodError], values: list[Any]) -> None:
+        """Raise what ended the run, or nothing."""
+        if self.phase == "Failed" and not self._reader.records and self._base is None:
+            refusal = from_condition(self.state.reason, self.state.message, during="run")
+            if not isinstance(refusal, RunFailedError):  # no task ever ran
+                raise refusal
+        for error in exceptions.values():
+            if isinstance(error, ResultExpiredError):
+                raise error
         if exceptions:
             raise RunFailedError.failed(
                 exceptions=exceptions, completed=values, total=len(values), run=self
             )
         if self.phase == "Failed" and self._base is None:
             raise from_condition(self.state.reason, self.state.message, during="run")
-        return values
 
     async def _outcomes(self, *, allow_pickle: bool) -> dict[int, tuple[Any, GeopodError | None]]:
         """Return (result, exception) by task; a rerun's replace those of the run before."""
@@ -192,7 +215,30 @@ class Run(WatchedRun):
 
     async def cancel(self, *, tasks: list[int] | None = None) -> None:
         """Cancel the run, or some of its tasks; finished results stay. Twice: nothing."""
+        if tasks is not None and self.total:
+            tasks = list(check_indexes("tasks", tasks, self.indexes, whole=f"run {self.name!r}"))
         await self._backend.cancel_run(self.name, indexes=tasks)
+
+    async def explain(self) -> Explanation:
+        """Say why the run is as it is, and its environment while the run waits for it."""
+        return await explain_run(self, await self._home())
+
+    async def stats(self) -> RunStats:
+        """Return how long its tasks took, how much memory and how many bytes."""
+        return await run_stats(self)
+
+    async def provenance(self) -> dict[str, Any]:
+        """Return what the results were made of and by: function, layers, versions, checksums."""
+        return await run_provenance(self)
+
+    async def _home(self) -> Environment | None:
+        from geopod.client.aio.environment import Environment  # it imports this module
+
+        try:
+            record = await self._backend.get_environment(self.environment)
+        except EnvironmentNotFoundError:
+            return None
+        return Environment(self._backend, record, created=False)
 
     async def delete(self, *, results: bool = False) -> None:
         """Forget the run; `results=True` removes its results too."""

@@ -8,22 +8,26 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import msgspec
 
 from geopod import capture
 from geopod.api import names
 from geopod.api.bundles import ArgumentsRef, FunctionBundle, FunctionRef
+from geopod.api.compact import join_ranges
 from geopod.api.runs import RetryRule, RunOrder
 from geopod.backends import EnvironmentRecord
 from geopod.client.layerlike import read_layer
 from geopod.client.quantities import seconds
 from geopod.errors import InvalidInputError
+from geopod.errors.wording import items_text
 from geopod.store import Store
 
 INLINE_BYTES = 128 * 1024
 """A larger function travels through the store, once per content: resources stay small."""
+ROW_OF_INDEXES = 1000
+"""So many indexes are told in a message at most: they join to few ranges."""
 RETRY_WORDS: dict[str, Literal["Infra", "Timeout", "OOM", "Exception"]] = {
     "infra": "Infra",
     "timeout": "Timeout",
@@ -148,6 +152,42 @@ def read_arguments(arguments: Any) -> tuple[Any, ...]:
             fix="args=[(1,), (2,)]",
         )
     return tuple(arguments)
+
+
+def check_partitions(partitions: Sequence[int], count: int, *, environment: str) -> tuple[int, ...]:
+    """Return the chosen partitions, sorted and each once; raises InvalidInputError for others."""
+    return check_indexes(
+        "partitions", partitions, range(count), whole=f"environment {environment!r}"
+    )
+
+
+def check_indexes(
+    name: str, indexes: Sequence[int], allowed: Sequence[int], *, whole: str
+) -> tuple[int, ...]:
+    """Return indexes, sorted and each once; raises InvalidInputError for what `whole` lacks."""
+    if isinstance(indexes, (str, bytes)) or not isinstance(indexes, Iterable):
+        raise InvalidInputError.value(
+            name=name, value=indexes, why="is no list of indexes", fix=f"{name}=[0, 1]"
+        )
+    given = list(indexes)
+    if any(isinstance(index, bool) or not isinstance(index, SupportsIndex) for index in given):
+        raise InvalidInputError.value(
+            name=name, value=given, why="holds something that is no index", fix=f"{name}=[0, 1]"
+        )
+    chosen = sorted({index.__index__() for index in given})
+    known = allowed if isinstance(allowed, range) else frozenset(allowed)
+    strange = [index for index in chosen if index not in known]
+    if strange or not chosen:
+        there = join_ranges(sorted(allowed)[:ROW_OF_INDEXES]) or "none"
+        more = " …" if len(allowed) > ROW_OF_INDEXES else ""
+        why = (
+            f"names {items_text(strange)}; {whole} has {len(allowed)}, counted from 0: "
+            f"{there}{more}"
+            if strange
+            else f"chooses none of the {len(allowed)} of {whole}"
+        )
+        raise InvalidInputError.value(name=name, value=chosen[:ROW_OF_INDEXES], why=why)
+    return tuple(chosen)
 
 
 def read_retries(retries: Retry | int) -> RetryRule:

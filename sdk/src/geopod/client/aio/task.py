@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from geopod.client.aio.reproduce import Reproduction, prepare
 from geopod.client.quantities import seconds
 from geopod.errors import GeopodError
 
@@ -85,6 +86,19 @@ class Task:
     def logs(self, *, follow: bool = False) -> AsyncGenerator[LogLine, None]:
         """Yield the lines that this task wrote."""
         return self.run.logs(task=self.index, follow=follow)
+
+    async def reproduce(self, *, debug: bool = False) -> Any:
+        """Run the task here, on what it ran on: return what it returns, raise what it raises.
+
+        Its function and arguments are opened in this process; a partition is staged again from
+        its sources. `debug`: step into it with pdb.
+        """
+        value = (await self.prepare())(debug=debug)
+        return await value if asyncio.iscoroutine(value) else value
+
+    async def prepare(self) -> Reproduction:
+        """Fetch what `reproduce` runs on, without running it."""
+        return await prepare(self)
 
     def add_done_callback(self, function: Callable[[Task], object]) -> None:
         """Call `function(task)` once the task has ended."""

@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
+import msgspec
 from typing_extensions import override
 
-from geopod.api.results import TaskRecord
+from geopod.api.results import TaskReason, TaskRecord
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
 from geopod.client.aio.records import RecordReader
 from geopod.client.quantities import seconds
 from geopod.display.progress import Progress
 from geopod.errors import (
+    EnvironmentNotFoundError,
     GeopodError,
     ResultExpiredError,
     TaskCancelledError,
@@ -24,6 +26,8 @@ from geopod.errors import (
 )
 from geopod.store import KeyMissingError
 
+KEEP_S = 604_800
+"""The resource's default of `results.keepSeconds`."""
 TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled"})
 
 
@@ -38,13 +42,17 @@ class WatchedRun:
         states: AsyncIterator[RunState] | None = None,
     ) -> None:
         self._backend = backend
+        if state.uid and state.uid != order.uid:  # a cluster names runs itself
+            order = msgspec.structs.replace(order, uid=state.uid)
         self.order = order
         self.state = state
         self._states = states
         self._turn = asyncio.Lock()
         self.is_left = False
         """Somebody stopped waiting for it (Ctrl-C, a timeout): it is meant to go on."""
-        self._reader = RecordReader(backend.store(order.environment), order)
+        self.store = backend.store(order.environment)
+        """Where the run's function, results and logs lie."""
+        self._reader = RecordReader(self.store, order)
         self._reader.take(state)
 
     id = property(lambda self: self.order.uid)
@@ -151,18 +159,29 @@ class WatchedRun:
                 ) from error
         return self
 
-    def _exception(self, record: TaskRecord) -> GeopodError:
+    def error_of(self, record: TaskRecord) -> GeopodError:
+        """Return the public error of a failed task's record."""
         if record.failure is None:
             raise AssertionError(record)
+        over = self._over_limit() if record.failure.reason == TaskReason.RESULT_TOO_LARGE else None
         return from_failure(
             record.failure,
             task=record.index,
             total=self.total,
             node=record.node,
             attempt=record.attempt,
+            over=over,
         )
 
-    def _missing(self, index: int) -> GeopodError:
+    def _over_limit(self) -> int | None:
+        """Return how many tasks returned too much; None while the run goes on."""
+        failures = (record.failure for record in self._reader.records.values())
+        over = sum(it is not None and it.reason == TaskReason.RESULT_TOO_LARGE for it in failures)
+        return over if self.done else None
+
+    async def _missing(self, index: int) -> GeopodError:
+        if self.phase == "Succeeded":
+            return await self._expired()
         return TaskCancelledError(
             f"Task {index} of {self.total} was never finished: the run ended as {self.phase} "
             f"({self.state.reason or 'cancelled'}).",
@@ -174,8 +193,13 @@ class WatchedRun:
         await self._reader.complete([index])
         record = self._reader.records.get(index)
         if record is None:
-            return self._missing(index) if self.done else None
-        return None if record.failure is None else self._exception(record)
+            return await self._missing(index) if self.done else None
+        return None if record.failure is None else self.error_of(record)
+
+    async def records(self) -> list[TaskRecord]:
+        """Return the records that the manifest has, by index."""
+        await self._reader.complete(self.indexes)
+        return [record for _, record in sorted(self._reader.records.items())]
 
     async def record(self, index: int) -> TaskRecord | None:
         """Return the manifest's record of one task, or None while there is none."""
@@ -191,8 +215,11 @@ class WatchedRun:
             raise await self._expired() from error
 
     async def _expired(self) -> ResultExpiredError:
-        environment = await self._backend.get_environment(self.environment)
-        keep_s = float(environment.spec["results"]["keepSeconds"])
+        try:
+            environment = await self._backend.get_environment(self.environment)
+        except EnvironmentNotFoundError:
+            return ResultExpiredError.gone(run=self.name)
+        keep_s = float((environment.spec.get("results") or {}).get("keepSeconds", KEEP_S))
         at = datetime.fromtimestamp((self.state.finished or self.created) + keep_s, UTC)
         return ResultExpiredError.expired(run=self.name, at=at, keep_s=keep_s)
 

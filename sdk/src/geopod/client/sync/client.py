@@ -6,7 +6,9 @@ from typing import Any, Self
 
 from typing_extensions import override
 
+from geopod.backends import Capacity
 from geopod.client import aio
+from geopod.client.aio.explain import Explanation
 from geopod.client.layerlike import LayerRef
 from geopod.client.loop import LoopThread, shared_loop
 from geopod.client.sync.environment import Environment
@@ -74,6 +76,14 @@ class Client:
     @mirrors(aio.Client.layers)
     def layers(self) -> list[LayerRef]:
         return self._loop.run(self._aio.layers())
+
+    @mirrors(aio.Client.capacity)
+    def capacity(self) -> Capacity:
+        return self._loop.run(self._aio.capacity())
+
+    @mirrors(aio.Client.doctor)
+    def doctor(self) -> Explanation:
+        return self._loop.run(self._aio.doctor())
 
     @mirrors(aio.Client.close)
     def close(self) -> None:

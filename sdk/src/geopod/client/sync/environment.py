@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from geopod.client import aio
 from geopod.client.aio.check import CheckReport
+from geopod.client.aio.explain import Explanation
 from geopod.client.aio.run import Errors
 from geopod.client.interrupt import leave_run
 from geopod.client.loop import LoopThread
@@ -108,6 +109,10 @@ class Environment:
     @mirrors(aio.Environment.check)
     def check(self, function: Any, *, partitions: int = 1) -> CheckReport:
         return self._loop.run(self._aio.check(function, partitions=partitions))
+
+    @mirrors(aio.Environment.explain)
+    def explain(self) -> Explanation:
+        return self._loop.run(self._aio.explain())
 
     @mirrors(aio.Environment.build_log)
     def build_log(self) -> str:

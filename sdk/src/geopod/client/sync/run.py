@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
@@ -9,7 +10,9 @@ from typing_extensions import override
 
 from geopod.api.results import LogLine
 from geopod.client import aio
+from geopod.client.aio.explain import Explanation
 from geopod.client.aio.run import Errors
+from geopod.client.aio.statistics import RunStats
 from geopod.client.interrupt import leave_run
 from geopod.client.layerlike import LayerRef
 from geopod.client.loop import LoopThread, shared_loop
@@ -58,6 +61,11 @@ class Task:
     @mirrors(aio.Task.logs)
     def logs(self, *, follow: bool = False) -> Iterator[LogLine]:
         return self._loop.iterate(self._aio.logs(follow=follow))
+
+    @mirrors(aio.Task.reproduce)
+    def reproduce(self, *, debug: bool = False) -> Any:
+        value = self._loop.run(self._aio.prepare())(debug=debug)
+        return self._loop.run(value) if inspect.iscoroutine(value) else value
 
     def add_done_callback(self, function: Callable[[Task], object]) -> None:
         """Call `function(task)`, on geopod's own thread, once the task has ended."""
@@ -138,6 +146,18 @@ class Run:
     @mirrors(aio.Run.cancel)
     def cancel(self, *, tasks: list[int] | None = None) -> None:
         self._loop.run(self._aio.cancel(tasks=tasks))
+
+    @mirrors(aio.Run.explain)
+    def explain(self) -> Explanation:
+        return self._loop.run(self._aio.explain())
+
+    @mirrors(aio.Run.stats)
+    def stats(self) -> RunStats:
+        return self._loop.run(self._aio.stats())
+
+    @mirrors(aio.Run.provenance)
+    def provenance(self) -> dict[str, Any]:
+        return self._loop.run(self._aio.provenance())
 
     @mirrors(aio.Run.rerun)
     def rerun(self, **options: Any) -> Run:

@@ -1,0 +1,73 @@
+"""One `map` as a stream of runs: one is sent while the one before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from geopod.display.progress import Progress
+
+if TYPE_CHECKING:
+    from geopod.client.aio.environment import Environment
+    from geopod.client.aio.run import Errors, Run
+
+CHUNK = 10_000
+"""Arguments of one run: the results of one stream while the next one is sent."""
+
+
+class MapStream:
+    """The runs of one `map`, made as their results are asked for."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        function: Any,
+        calls: Iterator[tuple[Any, ...]],
+        *,
+        errors: Errors,
+        options: Mapping[str, Any],
+    ) -> None:
+        """With `errors="raise"` the first failure of a run cancels its other tasks."""
+        self._environment = environment
+        self._function = function
+        self._calls = calls
+        self._errors: Errors = errors
+        self._options = {**options, "fail_fast": errors == "raise"}
+
+    async def values(
+        self,
+        order: Literal["input", "completed"],
+        *,
+        progress: bool | None,
+        allow_pickle: bool,
+    ) -> AsyncGenerator[Any, None]:
+        """Yield the results; whoever stops early cancels what is left."""
+        ahead: Run | None = None
+        following: Run | None = None
+        try:
+            while True:
+                following = None  # what `_next` raises must not cancel `ahead` twice
+                following = await self._next()
+                if ahead is not None:
+                    with Progress(progress) as line:
+                        async for value in ahead.iter_results(
+                            order=order, errors=self._errors, allow_pickle=allow_pickle
+                        ):
+                            line.run(ahead.state)
+                            yield value
+                if following is None:
+                    return
+                ahead = following
+        except GeneratorExit:  # the caller has enough: nobody will read the rest
+            for run in (ahead, following):
+                if run is not None and not run.done:
+                    await run.cancel()
+            raise
+
+    async def _next(self) -> Run | None:
+        """Send the next chunk; None: there are no arguments left."""
+        chunk = list(islice(self._calls, CHUNK))
+        if not chunk:
+            return None
+        return await self._environment.submit_map(self._function, chunk, **self._options)

@@ -1,0 +1,162 @@
+"""One task of a run, here: its function, its arguments or its partition, in this process.
+
+The function and its arguments are opened in this process, because the caller asked for just that;
+a partition is staged again from its sources, as a node stages it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geopod.api import names
+from geopod.api.bundles import argument_span
+from geopod.api.plan import decode_plan
+from geopod.codecs import PickledResult
+from geopod.codecs.plain import decode_json
+from geopod.errors import InvalidInputError, MissingExtraError, PythonVersionMismatchError
+from geopod.runner.context import Cancellation, Context, Place, enter
+from geopod.runner.loading import declares_context, load_source
+from geopod.runner.params import Staged
+
+if TYPE_CHECKING:
+    from geopod.client.aio.task import Task
+
+OWN_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class Reproduction:
+    """A task that is ready to run in this process; call it as often as you like."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        given: tuple[list[Any], dict[str, Any]] | None,
+        staged: Staged,
+        context: Context,
+        scratch: Path,
+    ) -> None:
+        """`scratch` is removed when nobody holds this any more."""
+        self.function = function
+        """What the user sent."""
+        self._given = given
+        self._staged = staged
+        self._context = context
+        self._scratch = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+
+    def __call__(self, *, debug: bool = False) -> Any:
+        """Run the task and return what it returns, or raise what it raises.
+
+        `debug`: step into it with pdb, from its first line. An `async def` gives a coroutine.
+        """
+        args, kwargs = self._given or ([self._staged.params()], {})
+        if declares_context(self.function):
+            kwargs = {**kwargs, "ctx": self._context}
+        enter(self._context)
+        try:
+            if debug:
+                import pdb  # noqa: T100  # the caller asked for it
+
+                value = pdb.runcall(self.function, *args, **kwargs)
+            else:
+                value = self.function(*args, **kwargs)
+        finally:
+            enter(None)
+        return self._awaited(value) if asyncio.iscoroutine(value) else value
+
+    async def _awaited(self, work: Coroutine[Any, Any, Any]) -> Any:
+        enter(self._context)
+        try:
+            return await work
+        finally:
+            enter(None)
+
+
+async def prepare(task: Task) -> Reproduction:
+    """Fetch what a task ran on; raises what cannot be had again, by its public name.
+
+    Raises PythonVersionMismatchError for bytecode of another minor, SourceChangedError when a
+    source is not what it was, ResultExpiredError or KeyMissingError when the store forgot.
+    """
+    run, order = task.run, task.run.order
+    function = await _function(task)
+    record = await run.record(task.index)
+    scratch = Path(tempfile.mkdtemp(prefix="geopod-"))
+    given = None
+    staged = Staged(None, {})
+    if order.arguments is not None:
+        key = names.arguments_key(order.environment, order.arguments.sha256)
+        whole = await run.store.get(key)
+        blob = whole[slice(*argument_span(whole, task.index))]
+        given = _open(blob, order.arguments.format)
+    else:
+        staged = await _staged(task, scratch)
+    place = Place(run=order.uid, total=run.total, scratch=scratch, core=staged.core)
+    context = Context(
+        index=task.index,
+        attempt=1 if record is None else record.attempt,
+        place=place,
+        cancellation=Cancellation(),
+        report=_unheard,
+    )
+    return Reproduction(function, given, staged, context, scratch)
+
+
+def _unheard(index: int, fraction: float | None, text: str) -> None:
+    """Take a progress report that nobody waits for."""
+    del index, fraction, text
+
+
+async def _function(task: Task) -> Callable[..., Any]:
+    reference, order = task.run.order.function, task.run.order
+    if reference.format == "cloudpickle" and reference.python != OWN_MINOR:
+        raise PythonVersionMismatchError.refused(made_on=reference.python, runs=OWN_MINOR)
+    if reference.python != OWN_MINOR:
+        warnings.warn(
+            f"{reference.name!r} was written on Python {reference.python}, this is {OWN_MINOR}: "
+            "it may behave otherwise here.",
+            stacklevel=2,
+        )
+    payload = reference.inline
+    if payload is None:
+        payload = await task.run.store.get(names.function_key(order.environment, reference.sha256))
+    if reference.format == "source":
+        return load_source(payload)
+    if reference.format != "cloudpickle":
+        raise InvalidInputError.value(
+            name="format", value=reference.format, why="cannot be run in this process"
+        )
+    return _unpickled(payload, reference.sha256)  # type: ignore[no-any-return]  # what the user sent
+
+
+def _unpickled(payload: bytes, sha256: str = "") -> Any:
+    """Open a pickle that the caller sent and now asks for."""
+    return PickledResult("function", len(payload), sha256, payload).load()
+
+
+def _open(blob: bytes, form: str) -> tuple[list[Any], dict[str, Any]]:
+    args, kwargs = _unpickled(blob) if form == "pickle" else decode_json(blob)
+    return list(args), dict(kwargs)
+
+
+async def _staged(task: Task, scratch: Path) -> Staged:
+    """Stage the task's partition below `scratch`; without layers and files there is nothing."""
+    sha256 = task.run.state.plan_sha256
+    if not sha256:
+        return Staged(None, {})
+    try:
+        from geopod.layers.stage import stage_partition, staged_folder  # loads GDAL
+    except ImportError as error:
+        raise MissingExtraError.needed(
+            extra="geo", purpose="Staging a partition", module=error.name or "rasterio"
+        ) from error
+    plan = decode_plan(await task.run.store.get(names.plan_key(task.run.environment, sha256)))
+    await asyncio.to_thread(stage_partition, plan, sha256, task.index, scratch)
+    return Staged(str(staged_folder(scratch, sha256, task.index)), {})

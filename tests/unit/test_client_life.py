@@ -1,0 +1,166 @@
+"""How a client is opened, closed and told wrong numbers; nothing wrong is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from geopod.client import aio, sync
+from geopod.client.aio.opening import Opening
+from geopod.client.loop import shared_loop
+from geopod.errors import ConfigError, InvalidInputError
+from geopod.testing import ScriptedBackend
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def plain(params):
+    return len(params)
+
+
+def scripted(*script):
+    return ScriptedBackend(script or [1], python=PYTHON)
+
+
+def opened(backend):
+    """Return what `connect` returns, over a scripted backend."""
+
+    async def work():
+        return aio.Client(backend)
+
+    return Opening(work())
+
+
+def test_connection_is_entered_without_an_await():
+    async def work():
+        async with (
+            opened(scripted(7)) as client,
+            client.environment("e", progress=False) as environment,
+        ):
+            return await environment.execute(plain, progress=False)
+
+    assert asyncio.run(work()) == [7]
+
+
+def test_connection_is_awaited_as_well():
+    async def work():
+        client = await opened(scripted())
+        return repr(client)
+
+    assert asyncio.run(work()) == "<Client scripted namespace=testing>"
+
+
+def test_block_closes_the_connection():
+    backend = scripted()
+
+    async def work():
+        async with opened(backend):
+            pass
+
+    asyncio.run(work())
+    assert backend.calls == ["close"]
+
+
+def test_local_target_is_entered_without_an_await(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOPOD_HOME", str(tmp_path))
+
+    async def work():
+        async with aio.connect("local") as client:
+            return await client.environments()
+
+    assert asyncio.run(work()) == []
+
+
+def test_closed_client_says_so():
+    client = sync.Client(aio.Client(scripted()), shared_loop())
+    environment = client.environment("e", progress=False)
+    client.close()
+    client.close()
+    for use in (client.environments, lambda: environment.submit(plain)):
+        with pytest.raises(ConfigError, match="client of 'scripted' is closed"):
+            use()
+    assert "scripted" in repr(client)
+
+
+BAD_INDEXES = [
+    pytest.param([4], "names 4; environment 'e' has 4, counted from 0: 0-3", id="too high"),
+    pytest.param([-1], "names -1", id="negative"),
+    pytest.param([], "chooses none of the 4", id="none"),
+    pytest.param(["a"], "no index", id="text"),
+    pytest.param("12", "no list of indexes", id="one text"),
+]
+
+
+@pytest.mark.parametrize(("partitions", "words"), BAD_INDEXES)
+def test_partitions_that_are_not_there_are_refused(partitions, words):
+    backend = scripted()
+
+    async def work():
+        environment = await aio.Client(backend).environment("e", nodes=4)
+        await environment.submit(plain, partitions=partitions)
+
+    with pytest.raises(InvalidInputError, match=words):
+        asyncio.run(work())
+    assert backend.orders == {}
+
+
+def test_partitions_are_sorted_and_sent_once():
+    backend = scripted()
+
+    async def work():
+        environment = await aio.Client(backend).environment("e", nodes=4)
+        return (await environment.submit(plain, partitions=[3, 1, 3])).order.partitions
+
+    assert asyncio.run(work()) == [1, 3]
+
+
+@pytest.mark.parametrize("act", ["rerun", "cancel"])
+def test_tasks_that_are_not_there_are_refused(act):
+    backend = scripted(1, 2)
+
+    async def work():
+        environment = await aio.Client(backend).environment("e", nodes=2)
+        run = await environment.submit(plain)
+        await run.wait(progress=False)
+        await getattr(run, act)(tasks=[7])
+
+    with pytest.raises(InvalidInputError, match=r"names 7; run '\S+' has 2, counted from 0: 0-1"):
+        asyncio.run(work())
+    assert len(backend.orders) == 1
+
+
+def test_misspelt_choice_of_tasks_is_refused():
+    async def work():
+        environment = await aio.Client(scripted(1)).environment("e")
+        await (await environment.submit(plain)).rerun(tasks="faild")
+
+    with pytest.raises(InvalidInputError, match="neither 'failed', 'all'"):
+        asyncio.run(work())
+
+
+MEMORY = [
+    ("1", "memory='1' is 1 byte; a node needs at least 16 MiB.", "memory='1Gi'"),
+    (4, "memory=4 is 4 bytes; a node needs at least 16 MiB.", "memory='4Gi'"),
+    ("512Ki", "memory='512Ki' is 512 KiB; a node needs at least 16 MiB.", "memory='4Gi'"),
+    ("much", "memory='much' is no quantity of memory.", "memory='4Gi'"),
+]
+
+
+@pytest.mark.parametrize(("memory", "fact", "fix"), MEMORY, ids=[str(row[0]) for row in MEMORY])
+def test_memory_in_which_nothing_starts_is_refused_with_what_was_meant(memory, fact, fix):
+    backend = scripted()
+    with pytest.raises(InvalidInputError) as caught:
+        asyncio.run(aio.Client(backend).environment("e", memory=memory))
+    assert caught.value.fact.replace("512.0", "512") == fact
+    assert caught.value.fixes == (fix,)
+    assert backend.calls == []
+
+
+def test_interpreter_that_nobody_named_is_the_targets_choice():
+    backend = ScriptedBackend([1], python="3.13")
+
+    async def work():
+        return (await aio.Client(backend).environment("e")).record.spec["interpreter"]
+
+    assert asyncio.run(work()) == "python3.13"
