@@ -10,6 +10,7 @@ import sys
 import time
 
 from . import binaries, providers
+from .deploy import deploy, undeploy
 from .errors import ClusterError, NoClusterHereError
 from .images import build_images
 from .machine import check_machine
@@ -61,9 +62,13 @@ def parser() -> argparse.ArgumentParser:
         ("down", run_down, "end the cluster and remove every trace"),
         ("status", run_status, "say what runs, and show the nodes"),
         ("images", run_images, "build geopod's images and push them to the cluster's registry"),
+        ("undeploy", run_undeploy, "uninstall geopod's chart; definitions stay"),
         ("environment", run_environment, "print lines to `eval`: KUBECONFIG and PATH"),
     ):
         commands.add_parser(name, help=words).set_defaults(run=run)
+    chart = commands.add_parser("deploy", help="install geopod's chart with the images built here")
+    chart.set_defaults(run=run_deploy)
+    chart.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="a value")
     around = commands.add_parser("around", help="run a command beside a cluster with our images")
     around.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
     around.set_defaults(run=run_around)
@@ -114,6 +119,16 @@ def run_images(_: argparse.Namespace) -> int:
         raise ClusterError("no registry runs to push to", fix="run `make cluster-up` first")
     built = build_images(Addresses(read_spec(places.spec).slot).registry, say)
     places.images.write_text(json.dumps({image.name: image.reference for image in built}), "utf-8")
+    return 0
+
+
+def run_deploy(options: argparse.Namespace) -> int:
+    deploy(cluster_name(), say, settings=options.set)
+    return 0
+
+
+def run_undeploy(_: argparse.Namespace) -> int:
+    undeploy(cluster_name(), say)
     return 0
 
 
