@@ -272,7 +272,7 @@ class TestBadInput:
 
     def test_missing_layer_names_the_nearest(self, local_home):
         async def act(backend):
-            stamps = [{"id": stamp, "uri": "/data/dem.tif"} for stamp in ("2023", "2024-06")]
+            stamps = [{"id": stamp, "uri": "s3://dems/dem.tif"} for stamp in ("2023", "2024-06")]
             await backend.apply_layer("dem-30m", {"type": "raster", "timestamps": stamps})
             spec = {"layers": [{"pathId": "dem", "timestampId": "2024"}]}
             with pytest.raises(LayerNotFoundError) as caught:

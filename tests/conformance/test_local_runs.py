@@ -118,15 +118,16 @@ class TestRuns:
 
 class TestCatalogue:
     def test_timestamps_are_joined_by_id(self, local_home):
+        places = [f"s3://dems/{number}.tif" for number in range(3)]
+
         async def act(backend):
-            await backend.apply_layer("dem", {"timestamps": [{"id": "a", "uris": ["/1.tif"]}]})
-            await backend.apply_layer("dem", {"timestamps": [{"id": "b", "uris": ["/2.tif"]}]})
-            await backend.apply_layer("dem", {"timestamps": [{"id": "a", "uris": ["/3.tif"]}]})
+            for stamp, place in zip("aba", places, strict=True):
+                await backend.apply_layer("dem", {"timestamps": [{"id": stamp, "uris": [place]}]})
             return (await backend.get_layer("dem")).spec["timestamps"]
 
         assert story(local_home, act) == [
-            {"id": "a", "uris": ["/3.tif"]},
-            {"id": "b", "uris": ["/2.tif"]},
+            {"id": "a", "uris": [places[2]]},
+            {"id": "b", "uris": [places[1]]},
         ]
 
     def test_file_is_stored_under_its_sha256(self, local_home, tmp_path):

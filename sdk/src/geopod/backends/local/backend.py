@@ -127,8 +127,8 @@ class LocalBackend:
         await self._runs.delete(name, results=results)
 
     async def apply_layer(self, path_id: str, spec: Mapping[str, Any]) -> LayerRecord:
-        """Create a layer, or add timestamps to it."""
-        return self._catalogue.apply(path_id, spec)
+        """Create a layer, or add timestamps to it; what cannot be one here is refused."""
+        return await asyncio.to_thread(self._catalogue.apply, path_id, spec)
 
     async def get_layer(self, path_id: str) -> LayerRecord:
         """Return a layer of the catalogue."""

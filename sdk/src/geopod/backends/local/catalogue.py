@@ -11,6 +11,7 @@ import msgspec
 
 from geopod.api import names
 from geopod.backends import LayerRecord
+from geopod.backends.local.admission import check_layer
 from geopod.backends.local.state import StateFolder, write_whole
 from geopod.errors import DuplicateKeyError, InvalidInputError, LayerNotFoundError
 
@@ -25,18 +26,32 @@ class Catalogue:
         self._folder = folder
 
     def apply(self, path_id: str, spec: Mapping[str, Any]) -> LayerRecord:
-        """Create a layer or update it: timestamps are joined by id, other fields replaced."""
+        """Create a layer or update it: timestamps are joined by id, other fields replaced.
+
+        Raises InvalidInputError (or LayerAccessError) for what cannot be a layer here.
+        """
         with self._folder.locked(f"layer-{path_id}"):
             known = self._read(path_id)
-            old = dict(known.spec) if known is not None else {}
-            stamps = {stamp["id"]: stamp for stamp in old.get("timestamps", ())}
-            stamps |= {stamp["id"]: dict(stamp) for stamp in spec.get("timestamps", ())}
-            record = LayerRecord(
-                path_id=path_id, spec={**old, **spec, "timestamps": list(stamps.values())}
-            )
-            folder = self._folder.layer(path_id)
-            folder.mkdir(mode=0o700, exist_ok=True)
-            write_whole(folder / "layer.json", msgspec.json.encode(record.spec))
+            check_layer(path_id, spec, known=known.spec if known is not None else None)
+            return self._join(path_id, spec, known)
+
+    def published(self, path_id: str, stamp: Mapping[str, Any]) -> LayerRecord:
+        """Join a timestamp that was published here; its files need no other look."""
+        with self._folder.locked(f"layer-{path_id}"):
+            return self._join(path_id, {"timestamps": [stamp]}, self._read(path_id))
+
+    def _join(
+        self, path_id: str, spec: Mapping[str, Any], known: LayerRecord | None
+    ) -> LayerRecord:
+        old = dict(known.spec) if known is not None else {}
+        stamps = {stamp["id"]: stamp for stamp in old.get("timestamps", ())}
+        stamps |= {stamp["id"]: dict(stamp) for stamp in spec.get("timestamps", ())}
+        record = LayerRecord(
+            path_id=path_id, spec={**old, **spec, "timestamps": list(stamps.values())}
+        )
+        folder = self._folder.layer(path_id)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        write_whole(folder / "layer.json", msgspec.json.encode(record.spec))
         return record
 
     def get(self, path_id: str, *, timestamp_id: str = LATEST) -> LayerRecord:

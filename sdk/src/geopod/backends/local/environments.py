@@ -17,6 +17,7 @@ import msgspec
 from geopod.api.runs import EnvironmentState
 from geopod.backends import EnvironmentRecord
 from geopod.backends.local import launch
+from geopod.backends.local.admission import check_files
 from geopod.backends.local.catalogue import Catalogue, check_keys, file_sources
 from geopod.backends.local.interpreters import Interpreter, find_interpreter, own_interpreter
 from geopod.backends.local.packages import (
@@ -58,7 +59,7 @@ class Environments:
         """
         interpreter = await asyncio.to_thread(find_interpreter, spec.get("interpreter") or _own())
         files = {path_id: str(path) for path_id, path in sources.items()}
-        self._check(spec, files)
+        await asyncio.to_thread(self._check, spec, files)
         wanted = {
             "spec": {**spec, "interpreter": f"python{interpreter.minor}"},
             "labels": dict(labels),
@@ -75,7 +76,8 @@ class Environments:
         """Raise what is wrong with a spec on this machine, before anything is started."""
         check_requirements(spec.get("requirements", ()))
         check_keys(spec.get("layers", ()), spec.get("files", ()))
-        self._catalogue.sources(spec.get("layers", ()), files)
+        for source in self._catalogue.sources(spec.get("layers", ()), files):
+            check_files(source["pathId"], source["hrefs"], kind=source.get("kind"))
         file_sources(self._folder, spec.get("files", ()))
         _check_secrets(spec)
         if spec.get("enableGpu") and shutil.which("nvidia-smi") is None:
@@ -194,9 +196,8 @@ class Environments:
             key = packages_key(interpreter, requirements, refreshed=refreshed)
             return msgspec.structs.replace(known, refreshed=refreshed, requirements_key=key)
 
-        self._check(
-            self._folder.read_environment(name).spec, self._folder.read_environment(name).sources
-        )
+        known = self._folder.read_environment(name)
+        await asyncio.to_thread(self._check, known.spec, known.sources)
         await self.change(name, change)
 
     async def terminate(self, name: str, *, wait: bool) -> None:

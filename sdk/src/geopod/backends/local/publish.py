@@ -143,7 +143,7 @@ class Publisher:
             "derivedFrom": sorted(set(touched)),
         }
         files = await asyncio.to_thread(_assemble, msgspec.json.encode(request))
-        return self._catalogue.apply(path_id, {"timestamps": [_stamp(layer, folder, files)]})
+        return self._catalogue.published(path_id, _stamp(layer, folder, files))
 
     def _part(self, record: TaskRecord, plan: Plan | None, *, node: int) -> dict[str, Any]:
         assert record.entry is not None  # noqa: S101  # the caller's condition
