@@ -1,1 +1,1 @@
-"""The artifact store over HTTP. Not built yet; see ARCHITECTURE.md."""
+"""geopod's artifact store over HTTP: bundles, results and logs behind capability tokens."""

@@ -182,6 +182,16 @@ def state_key(environment_uid: str, run_uid: str) -> str:
     return f"{run_prefix(environment_uid, run_uid)}status.json"
 
 
+def expiry_prefix(environment_uid: str) -> str:
+    """Return the folder of what the gateway's sweep reads: when each ended run's results go."""
+    return f"{environment_uid}/expires/"
+
+
+def expiry_key(environment_uid: str, run_uid: str) -> str:
+    """Return where the time lies at which a run's results go, in seconds since the epoch."""
+    return f"{expiry_prefix(environment_uid)}{run_uid}"
+
+
 def epoch_prefix(environment_uid: str) -> str:
     """Return the folder of the environment's epochs: one empty object per coordinator start."""
     return f"{environment_uid}/epochs/"

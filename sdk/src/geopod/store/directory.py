@@ -58,7 +58,7 @@ class DirectoryStore:
         A file on another file system is copied and, with `move`, removed afterwards.
         """
         target = self._path(key)
-        if move and self._take(str(source), target, if_absent=if_absent):
+        if move and await self._taken(str(source), target, if_absent=if_absent):
             return
         copy = partial(self._copy, str(source), target, move=move, if_absent=if_absent)
         if _size(source) > INLINE_BYTES:
@@ -157,6 +157,11 @@ class DirectoryStore:
             self._publish(part, target, if_absent=if_absent)
         if move:
             os.unlink(source)
+
+    async def _taken(self, source: str, target: str, *, if_absent: bool) -> bool:
+        """Take a file as `_take`; waiting for the disk is left to a thread."""
+        take = partial(self._take, source, target, if_absent=if_absent)
+        return await asyncio.to_thread(take) if self._fsync else take()
 
     def _take(self, source: str, target: str, *, if_absent: bool) -> bool:
         """Rename a file into the store; False: it lies on another file system."""

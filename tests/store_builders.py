@@ -1,0 +1,76 @@
+"""Stores of every kind for tests, and a gateway that runs in the test's own loop."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from aiohttp import web
+from geopod.api import tokens
+from geopod.store.channel import Patience
+from geopod.store.directory import DirectoryStore
+from geopod.store.gateway import GatewayStore
+from geopod.store.objects import ObjectStore
+from geopod.testing import MemoryStore
+from geopod_gateway.app import Gateway
+from geopod_gateway.settings import Settings
+from obstore.store import MemoryStore as Bucket
+
+SIGNING_KEY = b"0123456789abcdef0123456789abcdef"
+UID = "5a2f6a54-2f4e-4b21-9d0e-0c6a1f2d3e4b"
+HASTY = Patience(total_s=2.0, first_wait_s=0.01, longest_wait_s=0.05, connect_s=1.0, silence_s=5.0)
+
+
+def a_token(path: str = f"{UID}/", **changed) -> str:
+    """Return a token for everything of one environment; a test changes one thing."""
+    key_id = changed.pop("key_id", path.split("/", maxsplit=1)[0])
+    key = changed.pop("key", tokens.key_for(SIGNING_KEY, key_id))
+    values = {"may": ("get", "put", "delete"), "now": time.time(), "lifetime_s": 600.0, **changed}
+    return tokens.mint(key, key_id=key_id, path=path, **values)
+
+
+def some_settings(storage: Path, **changed) -> Settings:
+    """Return settings of a gateway over a folder that is not synced."""
+    values = {"reserve_bytes": 0, "fsync": False, "idle_s": 5.0, **changed}
+    return Settings(storage=str(storage), signing_key=SIGNING_KEY, **values)
+
+
+@contextlib.asynccontextmanager
+async def running(gateway: Gateway) -> AsyncIterator[str]:
+    """Serve a gateway on a free port; yields its URL."""
+    runner = web.AppRunner(gateway.application(), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def a_store(url: str, cache: Path, token: Callable[[], str] | None = None):
+    """Open a store behind a running gateway, with little patience."""
+    source = token or (lambda: a_token())
+    async with GatewayStore(url, token=source, cache=cache, patience=HASTY) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def opened(kind: str, folder: Path):
+    """Yield an empty store of one kind."""
+    if kind == "directory":
+        yield DirectoryStore(folder / "store")
+    elif kind == "memory":
+        yield MemoryStore()
+    elif kind == "bucket":
+        yield ObjectStore(Bucket(), cache=folder / "cache")
+    else:
+        async with (
+            running(Gateway(some_settings(folder / "store"))) as url,
+            a_store(url, folder / "cache") as store,
+        ):
+            yield store
