@@ -1,1 +1,99 @@
-"""Not built yet."""
+"""kopf at the edge: a watch event goes into the stores and its key into the queue. Nothing else.
+
+`on.event` handlers only: they cost no PATCH, no finalizer and no annotation. They return None: a
+returned value would land in the status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from geopod_operator.cluster import (
+    OURS_SELECTOR,
+    OWN,
+    RUNS,
+    RUNS_SELECTOR,
+    RUNTIMES,
+    WATCHED_CHILDREN,
+    Kind,
+)
+from geopod_operator.stores import Raw, Stores, WorkKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbox:
+    """Where watch events go."""
+
+    stores: Stores
+    add: Callable[[WorkKey], None]
+    saw: Callable[[Raw], None]
+    gone: Callable[[Raw], None]
+
+    def take(self, kind: Kind, type_: str | None, found: Raw) -> None:
+        """Take one event; type None: part of a list, news only if it differs."""
+        found = {**found, "apiVersion": kind.api_version, "kind": kind.kind}
+        if type_ == "DELETED":
+            concerned = self.stores.concerned(found)
+            self.stores.drop(found)
+            self.gone(found)
+        elif self.stores.put(found):
+            concerned = self.stores.concerned(found)
+            self.saw(found)
+        else:
+            return
+        for key in concerned:
+            self.add(key)
+
+
+def watched_kinds(*, watches_runtimes: bool) -> tuple[Kind, ...]:
+    """Return every kind that is watched."""
+    kinds = (*OWN, *WATCHED_CHILDREN)
+    return tuple(kind for kind in kinds if watches_runtimes or kind is not RUNTIMES)
+
+
+def register(
+    inbox: Inbox, watched: Iterable[Kind], login: Callable[[], kopf.AiohttpSession]
+) -> kopf.OperatorRegistry:
+    """Return the registry of all handlers."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def sign_in(**_: Any) -> kopf.AiohttpSession:
+        return login()
+
+    for kind in watched:
+        _register(registry, inbox, kind)
+    return registry
+
+
+def _register(registry: kopf.OperatorRegistry, inbox: Inbox, kind: Kind) -> None:
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)
+    async def noticed(event: Any, **_: Any) -> None:
+        inbox.take(kind, event["type"], dict(event["object"]))
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """Return kopf's settings: bounded lists, selectors on the server, no traffic of its own."""
+    settings = kopf.OperatorSettings()
+    for kind in WATCHED_CHILDREN:  # `labels=` of a handler would filter on the client
+        settings.watching.label_selectors[kind.group, kind.version, kind.plural] = OURS_SELECTOR
+    settings.watching.field_selectors[RUNS.group, RUNS.version, RUNS.plural] = RUNS_SELECTOR
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30  # the default is five minutes
+    settings.networking.connect_timeout = 10
+    settings.networking.enforce_retry_after = True
+    settings.scanning.disabled = True  # no listing of namespaces and CRDs
+    settings.peering.standalone = True  # equal priorities freeze both operators
+    settings.posting.enabled = False  # Events are typed, not log lines
+    settings.posting.loggers = False
+    settings.posting.worker_limit = 4
+    settings.posting.reporting_component = "geopod"
+    settings.queueing.worker_limit = 64
+    settings.execution.max_workers = 2  # handlers are coroutines
+    settings.persistence.finalizer = "geopod.dev/kopf"  # though never added
+    settings.process.ultimate_exiting_timeout = 20  # below the pod's grace period of 30
+    return settings

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import aiohttp
+
 from geopod.cluster.connection import Source
 from geopod.cluster.kinds import Kind
 from geopod.cluster.limits import Limits
@@ -221,6 +223,17 @@ class ApiClient:
         connection = self._transport.connection
         path = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy"
         return ProxyTarget(connection.base_url + path, headers, connection.ssl)
+
+    def session(
+        self, response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse
+    ) -> aiohttp.ClientSession:
+        """Return a session for another library, signed in as this client; the caller closes it."""
+        return self._transport.session(response_class)
+
+    @property
+    def base_url(self) -> str:
+        """Where the API server is, `https://host:port`."""
+        return self._transport.connection.base_url
 
     async def close(self) -> None:
         """Close all connections; watches end."""

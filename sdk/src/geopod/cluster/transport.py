@@ -87,6 +87,25 @@ class Transport:
         if self._session is not None:
             await self._session.close()
 
+    def session(
+        self, response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse
+    ) -> aiohttp.ClientSession:
+        """Return a session of its own whose requests are signed in as this client's are."""
+
+        async def sign_in(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            await self._stay_signed_in()
+            request.headers.update(self.connection.headers())
+            return await handler(request)
+
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=self.connection.ssl),
+            response_class=response_class,
+            middlewares=(sign_in,),
+            proxy=self.connection.proxy,
+        )
+
     async def send(self, call: Call) -> Any:
         """Return the answer's JSON; raises the public errors and ApiError."""
         async with self.opened(call, read_s=self._timeout_s, total_s=self._timeout_s) as answer:
@@ -138,8 +157,7 @@ class Transport:
     async def _once(self, call: Call, allowed: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         if wait_s := self._bucket.take():
             await asyncio.sleep(wait_s)
-        if self._expires_at is not None and time.monotonic() >= self._expires_at:
-            await self._renew()
+        await self._stay_signed_in()
         if self._session is None:
             raise RuntimeError(call.request.verb)  # open() comes first
         request, connection = call.request, self.connection
@@ -158,6 +176,10 @@ class Transport:
             server_hostname=connection.server_name,
             timeout=allowed,
         )
+
+    async def _stay_signed_in(self) -> None:
+        if self._expires_at is not None and time.monotonic() >= self._expires_at:
+            await self._renew()
 
     async def _renew(self) -> None:
         """Load the connection again; who waited for another's renewal takes that one."""

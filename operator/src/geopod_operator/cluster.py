@@ -1,0 +1,203 @@
+"""The only module of the operator that talks to the API server. It decides nothing.
+
+Reads: lists for the resync, single children, pods and refusals on demand. Writes: server-side
+apply, deletes by uid, one status, finalizers, Events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from geopod.api import names
+from geopod.cluster import kinds
+from geopod.cluster.client import ApiClient
+from geopod.cluster.kinds import Kind as Kind  # noqa: PLC0414  # the resync names it
+from geopod.cluster.problems import ConflictApiError, NotFoundApiError
+from geopod.cluster.watching import Listing
+
+Raw = dict[str, Any]
+Ref = tuple[str, str]
+"""Kind and name."""
+Raws = list[Raw]
+
+RUNS_SELECTOR = "status.phase!=Queued,status.phase!=Running"
+"""New and finished runs: never their progress. An absent phase matches."""
+OURS_SELECTOR = "app.kubernetes.io/managed-by=geopod"
+RUNS, RUNTIMES = kinds.RUNS, kinds.RUNTIMES
+OWN = (kinds.ENVIRONMENTS, kinds.RUNS, kinds.LAYERS, kinds.RUNTIMES)
+"""What users and administrators write."""
+WATCHED_CHILDREN = (kinds.STATEFUL_SETS, kinds.DEPLOYMENTS, kinds.JOBS)
+LISTED_CHILDREN = (
+    *(kinds.SERVICES, kinds.SERVICE_ACCOUNTS, kinds.CONFIG_MAPS, kinds.ROLES, kinds.ROLE_BINDINGS),
+    *(kinds.NETWORK_POLICIES, kinds.DISRUPTION_BUDGETS),
+)
+"""Seen by the resync alone; Secrets are not among them: they are read one by one."""
+_BY_NAME = {kind.kind: kind for kind in kinds.ALL if kind is not kinds.CORE_EVENTS}
+NOTE_MAX = 1024
+"""Of an Event. Source: events.k8s.io/v1 validation."""
+EVENT_PERIOD_S = 300
+"""At most one Event per reason and object in this time, also from two operators."""
+REPORTER = "geopod.dev/operator"
+
+
+class Cluster:
+    """What the operator asks of the API server."""
+
+    def __init__(self, client: ApiClient, *, instance: str) -> None:
+        """Take a connected client; `instance`: the pod's name, for Events."""
+        self._client = client
+        self._instance = instance
+
+    # ---- reading
+
+    async def list(self, kind: Kind, namespace: str) -> Listing:
+        """Return all of a kind (children: geopod's), from the server's cache; empty: everywhere.
+
+        Of runs also those that no watch of the operator tells about.
+        """
+        labels = "" if kind in OWN else OURS_SELECTOR
+        return await self._client.list(
+            kind, namespace=namespace, label_selector=labels, cached=True
+        )
+
+    async def get(self, namespace: str, ref: Ref) -> Raw | None:
+        """Return one child object, None if there is none."""
+        kind, name = ref
+        try:
+            return await self._client.get(_BY_NAME[kind], name, namespace=namespace)
+        except NotFoundApiError:
+            return None
+
+    async def pods(self, namespace: str, selector: str) -> tuple[Raw, ...]:
+        """Return the pods of a selector."""
+        listing = await self._client.list(
+            kinds.PODS, namespace=namespace, label_selector=selector, cached=True
+        )
+        return tuple(listing.items)
+
+    async def refusals(self, namespace: str, refs: Iterable[Ref]) -> tuple[Raw, ...]:
+        """Return the Events with reason FailedCreate about objects."""
+        found = await asyncio.gather(
+            *(
+                self._client.list(
+                    kinds.CORE_EVENTS,
+                    namespace=namespace,
+                    field_selector=f"involvedObject.kind={kind},involvedObject.name={name},"
+                    "reason=FailedCreate",
+                )
+                for kind, name in refs
+            )
+        )
+        return tuple(event for listing in found for event in listing.items)
+
+    async def runs_of(self, namespace: str, environment: str) -> Raws:
+        """Return all runs of one environment, also those that are queued or running."""
+        listing = await self._client.list(
+            kinds.RUNS, namespace=namespace, field_selector=f"spec.environment={environment}"
+        )
+        return listing.items
+
+    # ---- writing
+
+    async def apply(self, manifest: Raw) -> Raw:
+        """Return the object after server-side apply."""
+        return await self._client.apply(
+            _BY_NAME[manifest["kind"]], manifest, field_manager=names.OPERATOR
+        )
+
+    async def delete(
+        self,
+        namespace: str,
+        ref: Ref,
+        *,
+        uid: str | None,
+        propagation: Literal["Background", "Foreground", "Orphan"],
+        grace_s: int | None,
+    ) -> None:
+        """Delete one object; missing already is as good."""
+        kind, name = ref
+        await self._client.delete(
+            _BY_NAME[kind],
+            name,
+            namespace=namespace,
+            propagation=propagation,
+            uid=uid,
+            grace_s=grace_s,
+        )
+
+    async def write_status(self, kind: str, about: Raw, status: Raw) -> Raw | None:
+        """Write all that the operator owns of a status; None: the object is gone."""
+        meta = about["metadata"]
+        manifest = {"metadata": _identity(meta), "status": status}
+        try:
+            return await self._client.apply(
+                _BY_NAME[kind], manifest, field_manager=names.OPERATOR, subresource="status"
+            )
+        except NotFoundApiError:
+            return None
+        except ConflictApiError as error:
+            if "uid" in error.message.lower():
+                return None  # another object of that name: it has a plan of its own
+            raise
+
+    async def set_finalizers(self, environment: Raw, finalizers: Sequence[str]) -> Raw | None:
+        """Replace the finalizers, unless somebody else changed the object meanwhile."""
+        meta = environment["metadata"]
+        patch = {
+            "metadata": {
+                "uid": meta["uid"],
+                "resourceVersion": meta["resourceVersion"],
+                "finalizers": [*finalizers],
+            }
+        }
+        try:
+            return await self._client.patch(
+                kinds.ENVIRONMENTS,
+                meta["name"],
+                patch,
+                namespace=meta["namespace"],
+                field_manager=names.OPERATOR,
+            )
+        except NotFoundApiError:
+            return None
+
+    async def tell(self, about: Raw, event: tuple[str, str, str], now: datetime) -> None:
+        """Create one Event (type, reason, note); a second one in the same minutes is no error."""
+        type_, reason, note = event
+        meta = about["metadata"]
+        period = int(now.timestamp()) // EVENT_PERIOD_S
+        token = hashlib.sha256(f"{meta['uid']}/{reason}/{period}".encode()).hexdigest()[:16]
+        manifest = {
+            "metadata": {"name": f"{meta['name']}.{token}", "namespace": meta["namespace"]},
+            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": REPORTER,
+            "reportingInstance": self._instance,
+            "action": "Reconcile",
+            "reason": reason,
+            "type": type_,
+            "note": note[:NOTE_MAX],
+            "regarding": {
+                "apiVersion": about["apiVersion"],
+                "kind": about["kind"],
+                "name": meta["name"],
+                "namespace": meta["namespace"],
+                "uid": meta["uid"],
+                "resourceVersion": meta["resourceVersion"],
+            },
+        }
+        try:
+            await self._client.create(
+                kinds.EVENTS, manifest, field_manager=names.OPERATOR, strict=False
+            )
+        except ConflictApiError:
+            return
+
+
+def _identity(meta: Raw) -> Raw:
+    """Name this very object: a namesake that was made since answers 409."""
+    wanted = ("name", "namespace", "uid")
+    return {name: meta[name] for name in wanted if name in meta}

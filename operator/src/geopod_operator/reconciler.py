@@ -1,0 +1,291 @@
+"""Observe, plan, act, come back later. What to do is decided in `environment` alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import cast
+
+from geopod.errors import AuthError, ClusterUnreachableError, GeopodError, RateLimitedError
+
+from geopod_operator.cluster import Cluster
+from geopod_operator.environment.absent import Absence, plan_absent
+from geopod_operator.environment.catalogue import plan_layer, plan_runtime
+from geopod_operator.environment.observed import Observed, Raw, Ref, Settings
+from geopod_operator.environment.outcome import Delete, Event, Needs, Outcome
+from geopod_operator.environment.reconcile import plan
+from geopod_operator.stores import (
+    ENVIRONMENT,
+    LAYER,
+    RUN,
+    RUNTIME,
+    Key,
+    Stores,
+    WorkKey,
+    component_of,
+    is_controlled_by,
+    ref_of,
+)
+
+REAPPLY_S, JITTER = 6 * 3600.0, 0.2
+"""Full re-apply: heals what somebody changed without a trace in the generation."""
+ROUNDS = 5
+"""A plan asks for children, then for pods; more rounds than this are a bug."""
+FOREIGN_S = 30.0
+"""A name held by somebody else is looked at again after this long."""
+UNANSWERED = (AuthError, ClusterUnreachableError, RateLimitedError)
+"""The server did not get to the request; every other error is its answer about one object."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the shell remembers of one environment between two plans."""
+
+    uid: str
+    reapply_at: float
+    applied: dict[Ref, int] = field(default_factory=dict)
+    told: dict[str, datetime] = field(default_factory=dict)
+    pods_listed_at: datetime | None = None
+    refs: set[Ref] = field(default_factory=set)
+    """Children that its plans asked for or made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """Time, read in one place."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class Reconciler:
+    """One reconcile per key: of an environment, a Layer, a ComputeRuntime."""
+
+    def __init__(
+        self, stores: Stores, cluster: Cluster, *, settings: Settings, clocks: Clocks
+    ) -> None:
+        """Nothing is asked of the cluster yet."""
+        self._stores = stores
+        self._cluster = cluster
+        self._settings = settings
+        self._clocks = clocks
+        self._memories: dict[Key, Memory] = {}
+        self._stray: dict[Key, list[Raw]] = {}
+        """Unfinished runs whose environment is gone or another one."""
+
+    def take_stray(self, stray: dict[Key, list[Raw]]) -> None:
+        """Remember unfinished runs whose environment is gone or another one, as a list told."""
+        self._stray = stray
+
+    async def reconcile(self, key: WorkKey) -> float | None:
+        """Do what the plan of one key says; return the seconds until it may change by itself."""
+        kind, namespace, name = key
+        if kind == ENVIRONMENT:
+            return await self._reconcile_environment((namespace, name))
+        found = self._stores.layer((namespace, name)) if kind == LAYER else None
+        if kind == RUNTIME:
+            found = self._stores.runtimes().get(name)
+        if found is not None and found["metadata"].get("uid"):
+            status = (plan_layer if kind == LAYER else plan_runtime)(found, self._clocks.now())
+            if status is not None:
+                self._keep(await self._cluster.write_status(kind, found, status))
+        return None
+
+    # ---- one environment
+
+    async def _reconcile_environment(self, key: Key) -> float | None:
+        environment = self._stores.environment(key)
+        stray = self._stray.pop(key, [])
+        if environment is None:
+            return await self._end_absent(key, stray)
+        if stray:
+            await self._plan_absent(key, stray)
+        memory = self._memory(key, environment)
+        is_contested = self._forget_foreign(key, memory)
+        outcome, observed = await self._whole_plan(key, memory, environment)
+        await self._act(observed, memory, outcome)
+        if is_contested and outcome.requeue_after is None:
+            return FOREIGN_S
+        return outcome.requeue_after
+
+    async def _whole_plan(
+        self, key: Key, memory: Memory, environment: Raw
+    ) -> tuple[Outcome, Observed]:
+        observed = self._observe(key, memory, environment)
+        for _ in range(ROUNDS):
+            outcome = plan(observed)
+            if not outcome.needs:
+                return outcome, observed
+            observed = await self._fetch(key, memory, observed, outcome.needs)
+        raise RuntimeError(f"the plan of {key} is never whole: {outcome.needs}")
+
+    def _observe(self, key: Key, memory: Memory, environment: Raw) -> Observed:
+        runtimes = self._stores.runtimes()
+        return Observed(
+            now=self._clocks.now(),
+            settings=self._settings,
+            environment=environment,
+            runtime=runtimes.get(environment["spec"].get("runtime", "default")),
+            runtimes=tuple(runtimes),
+            layers=self._stores.layers(key[0]),
+            runs=self._stores.runs(key),
+            children=self._children(key[0]),
+            applied=memory.applied,
+            pods_listed_at=memory.pods_listed_at,
+            told=memory.told,
+        )
+
+    async def _fetch(self, key: Key, memory: Memory, observed: Observed, needs: Needs) -> Observed:
+        namespace = key[0]
+        memory.refs.update(needs.children)
+        refs = sorted(needs.children)
+        answers = await asyncio.gather(*(self._cluster.get(namespace, ref) for ref in refs))
+        for ref, found in zip(refs, answers, strict=True):
+            if found is None:
+                self._stores.put_absent(namespace, ref)
+            else:
+                self._stores.put(found)
+        observed = replace(observed, children=self._children(namespace))
+        if not needs.pods:
+            return observed
+        pods = await self._cluster.pods(namespace, needs.pod_selector)
+        events = await self._cluster.refusals(namespace, needs.events_about)
+        memory.pods_listed_at = observed.now
+        return replace(observed, pods=pods, events=events, pods_listed_at=observed.now)
+
+    def _children(self, namespace: str) -> Mapping[Ref, Raw | None]:
+        return cast("Mapping[Ref, Raw | None]", self._stores.children(namespace))
+
+    async def _act(self, observed: Observed, memory: Memory, outcome: Outcome) -> None:
+        environment = observed.environment
+        namespace = environment["metadata"]["namespace"]
+        await self._delete(namespace, outcome.deletes)
+        refused = await self._apply(memory, outcome.applies)
+        await self._write_runs(namespace, observed.runs, outcome)
+        if outcome.finalizers is not None:
+            changed = await self._cluster.set_finalizers(environment, outcome.finalizers)
+            self._keep(changed)
+        if outcome.status is not None:
+            written = await self._cluster.write_status(ENVIRONMENT, environment, outcome.status)
+            self._keep(written)
+        await self._tell(environment, observed.runs, outcome.events, memory)
+        if refused is not None:
+            raise refused
+
+    async def _apply(self, memory: Memory, manifests: Iterable[Raw]) -> GeopodError | None:
+        """Apply in order and return the first refusal: the status is written all the same."""
+        for manifest in manifests:
+            ref = Ref(*ref_of(manifest))
+            memory.refs.add(ref)
+            try:
+                applied = await self._cluster.apply(manifest)
+            except UNANSWERED:
+                raise
+            except GeopodError as error:
+                return error
+            self._stores.put(applied)
+            memory.applied[ref] = applied["metadata"].get("generation", 0)
+        return None
+
+    async def _delete(self, namespace: str, deletes: Iterable[Delete]) -> None:
+        for each in deletes:
+            await self._cluster.delete(
+                namespace,
+                each.ref,
+                uid=each.uid,
+                propagation=each.propagation,
+                grace_s=each.grace_s,
+            )
+            self._stores.forget_children(namespace, [each.ref])
+
+    async def _write_runs(self, namespace: str, runs: Iterable[Raw], outcome: Outcome) -> None:
+        by_name = {run["metadata"]["name"]: run for run in runs}
+        for each in outcome.run_statuses:
+            about = by_name.get(each.name) or {
+                "metadata": {"name": each.name, "namespace": namespace}
+            }
+            self._keep(await self._cluster.write_status(RUN, about, each.status))
+
+    async def _tell(
+        self, environment: Raw, runs: Iterable[Raw], events: Iterable[Event], memory: Memory
+    ) -> None:
+        """Create Events; one that cannot be created holds nothing up."""
+        by_ref = {Ref(*ref_of(run)): run for run in runs}
+        for event in events:
+            about = environment if event.about is None else by_ref.get(event.about)
+            if about is None:
+                continue
+            now = self._clocks.now()
+            memory.told[event.reason] = now
+            try:
+                await self._cluster.tell(about, (event.type, event.reason, event.message), now)
+            except GeopodError as error:
+                logger.warning("an Event %s was not taken: %s", event.reason, error.fact)
+
+    # ---- runs without an environment
+
+    async def _end_absent(self, key: Key, stray: list[Raw]) -> float | None:
+        was_here = self._memories.pop(key, None) is not None
+        if was_here:
+            stray = await self._cluster.runs_of(*key)
+        return await self._plan_absent(key, [*stray, *self._stores.runs(key)])
+
+    async def _plan_absent(self, key: Key, runs: list[Raw]) -> float | None:
+        namespace, name = key
+        by_name = {run["metadata"]["name"]: run for run in runs}
+        if not by_name:
+            return None
+        there = (other for space, other in self._stores.environments() if space == namespace)
+        outcome = plan_absent(
+            Absence(
+                now=self._clocks.now(),
+                namespace=namespace,
+                name=name,
+                environments=tuple(sorted(there)),
+                runs=tuple(run for _, run in sorted(by_name.items())),
+            )
+        )
+        await self._delete(namespace, outcome.deletes)
+        await self._write_runs(namespace, by_name.values(), outcome)
+        return outcome.requeue_after
+
+    # ---- what is remembered
+
+    def _memory(self, key: Key, environment: Raw) -> Memory:
+        uid, at = environment["metadata"]["uid"], self._clocks.monotonic()
+        memory = self._memories.get(key)
+        if memory is None or memory.uid != uid:
+            if memory is not None:
+                self._stores.forget_children(key[0], memory.refs)
+            memory = self._memories[key] = Memory(uid, at + _jittered(REAPPLY_S))
+        if at >= memory.reapply_at:
+            memory.applied.clear()
+            memory.reapply_at = at + _jittered(REAPPLY_S)
+        return memory
+
+    def _forget_foreign(self, key: Key, memory: Memory) -> bool:
+        """Forget children of others, so that the plan looks whether their names are free now."""
+        held = self._stores.children(key[0])
+        foreign = [
+            ref
+            for ref in memory.refs
+            if (child := held.get(ref)) is not None
+            and component_of(child) != "builder"
+            and not is_controlled_by(child, memory.uid)
+        ]
+        self._stores.forget_children(key[0], foreign)
+        return bool(foreign)
+
+    def _keep(self, found: Raw | None) -> None:
+        if found is not None:
+            self._stores.put(found)
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # spreads, guards nothing
