@@ -1,4 +1,4 @@
-"""Writes what the chart says twice: the table of values, and the schema of `runtimes` from geopod.api.
+"""Writes what the chart says twice: the table of values, and from geopod.api the schema of runtimes.
 
 Run: `python helm/generate.py` after a change of values.yaml or of the models. A test runs it with
 `--check`, which writes nothing and ends with 1 if a file would change.
@@ -97,6 +97,7 @@ def values() -> Iterator[tuple[str, Any, str]]:
 
 
 def at(tree: Any, path: tuple[str, ...]) -> Any:
+    """The value at a path."""
     for name in path:
         tree = tree[name]
     return tree
@@ -105,6 +106,7 @@ def at(tree: Any, path: tuple[str, ...]) -> Any:
 def leaves(
     tree: dict[str, Any], documented: dict[tuple[str, ...], str], above: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, ...]]:
+    """Paths of the values that are described; what lies below one belongs to it."""
     for name, value in tree.items():
         path = (*above, name)
         if path in documented:
