@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from geopod.layers.grids import intersect, slices_within, walk_blocks
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,3 +50,8 @@ def test_intersection_is_what_both_hold(first, second):
     shared = intersect(first, second)
 
     assert (pixels(shared) if shared else set()) == pixels(first) & pixels(second)
+
+
+@pytest.mark.parametrize("window", [(3, 4, 0, 7), (3, 4, 7, 0), (0, 0, 0, 0)])
+def test_window_without_a_pixel_has_no_part(window):
+    assert list(walk_blocks(window, (16, 16), phase=(0, 0), most_pixels=1 << 16)) == []

@@ -19,7 +19,7 @@ from layer_builders import raster_spec, scene_polygons, write_raster, write_vect
     [
         pytest.param("/vsicurl/http://169.254.169.254/x.tif", "virtual path", id="vsicurl"),
         pytest.param("file:///vsizip/x.zip/x.tif", "virtual path", id="vsi in a file uri"),
-        pytest.param("s3://bucket/x.tif", "neither an absolute path", id="object store"),
+        pytest.param("ftp://host/x.tif", "neither an absolute path", id="other scheme"),
         pytest.param("relative/x.tif", "neither an absolute path", id="relative"),
         pytest.param("file://host/x.tif", "neither an absolute path", id="other host"),
         pytest.param("NETCDF:/data/x.nc:dem", "neither an absolute path", id="GDAL prefix"),

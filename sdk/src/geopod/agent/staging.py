@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,9 +99,11 @@ class Staging:
 
     def _read(self, plan: Plan, plan_sha256: str, partition: int) -> StagedPart:
         """Stage a partition, or find it staged by an earlier process."""
+        from geopod.layers.access import read_access
         from geopod.layers.stage import read_done, stage_partition, staged_folder  # loads GDAL
 
-        info = stage_partition(plan, plan_sha256, partition, self._scratch)
+        access = read_access(os.environ)
+        info = stage_partition(plan, plan_sha256, partition, self._scratch, access=access)
         folder = staged_folder(self._scratch, plan_sha256, partition)
         done = read_done(folder) or {"files": []}
         files = {item["key"]: folder / item["file"] for item in done["files"]}

@@ -49,6 +49,9 @@ class RasterHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     scales: tuple[float, ...] = ()
     offsets: tuple[float, ...] = ()
     warp: WarpGrid | None = None
+    tiles: tuple[tuple[int, int, int, int], ...] = ()
+    """Of a mosaic: row, column, height, width of each file on `transform`, in the order of the
+    layer's `hrefs`. Empty: one file."""
 
 
 class VectorHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

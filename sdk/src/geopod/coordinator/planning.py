@@ -7,6 +7,7 @@ bytes, or `{"error": …}` as `GeopodError.to_wire` says it.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 
 from geopod.api.plan import FilePlan, LayerPlan, Partition, Plan, encode_plan
 from geopod.errors import DuplicateKeyError, GeopodError, InvalidInputError
+from geopod.layers.access import OWN_MACHINE, Access, read_access
 from geopod.layers.headers import OpenedHeader, read_header
 from geopod.layers.sources import LayerSource
 from geopod.layers.versions import library_versions
@@ -36,14 +38,15 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     agent_memory_bytes: int | None = None
 
 
-def plan_layers(request: PlanRequest) -> tuple[Plan, bytes]:
+def plan_layers(request: PlanRequest, access: Access = OWN_MACHINE) -> tuple[Plan, bytes]:
     """Return the plan and its canonical bytes.
 
+    `access`: the keys of the layers, and where their files may lie; nothing of it is in the plan.
     Raises the errors E121 to E129 of the layer that is wrong, before any node is started.
     """
     _refuse_equal_keys(request)
     options = read_options(request.options)
-    opened = [read_header(source) for source in request.layers]
+    opened = [read_header(source, access) for source in request.layers]
     has_rasters = any(header.kind == "raster" for header in opened)
     plan = make_plan(
         [_planner_input(header) for header in opened],
@@ -57,7 +60,7 @@ def plan_layers(request: PlanRequest) -> tuple[Plan, bytes]:
             agent_memory=request.agent_memory_bytes,
         ),
     )
-    plan = _count_exactly(plan, opened)
+    plan = _count_exactly(plan, opened, access)
     return plan, encode_plan(plan)
 
 
@@ -68,7 +71,7 @@ def main() -> int:
             request = msgspec.json.decode(sys.stdin.buffer.read(), type=PlanRequest)
         except msgspec.MsgspecError as error:
             raise InvalidInputError(f"The request for a plan cannot be read: {error}.") from error
-        answer = b'{"plan":' + plan_layers(request)[1] + b"}"
+        answer = b'{"plan":' + plan_layers(request, read_access(os.environ))[1] + b"}"
     except GeopodError as error:
         answer = msgspec.json.encode({"error": error.to_wire()})
     sys.stdout.buffer.write(answer)
@@ -114,7 +117,7 @@ def _planner_input(opened: OpenedHeader) -> RasterInput | VectorInput:
     )
 
 
-def _count_exactly(plan: Plan, opened: list[OpenedHeader]) -> Plan:
+def _count_exactly(plan: Plan, opened: list[OpenedHeader], access: Access) -> Plan:
     """Return the plan with its feature counts by the rule of ownership, not by box centres."""
     features, outside = dict(plan.totals.features), dict(plan.totals.features_outside)
     for header, layer in zip(opened, plan.layers, strict=True):
@@ -125,7 +128,7 @@ def _count_exactly(plan: Plan, opened: list[OpenedHeader]) -> Plan:
         from geopod.layers.stage_vectors import count_features
 
         whole = Partition(index=-1, core=plan.work.extent, inclusive=(True, True))
-        count = count_features(layer, region_of(plan, whole))
+        count = count_features(layer, region_of(plan, whole), access=access)
         features[layer.key] = count
         outside[layer.key] = len(vector.boxes) - count
     totals = msgspec.structs.replace(plan.totals, features=features, features_outside=outside)

@@ -3,40 +3,92 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
+import rasterio.env
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from geopod.errors import LayerAccessError
+from geopod.errors.wording import size_text
 from geopod.layers.sources import SourceFile
+from geopod.layers.vsi import gdal_path, remote_options, without_queries
 
 CACHE_BYTES = 64 << 20
 """GDAL takes 5 % of the host's memory by default, a container has less."""
+MOST_BLOCK_BYTES = 1 << 30
+"""A block is decoded whole, whatever is read of it: a small file may ask for any amount."""
 
 
 @contextmanager
-def gdal_settings(**options: Any) -> Iterator[None]:
-    """Set what reading local rasters needs; the options found are there again afterwards."""
+def gdal_settings(files: Sequence[SourceFile] = (), **options: Any) -> Iterator[None]:
+    """Set what reading a layer's files needs; the options found are there again afterwards.
+
+    Files of one layer: they share its credentials.
+    """
+    remote = next((file.remote for file in files if file.remote is not None), None)
     with rasterio.Env(
         GDAL_CACHEMAX=CACHE_BYTES,
         # Masks, world files and headers lie beside a local raster; an agent's own setting for
         # object stores hides them.
-        GDAL_DISABLE_READDIR_ON_OPEN="FALSE",
+        GDAL_DISABLE_READDIR_ON_OPEN="FALSE" if remote is None else "EMPTY_DIR",
         **options,
     ):
+        if remote is not None:
+            # Not by Env(): it leaves the keys of AWS to boto3, which would look around.
+            rasterio.env.setenv(**remote_options(remote))
         yield
 
 
 def open_raster_file(source: SourceFile, *, path_id: str) -> Any:
-    """Return an open rasterio dataset; raises LayerAccessError with GDAL's own words."""
+    """Return an open rasterio dataset; raises LayerAccessError with GDAL's own words.
+
+    It is open within `gdal_settings` of its layer: GDAL signs each of its requests.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(source.path, driver=source.driver)
+            dataset = rasterio.open(gdal_path(source), driver=source.driver)
     except RasterioIOError as error:
+        raise unreadable(error, path_id=path_id, source=source) from error
+    wrong = _wrong(dataset, source)
+    if wrong is not None:
+        dataset.close()
         raise LayerAccessError.unreachable(
-            path_id=path_id, words=str(error), details={"href": str(source.path)}
-        ) from error
+            path_id=path_id, words=wrong, details={"href": source.href}
+        )
+    return dataset
+
+
+def unreadable(
+    error: Exception, *, path_id: str, source: SourceFile | None = None
+) -> LayerAccessError:
+    """Return what GDAL said, without what may be a key in an address."""
+    details = {} if source is None else {"href": source.href}
+    return LayerAccessError.unreachable(
+        path_id=path_id, words=without_queries(str(error)), details=details
+    )
+
+
+def _wrong(dataset: Any, source: SourceFile) -> str | None:
+    """Return why a dataset that could be opened must not be read."""
+    if not dataset.count:
+        names = [name.rpartition(":")[2] for name in dataset.subdatasets]
+        return f"{source.href} has {len(names)} rasters ({', '.join(names[:8])}), not one"
+    height, width = dataset.block_shapes[0]
+    block = height * width * np.dtype(dataset.dtypes[0]).itemsize
+    if block > MOST_BLOCK_BYTES:
+        return (
+            f"one block of {height} x {width} {dataset.dtypes[0]} takes {size_text(block)} to "
+            f"decode, {size_text(MOST_BLOCK_BYTES)} is the limit; write it in tiles (COG)"
+        )
+    if source.remote is None:
+        home = source.path.resolve().parent
+        for part in dataset.files:
+            if Path(part).resolve().parent != home:
+                return f"{source.href} reads {part}, which lies outside its folder"
+    return None

@@ -47,6 +47,8 @@ def walk_blocks(
     lies in two parts, so each is decoded once; a part is at least one block.
     """
     row, column, height, width = window
+    if not height or not width:
+        return
     block_height = min(block[0], height)
     columns = max(1, most_pixels // max(1, block_height))
     if columns >= width:

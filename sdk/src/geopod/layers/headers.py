@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from geopod.api.plan import RasterHeader, VectorHeader
 from geopod.errors import LayerAccessError
+from geopod.layers.access import OWN_MACHINE, Access
+from geopod.layers.indexes import expand_source
 from geopod.layers.sources import (
     Kind,
     LayerSource,
@@ -17,6 +19,7 @@ from geopod.layers.sources import (
     find_source,
     read_versions,
 )
+from geopod.layers.together import ask_all
 
 if TYPE_CHECKING:
     from geopod.layers.raster_headers import OpenedRaster
@@ -44,14 +47,20 @@ class OpenedHeader:
         return opened.header
 
 
-def read_header(source: LayerSource) -> OpenedHeader:
-    """Open a layer's files and return what they say.
+def read_header(source: LayerSource, access: Access = OWN_MACHINE) -> OpenedHeader:
+    """Open a layer's files and return what they say; an index stands for the files it names.
 
     Raises LayerAccessError (E122), LayerCRSError (E125), UnsupportedGridError (E126) and
     UnknownBandError (E128).
     """
-    version = read_versions(source.hrefs, path_id=source.path_id)
-    files = [find_source(href, path_id=source.path_id) for href in source.hrefs]
+    source, version = expand_source(source, access)
+    are_remote = any("://" in href for href in source.hrefs)
+
+    def find(href: str) -> SourceFile:
+        return find_source(href, path_id=source.path_id, access=access)
+
+    version |= read_versions(source.hrefs, path_id=source.path_id, access=access)
+    files = ask_all(find, source.hrefs, are_remote=are_remote)
     kind = _common_kind(source, files)
     if kind == "raster":
         from geopod.layers.raster_headers import read_raster_header  # loads GDAL
@@ -75,6 +84,6 @@ def _common_kind(source: LayerSource, files: list[SourceFile]) -> Kind:
         expected = source.kind or files[0].kind
         if file.kind != expected:
             raise LayerAccessError.unreachable(
-                path_id=source.path_id, words=f"{file.path} is {file.driver}, not a {expected}"
+                path_id=source.path_id, words=f"{file.href} is {file.driver}, not a {expected}"
             )
     return files[0].kind

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ from geopod.layers.features import (
     is_well_formed,
     rows_per_batch,
 )
+from geopod.layers.sources import SourceFile
+from geopod.layers.vsi import gdal_path, remote_options, without_queries
 
 _FILE_NUMBER_SHIFT = 40
 """Row numbers of a layer's second file begin at 2**40: FIDs may have gaps, files never meet."""
@@ -36,7 +37,7 @@ _FILE_NUMBER_SHIFT = 40
 class OgrLayer:
     """What the headers of a layer's files say."""
 
-    files: tuple[Path, ...]
+    files: tuple[SourceFile, ...]
     columns: tuple[str, ...]
     crs: str | None
     has_index: bool
@@ -48,16 +49,16 @@ class OgrLayer:
     """Of the attributes."""
 
 
-def open_ogr(files: Sequence[Path], *, driver: str, path_id: str) -> OgrLayer:
+def open_ogr(files: Sequence[SourceFile], *, path_id: str) -> OgrLayer:
     """Return what the headers say; raises LayerAccessError for files that are not one layer."""
-    opened = [_read_header(file, driver=driver, path_id=path_id) for file in files]
+    opened = [_read_header(file, path_id=path_id) for file in files]
     first = opened[0]
     for other in opened[1:]:
         if (other.columns, other.crs) != (first.columns, first.crs):
             raise LayerAccessError.unreachable(
                 path_id=path_id,
-                words=f"{other.files[0].name} has other columns or another CRS than "
-                f"{first.files[0].name}",
+                words=f"{other.files[0].href} has other columns or another CRS than "
+                f"{first.files[0].href}",
             )
     return OgrLayer(
         files=tuple(files),
@@ -78,10 +79,10 @@ def read_ogr(
     A row that meets two boxes is yielded once. The order is the driver's.
     """
     columns = None if with_attributes else ()
-    for number, path in enumerate(layer.files):
+    for number, file in enumerate(layer.files):
         seen = np.empty(0, np.int64)
         for box in boxes if boxes is not None else [None]:
-            for features in _read_file(layer, path, box, columns=columns):
+            for features in _read_file(layer, file, box, columns=columns):
                 fresh = np.flatnonzero(~np.isin(features.fids, seen))
                 if boxes is not None and len(boxes) > 1:
                     seen = np.concatenate([seen, features.fids])
@@ -92,10 +93,12 @@ def read_ogr(
 
 
 def _read_file(
-    layer: OgrLayer, path: Path, box: Box | None, *, columns: Sequence[str] | None
+    layer: OgrLayer, file: SourceFile, box: Box | None, *, columns: Sequence[str] | None
 ) -> Iterator[Features]:
-    size = rows_per_batch(total_bytes=path.stat().st_size, rows=layer.rows)
+    size = rows_per_batch(total_bytes=_size(file), rows=layer.rows)
+    path = gdal_path(file)
     with (
+        ogr_settings(file),
         _without_measures(),
         pyogrio.raw.open_arrow(
             path,
@@ -119,7 +122,7 @@ def _read_file(
                 yield Features(fids, batch.select(others), _readable(layer, path, fids, wkb))
 
 
-def _readable(layer: OgrLayer, path: Path, fids: NDArray[np.int64], wkb: pa.Array) -> pa.Array:
+def _readable(layer: OgrLayer, path: str, fids: NDArray[np.int64], wkb: pa.Array) -> pa.Array:
     """Return a batch's geometry with what Arrow hands over wrongly read again the slow way.
 
     Curves come back as straight pieces.
@@ -139,7 +142,7 @@ def _storage(column: pa.Array) -> pa.Array:
     return column.storage if isinstance(column, pa.ExtensionArray) else column
 
 
-def _read_again(layer: OgrLayer, path: Path, fids: NDArray[np.int64]) -> NDArray[np.object_]:
+def _read_again(layer: OgrLayer, path: str, fids: NDArray[np.int64]) -> NDArray[np.object_]:
     """Return the WKB of some rows, read one feature at a time by OGR."""
     if layer.may_seek:
         rows: NDArray[np.object_] = pyogrio.raw.read(path, fids=fids, columns=[])[2]
@@ -153,9 +156,14 @@ def _read_again(layer: OgrLayer, path: Path, fids: NDArray[np.int64]) -> NDArray
     return later_rows
 
 
-def _read_header(path: Path, *, driver: str, path_id: str) -> OgrLayer:
+def _size(file: SourceFile) -> int:
+    return file.path.stat().st_size if file.remote is None else file.remote.probe().size
+
+
+def _read_header(file: SourceFile, *, path_id: str) -> OgrLayer:
+    path, driver = gdal_path(file), file.driver
     try:
-        with _without_measures():
+        with ogr_settings(file), _without_measures():
             if driver == "GPKG":
                 _check_single(path, path_id=path_id)
             header: dict[str, Any] = pyogrio.read_info(path, force_feature_count=True)
@@ -163,15 +171,15 @@ def _read_header(path: Path, *, driver: str, path_id: str) -> OgrLayer:
                 schema = stream[1].schema
     except (DataSourceError, DataLayerError) as error:
         raise LayerAccessError.unreachable(
-            path_id=path_id, words=str(error), details={"href": str(path)}
+            path_id=path_id, words=without_queries(str(error)), details={"href": file.href}
         ) from error
     if header["driver"] != driver:
         raise LayerAccessError.unreachable(
-            path_id=path_id, words=f"{path} is {header['driver']}, not {driver}"
+            path_id=path_id, words=f"{file.href} is {header['driver']}, not {driver}"
         )
     can = header["capabilities"]
     return OgrLayer(
-        files=(path,),
+        files=(file,),
         columns=tuple(str(name) for name in header["fields"]),
         crs=header["crs"],
         has_index=bool(can["fast_spatial_filter"]) or driver == "GPKG",
@@ -181,13 +189,31 @@ def _read_header(path: Path, *, driver: str, path_id: str) -> OgrLayer:
     )
 
 
-def _check_single(path: Path, *, path_id: str) -> None:
+def _check_single(path: str, *, path_id: str) -> None:
     names = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
     if len(names) != 1:
         raise LayerAccessError.unreachable(
             path_id=path_id,
             words=f"{path} has {len(names)} layers ({', '.join(names[:8])}), not one",
         )
+
+
+@contextmanager
+def ogr_settings(file: SourceFile) -> Iterator[None]:
+    """Set what reading a file elsewhere needs in pyogrio's own GDAL, and put it back.
+
+    That GDAL has one set of options for all threads: a node reads one layer at a time.
+    """
+    if file.remote is None:
+        yield
+        return
+    options = remote_options(file.remote) | {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+    before = {name: pyogrio.get_gdal_config_option(name) for name in options}
+    pyogrio.set_gdal_config_options(options)
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options(before)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from pyproj import CRS
 from geopod.errors import LayerAccessError
 from geopod.layers.crs import Box, boxes_meet
 from geopod.layers.features import Features, rows_per_batch
+from geopod.layers.remote import RemoteFile
 
+Place = Path | RemoteFile
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 # Relative size of what rounding to float32 may have cut off a box.
 _FLOAT32_SLACK = 1e-6
@@ -32,7 +35,7 @@ _FLOAT32_SLACK = 1e-6
 class ParquetLayer:
     """What the footers of a layer's Parquet files say."""
 
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
     geometry: str
     columns: tuple[str, ...]
     """Attributes: no geometry, no covering, no index that pandas left without a name."""
@@ -45,7 +48,7 @@ class ParquetLayer:
     """Of the attributes."""
 
 
-def open_parquet(files: Sequence[Path], *, path_id: str) -> ParquetLayer:
+def open_parquet(files: Sequence[Place], *, path_id: str) -> ParquetLayer:
     """Return what the footers say; raises LayerAccessError for files that are not one layer."""
     parts = tuple(part for file in files for part in _members(file))
     layers = [_read_footer(part, path_id=path_id) for part in parts]
@@ -79,7 +82,7 @@ def read_parquet(
     columns = layer.columns if with_attributes else ()
     offset = 0
     for path in layer.files:
-        with pq.ParquetFile(path) as file:
+        with _open_file(path) as file:
             for group in range(file.num_row_groups):
                 yield from _read_group(layer, file, group, boxes, offset, columns)
                 offset += file.metadata.row_group(group).num_rows
@@ -88,7 +91,7 @@ def read_parquet(
 def read_coverings(layer: ParquetLayer) -> Iterator[NDArray[np.float64]]:
     """Yield (rows, 4) stored bounding boxes, NaN without geometry; needs `layer.covering`."""
     for path in layer.files:
-        with pq.ParquetFile(path) as file:
+        with _open_file(path) as file:
             for group in range(file.num_row_groups):
                 stored = _stored_boxes(layer, file, group)
                 if stored is not None:
@@ -183,13 +186,27 @@ def _padded(box: Box) -> Box:
     return (box[0] - slack, box[1] - slack, box[2] + slack, box[3] + slack)
 
 
-def _members(path: Path) -> list[Path]:
+@contextmanager
+def _open_file(place: Place) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; of one elsewhere whole column chunks are fetched, neighbours at once."""
+    if isinstance(place, RemoteFile):
+        with place.open() as ranges, pq.ParquetFile(ranges, pre_buffer=True) as file:
+            yield file
+        return
+    with pq.ParquetFile(place) as file:
+        yield file
+
+
+def _members(path: Place) -> Sequence[Place]:
+    if isinstance(path, RemoteFile):
+        return path.members(".parquet") if path.is_folder else [path]
     return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
 
 
-def _read_footer(path: Path, *, path_id: str) -> ParquetLayer:
+def _read_footer(place: Place, *, path_id: str) -> ParquetLayer:
+    path = place.href if isinstance(place, RemoteFile) else str(place)
     try:
-        with pq.ParquetFile(path) as file:
+        with _open_file(place) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
         geo = json.loads(schema.metadata[b"geo"])
         geometry = geo["primary_column"]
@@ -198,7 +215,7 @@ def _read_footer(path: Path, *, path_id: str) -> ParquetLayer:
         raise LayerAccessError.unreachable(
             path_id=path_id,
             words=f"{path} is not GeoParquet ({error})",
-            details={"href": str(path)},
+            details={"href": path},
         ) from error
     if about.get("encoding") != "WKB":
         raise LayerAccessError.unreachable(
@@ -206,14 +223,14 @@ def _read_footer(path: Path, *, path_id: str) -> ParquetLayer:
         )
     box_columns = about.get("covering", {}).get("bbox")
     covering = tuple(".".join(box_columns[edge]) for edge in _EDGES) if box_columns else None
-    hidden = {geometry, *(path.partition(".")[0] for path in covering or ())}
+    hidden = {geometry, *(column.partition(".")[0] for column in covering or ())}
     columns = tuple(
         name
         for name in schema.names
         if name not in hidden and not name.startswith("__index_level_")
     )
     return ParquetLayer(
-        files=(path,),
+        files=(place,),
         geometry=geometry,
         columns=columns,
         crs=_crs_text(about),

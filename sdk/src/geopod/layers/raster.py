@@ -21,13 +21,25 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from geopod.api.plan import LayerPlan, RasterHeader, WarpGrid
-from geopod.errors import LayerAccessError
-from geopod.layers.gdal import gdal_settings, open_raster_file
-from geopod.layers.grids import Coefficients, Window, intersect, slices_within, walk_blocks
-from geopod.layers.raster_headers import alpha_band, read_grid
-from geopod.layers.sources import find_source
+from geopod.layers.access import OWN_MACHINE, Access
+from geopod.layers.crs import query_boxes
+from geopod.layers.file_grids import place_grid, read_grid
+from geopod.layers.gdal import gdal_settings, open_raster_file, unreadable
+from geopod.layers.grids import (
+    Coefficients,
+    Window,
+    intersect,
+    slices_within,
+    walk_blocks,
+    window_extent,
+)
+from geopod.layers.raster_headers import alpha_band
+from geopod.layers.sources import SourceFile, planned_source
 
 Pixels = NDArray[Any]
+_KERNEL = 8
+"""Pixels around a window that resampling may take in."""
+_WHOLE_EARTH = (-720.0, -90.0, 720.0, 90.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +156,32 @@ class RasterLayer:
 
 
 @contextmanager
-def open_raster(layer: LayerPlan, *, with_validity: bool = False) -> Iterator[RasterLayer]:
+def open_raster(
+    layer: LayerPlan,
+    *,
+    window: Window | None = None,
+    with_validity: bool = False,
+    access: Access = OWN_MACHINE,
+) -> Iterator[RasterLayer]:
     """Open the files of a raster layer as the plan delivers it; close them on exit.
 
+    `window`: what will be read; files of a mosaic that lie elsewhere stay closed. None: anything.
     `with_validity`: a last band says where there are pixels (1) and where there are none (0).
     Raises LayerAccessError, also for what GDAL finds wrong while reading.
     """
     header = layer.raster
     if header is None:
         raise ValueError(f"{layer.key} is not a raster layer")
-    with gdal_settings(), ExitStack() as stack:
+    sources = [
+        planned_source(href, "raster", layer.driver, path_id=layer.path_id, access=access)
+        for href in files_within(layer, window)
+    ]
+    with gdal_settings(sources), ExitStack() as stack:
         try:
             needs_nodata = with_validity or len(layer.hrefs) > 1
             files = tuple(
-                _open_file(layer, header, href, stack, needs_nodata=needs_nodata)
-                for href in layer.hrefs
+                _open_file(layer, header, source, stack, needs_nodata=needs_nodata)
+                for source in sources
             )
             yield RasterLayer(
                 files=files,
@@ -170,7 +193,52 @@ def open_raster(layer: LayerPlan, *, with_validity: bool = False) -> Iterator[Ra
                 has_validity=with_validity,
             )
         except RasterioError as error:
-            raise LayerAccessError.unreachable(path_id=layer.path_id, words=str(error)) from error
+            raise unreadable(error, path_id=layer.path_id) from error
+
+
+def files_within(layer: LayerPlan, window: Window | None) -> tuple[str, ...]:
+    """Return the uris of a layer that have pixels in a window of the delivered grid.
+
+    Of a mosaic; at least one, and those of a warped one by their outlines.
+    """
+    header = layer.raster
+    if header is None or window is None or not header.tiles:
+        return layer.hrefs
+    boxes: list[Window] | None = [window]
+    if header.warp is not None:
+        boxes = _before_warp(header, header.warp, window)
+    if boxes is None:
+        return layer.hrefs
+    found = tuple(
+        href
+        for href, tile in zip(layer.hrefs, header.tiles, strict=True)
+        if any(intersect(tile, box) is not None for box in boxes)
+    )
+    return found or layer.hrefs[:1]
+
+
+def _before_warp(header: RasterHeader, warp: WarpGrid, window: Window) -> list[Window] | None:
+    """Return the windows of a layer's own grid that whole blocks around `window` are made of."""
+    side = warp.block
+    top, left = window[0] // side * side, window[1] // side * side
+    bottom = -(-(window[0] + window[2]) // side) * side
+    right = -(-(window[1] + window[3]) // side) * side
+    whole = (top, left, bottom - top, right - left)
+    boxes = query_boxes(
+        window_extent(warp.transform, whole), warp.crs, header.crs, within=_WHOLE_EARTH
+    )
+    if boxes is None or header.transform[1] or header.transform[3]:
+        return None
+    a, _, c, _, e, f = header.transform
+    return [
+        (
+            math.floor((y_max - f) / e) - _KERNEL,
+            math.floor((x_min - c) / a) - _KERNEL,
+            math.ceil((y_min - y_max) / e) + 2 * _KERNEL + 1,
+            math.ceil((x_max - x_min) / a) + 2 * _KERNEL + 1,
+        )
+        for x_min, y_min, x_max, y_max in boxes
+    ]
 
 
 def fill_value(header: RasterHeader) -> float:
@@ -194,9 +262,13 @@ def delivered_grid(header: RasterHeader) -> tuple[Coefficients, tuple[int, int],
 
 
 def _open_file(
-    layer: LayerPlan, header: RasterHeader, href: str, stack: ExitStack, *, needs_nodata: bool
+    layer: LayerPlan,
+    header: RasterHeader,
+    source: SourceFile,
+    stack: ExitStack,
+    *,
+    needs_nodata: bool,
 ) -> RasterFile:
-    source = find_source(href, path_id=layer.path_id)
     dataset = stack.enter_context(open_raster_file(source, path_id=layer.path_id))
     nodata = nodata_value(header)
     alpha = alpha_band(dataset) if header.mask == "alpha" else None
@@ -214,11 +286,9 @@ def _open_file(
             nodata=nodata if needs_nodata else None,
         )
     grid = read_grid(dataset, key=layer.key)
-    a, _, c, _, e, f = header.transform
-    row, column = round((grid.transform[5] - f) / e), round((grid.transform[2] - c) / a)
     return RasterFile(
         dataset=dataset,
-        covers=(row, column, *grid.shape),
+        covers=place_grid(grid, header.transform),
         indexes=header.band_indexes,
         flipped=grid.south_up,
         block=None,

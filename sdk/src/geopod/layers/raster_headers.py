@@ -4,46 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.transform import RPCTransformer, from_gcps
 
 from geopod.api.plan import Number, RasterHeader
 from geopod.errors import LayerCRSError, UnknownBandError, UnsupportedGridError
 from geopod.layers.crs import Box, canonical_crs
+from geopod.layers.file_grids import FileGrid, footprint, join_grids, place_grid, read_grid
 from geopod.layers.gdal import gdal_settings, open_raster_file
-from geopod.layers.grids import Coefficients
 from geopod.layers.sources import LayerSource, SourceFile
+from geopod.layers.together import ask_all
 
 _MaskKind = Literal["nodata", "alpha", "perDataset", "allValid"]
-_SAME_LATTICE = 1e-3
-"""Files whose pixels lie less than this part of a pixel apart are on one grid (rounded headers)."""
+_MOST_TAGS = 65_536
+"""Blocks whose tags are asked for: a header may claim any number of them."""
 _DTYPES = {"complex_int16": "complex64"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileGrid:
-    """Where the pixels of one file lie."""
-
-    transform: Coefficients
-    """North up, unless the grid is rotated or mirrored."""
-    shape: tuple[int, int]
-    south_up: bool = False
-    """The file's rows run the other way."""
-    is_rectified: bool = True
-    """False: control points or RPCs place the pixels, `transform` is only fitted to them."""
-
-    @property
-    def is_north_up(self) -> bool:
-        """Whether pixels can be delivered as they are."""
-        a, b, _, d, e, _ = self.transform
-        return self.is_rectified and a > 0.0 > e and b == d == 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,81 +37,94 @@ class OpenedRaster:
     """(block rows, block columns), north up: which hold data; None: all, or not known."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FileHead:
+    """What must agree in the files of a mosaic, and where one of them lies."""
+
+    grid: FileGrid
+    crs: str
+    count: int
+    dtypes: tuple[str, ...]
+    nodata: str
+
+
 def read_raster_header(source: LayerSource, files: Sequence[SourceFile]) -> OpenedRaster:
-    """Return the header of a layer of one file or of a mosaic.
+    """Return the header of a layer of one file or of a mosaic; at most a few are open at a time.
 
     Raises UnknownBandError, LayerCRSError, UnsupportedGridError, LayerAccessError.
     """
-    with gdal_settings(), ExitStack() as stack:
-        datasets = [
-            stack.enter_context(open_raster_file(file, path_id=source.path_id)) for file in files
-        ]
-        first = datasets[0]
-        grids = [read_grid(dataset, key=source.key) for dataset in datasets]
-        grid = join_grids(grids, key=source.key)
+    with gdal_settings(files), open_raster_file(files[0], path_id=source.path_id) as first:
+        head = _read_head(first, source)
         indexes = choose_bands(first, source.bands, key=source.key)
-        dtype = _common_dtype(source, datasets, indexes)
+        dtype = _layer_dtype(first, indexes, key=source.key)
         header = RasterHeader(
-            crs=_common_crs(source, datasets),
-            transform=grid.transform,
-            shape=grid.shape,
+            crs=canonical_crs(head.crs, path_id=source.path_id),
+            transform=head.grid.transform,
+            shape=head.grid.shape,
             dtype=dtype,
             nodata=_plan_number(_nodata(source, first, indexes, dtype)),
             bands=tuple(band_names(first)[index - 1] for index in indexes),
             band_indexes=indexes,
             block_shape=first.block_shapes[indexes[0] - 1],
             mask=_mask_kind(first, indexes),
-            south_up=grids[0].south_up,
+            south_up=head.grid.south_up,
             scales=tuple(first.scales[index - 1] for index in indexes),
             offsets=tuple(first.offsets[index - 1] for index in indexes),
         )
-        return OpenedRaster(
-            header=header,
-            bounds=_footprint(grid),
-            is_rectified=grid.is_rectified,
-            written=_written_blocks(first, grid, indexes[0]) if len(files) == 1 else None,
-        )
+        if len(files) == 1:
+            return OpenedRaster(
+                header=header,
+                bounds=footprint(head.grid),
+                is_rectified=head.grid.is_rectified,
+                written=_written_blocks(first, head.grid, indexes[0]),
+            )
+    return _join_files(source, files, head, header)
 
 
-def read_grid(dataset: Any, *, key: str) -> FileGrid:
-    """Return a file's grid; raises UnsupportedGridError if the file does not say where it lies."""
-    shape = (dataset.height, dataset.width)
-    points, _ = dataset.gcps
-    if not dataset.transform.is_identity:
-        a, b, c, d, e, f = dataset.transform[:6]
-        if b == d == 0.0 and a > 0.0 and e > 0.0:
-            flipped = (a, 0.0, c, 0.0, -e, f + shape[0] * e)
-            return FileGrid(transform=flipped, shape=shape, south_up=True)
-        return FileGrid(transform=(a, b, c, d, e, f), shape=shape)
-    if not points and dataset.rpcs is not None:
-        points = _corner_points(dataset)
-    if not points:
-        raise UnsupportedGridError.no_transform(key=key)
-    fitted = from_gcps(points)[:6]
-    return FileGrid(transform=fitted, shape=shape, is_rectified=False)
+def _join_files(
+    source: LayerSource, files: Sequence[SourceFile], head: _FileHead, header: RasterHeader
+) -> OpenedRaster:
+    """Return what the files of a mosaic say, of which the first one's `header` is known."""
+
+    def read(file: SourceFile) -> _FileHead:
+        with gdal_settings(files), open_raster_file(file, path_id=source.path_id) as dataset:
+            return _read_head(dataset, source)
+
+    are_remote = files[0].remote is not None
+    heads = [head, *ask_all(read, files[1:], are_remote=are_remote)]
+    for what, found in (
+        ("CRS", [canonical_crs(text, path_id=source.path_id) for text in _distinct(heads, "crs")]),
+        ("band count", _distinct(heads, "count")),
+        ("data type", [" ".join(types) for types in _distinct(heads, "dtypes")]),
+        ("nodata", _distinct(heads, "nodata")),
+    ):
+        if len(set(found)) > 1:
+            raise _differ(source.key, what, [str(one) for one in found])
+    grid = join_grids([one.grid for one in heads], key=source.key)
+    return OpenedRaster(
+        header=msgspec.structs.replace(
+            header,
+            transform=grid.transform,
+            shape=grid.shape,
+            tiles=tuple(place_grid(one.grid, grid.transform) for one in heads),
+        ),
+        bounds=footprint(grid),
+        is_rectified=grid.is_rectified,
+        written=None,
+    )
 
 
-def join_grids(grids: Sequence[FileGrid], *, key: str) -> FileGrid:
-    """Return the grid that holds all files of a mosaic, on the lattice of the first.
+def _distinct(heads: Sequence[_FileHead], what: str) -> list[Any]:
+    return list(dict.fromkeys(getattr(head, what) for head in heads))
 
-    Raises UnsupportedGridError if the files do not share a lattice: resampling them is a decision
-    that the layer's author takes.
-    """
-    first = grids[0]
-    if len(grids) == 1:
-        return first
-    for number, grid in enumerate(grids):
-        _check_lattice(first, grid, number=number, key=key)
-    a, _, c, _, e, f = first.transform
-    edges = [_footprint(grid) for grid in grids]
-    left = round((min(edge[0] for edge in edges) - c) / a)
-    right = round((max(edge[2] for edge in edges) - c) / a)
-    top = round((max(edge[3] for edge in edges) - f) / e)
-    bottom = round((min(edge[1] for edge in edges) - f) / e)
-    return FileGrid(
-        transform=(a, 0.0, c + left * a, 0.0, e, f + top * e),
-        shape=(bottom - top, right - left),
-        south_up=first.south_up,
+
+def _read_head(dataset: Any, source: LayerSource) -> _FileHead:
+    return _FileHead(
+        grid=read_grid(dataset, key=source.key),
+        crs=_crs_text(dataset, source),
+        count=dataset.count,
+        dtypes=tuple(dataset.dtypes),
+        nodata=" ".join(map(str, dataset.nodatavals)),
     )
 
 
@@ -165,30 +158,22 @@ def alpha_band(dataset: Any) -> int | None:
     return colours.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colours else None
 
 
-def _common_crs(source: LayerSource, datasets: Sequence[Any]) -> str:
-    texts = []
-    for dataset in datasets:
-        found = dataset.crs or dataset.gcps[1]
-        text = found.to_wkt() if found else source.crs
-        if text is None and dataset.rpcs is not None:
-            text = "EPSG:4326"
-        if text is None:
-            raise LayerCRSError.missing(
-                key=source.key, path_id=source.path_id, bounds=tuple(dataset.bounds)
-            )
-        texts.append(canonical_crs(text, path_id=source.path_id))
-    if len(set(texts)) > 1:
-        raise _differ(source.key, "CRS", texts)
-    return texts[0]
+def _crs_text(dataset: Any, source: LayerSource) -> str:
+    found = dataset.crs or dataset.gcps[1]
+    text = found.to_wkt() if found else source.crs
+    if text is None and dataset.rpcs is not None:
+        text = "EPSG:4326"
+    if text is None:
+        raise LayerCRSError.missing(
+            key=source.key, path_id=source.path_id, bounds=tuple(dataset.bounds)
+        )
+    return str(text)
 
 
-def _common_dtype(source: LayerSource, datasets: Sequence[Any], indexes: tuple[int, ...]) -> str:
-    counts = [dataset.count for dataset in datasets]
-    if len(set(counts)) > 1:
-        raise _differ(source.key, "band count", [str(count) for count in counts])
-    dtypes: list[str] = [dataset.dtypes[index - 1] for dataset in datasets for index in indexes]
+def _layer_dtype(dataset: Any, indexes: tuple[int, ...], *, key: str) -> str:
+    dtypes: list[str] = [dataset.dtypes[index - 1] for index in indexes]
     if len(set(dtypes)) > 1:
-        raise _differ(source.key, "data type", dtypes)
+        raise _differ(key, "data type", dtypes)
     return _DTYPES.get(dtypes[0], dtypes[0])
 
 
@@ -198,51 +183,6 @@ def _differ(key: str, what: str, found: Sequence[str]) -> UnsupportedGridError:
         fixes=("convert them to one", "name bands of one type: bands=[…]", "one layer each"),
         details={"reason": "UnsupportedGrid", "key": key, "found": list(found)},
     )
-
-
-def _check_lattice(first: FileGrid, other: FileGrid, *, number: int, key: str) -> None:
-    if not other.is_north_up:
-        raise UnsupportedGridError(
-            f"{key}: file {number} of a mosaic is rotated or placed by control points.",
-            fixes=("warp it to a north-up grid", "one layer each"),
-            details={"reason": "UnsupportedGrid", "key": key, "file": number},
-        )
-    a, _, c, _, e, f = first.transform
-    columns = (other.transform[2] - c) / a
-    rows = (other.transform[5] - f) / e
-    drift = max(
-        abs(other.transform[0] / a - 1.0) * other.shape[1],
-        abs(other.transform[4] / e - 1.0) * other.shape[0],
-        abs(columns - round(columns)),
-        abs(rows - round(rows)),
-    )
-    if drift > _SAME_LATTICE:
-        raise UnsupportedGridError(
-            f"{key}: file {number} lies {drift:.3g} px off the grid of file 0 "
-            f"(pixels {other.transform[0]:.6g} and {a:.6g}).",
-            fixes=("resample the files to one grid", "one layer each"),
-            details={"reason": "UnsupportedGrid", "key": key, "file": number, "drift": drift},
-        )
-
-
-def _footprint(grid: FileGrid) -> Box:
-    a, b, c, d, e, f = grid.transform
-    rows, columns = grid.shape
-    corners = [(0, 0), (columns, 0), (0, rows), (columns, rows)]
-    x = [a * column + b * row + c for column, row in corners]
-    y = [d * column + e * row + f for column, row in corners]
-    return (min(x), min(y), max(x), max(y))
-
-
-def _corner_points(dataset: Any) -> list[GroundControlPoint]:
-    """Return where the RPCs put the raster's corners."""
-    rows, columns = [0, 0, dataset.height, dataset.height], [0, dataset.width, 0, dataset.width]
-    with RPCTransformer(dataset.rpcs) as rpcs:
-        x, y = rpcs.xy(rows, columns, offset="ul")
-    return [
-        GroundControlPoint(row=place[0], col=place[1], x=place[2], y=place[3])
-        for place in zip(rows, columns, x, y, strict=True)
-    ]
 
 
 def _mask_kind(dataset: Any, indexes: tuple[int, ...]) -> _MaskKind:
@@ -283,6 +223,8 @@ def _written_blocks(dataset: Any, grid: FileGrid, index: int) -> NDArray[np.bool
     if dataset.driver != "GTiff" or not grid.is_north_up:
         return None
     height, width = dataset.block_shapes[index - 1]
+    if -(-dataset.width // width) * -(-dataset.height // height) > _MOST_TAGS:
+        return None
     written = np.array(
         [
             [

@@ -1,61 +1,26 @@
-"""Where a layer's bytes lie: which file a uri names, which driver may open it, which version it is.
+"""Where a layer's bytes lie: which file a uri names, and which version it is.
 
-A layer is written by whoever may write Layers; an agent opens it beside other people's secrets.
-So a uri names exactly one file or dataset directory, and its driver follows from that file's own
-bytes or name: GDAL is never left to guess, because formats that point elsewhere (VRT, WMS, GDALG,
-tile indexes) would make the agent fetch what the author of the layer cannot reach.
+A uri names exactly one file or dataset folder; `formats` says which driver may open it. On shared
+nodes local files lie on a Layer's volumes only, whatever links point to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from geopod.errors import LayerAccessError, SourceChangedError
+from geopod.layers.access import OWN_MACHINE, Access
+from geopod.layers.formats import HEAD_BYTES, PARQUET, Format, Kind, find_format
+from geopod.layers.remote import SCHEMES, RemoteFile, find_remote
+from geopod.layers.together import ask_all
 
-Kind = Literal["raster", "vector"]
+__all__ = ["PARQUET", "Kind", "LayerSource", "SourceFile"]
 
-PARQUET = "Parquet"
-"""Our own name: neither of the two GDALs has a driver for it, pyarrow reads it."""
-
-_HEAD_BYTES = 65_536
-_MAGIC: tuple[tuple[bytes, int, Kind, str], ...] = (
-    (b"II*\x00", 0, "raster", "GTiff"),
-    (b"MM\x00*", 0, "raster", "GTiff"),
-    (b"II+\x00", 0, "raster", "GTiff"),
-    (b"MM\x00+", 0, "raster", "GTiff"),
-    (b"\x89PNG\r\n\x1a\n", 0, "raster", "PNG"),
-    (b"\xff\xd8\xff", 0, "raster", "JPEG"),
-    (b"\x00\x00\x00\x0cjP  ", 0, "raster", "JP2OpenJPEG"),
-    (b"\xff\x4f\xff\x51", 0, "raster", "JP2OpenJPEG"),
-    (b"WEBP", 8, "raster", "WEBP"),
-    (b"EHFA_HEADER_TAG", 0, "raster", "HFA"),
-    (b"GRIB", 0, "raster", "GRIB"),
-    (b"PAR1", 0, "vector", PARQUET),
-    (b"fgb\x03", 0, "vector", "FlatGeobuf"),
-    (b"SQLite format 3\x00", 0, "vector", "GPKG"),
-    (b"\x00\x00\x27\x0a", 0, "vector", "ESRI Shapefile"),
-)
-# Formats that begin with data: the name decides. HDF5 and netCDF-4 stay out because a data set in
-# them may be stored in any other file; PCIDSK and ERS name other files in their headers.
-_SUFFIXES = {
-    ".asc": "AAIGrid",
-    ".bil": "EHdr",
-    ".bmp": "BMP",
-    ".dem": "USGSDEM",
-    ".dt0": "DTED",
-    ".dt1": "DTED",
-    ".dt2": "DTED",
-    ".hgt": "SRTMHGT",
-    ".img": "ENVI",
-}
-# JSON that GDAL would not read as GeoJSON but as instructions.
-_JSON_INSTRUCTIONS = (b"gdal_streamed_alg", b"stac_version")
 # Files that hold parts of the layer: their change changes the layer.
 _COMPANIONS = (".aux.xml", ".hdr", ".msk", ".ovr")
 _SHAPEFILE_PARTS = (".dbf", ".shx", ".prj", ".cpg")
@@ -83,42 +48,87 @@ class LayerSource(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file (or dataset directory) that may be opened, with the only driver that opens it."""
+    """One file (or dataset folder) that may be opened, with the only driver that opens it."""
 
-    path: Path
+    place: Path | RemoteFile
     kind: Kind
     driver: str
 
+    @property
+    def path(self) -> Path:
+        """Its path on this machine; raises TypeError for one that lies elsewhere."""
+        if isinstance(self.place, RemoteFile):
+            raise TypeError(f"{self.place.href} is not on this machine")
+        return self.place
 
-def find_source(href: str, *, path_id: str) -> SourceFile:
+    @property
+    def remote(self) -> RemoteFile | None:
+        """The object elsewhere; None: a file of this machine."""
+        return self.place if isinstance(self.place, RemoteFile) else None
+
+    @property
+    def href(self) -> str:
+        """Its address, for people."""
+        return self.place.href if isinstance(self.place, RemoteFile) else str(self.place)
+
+
+def find_source(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> SourceFile:
     """Return the file that `href` names and the driver its bytes ask for.
 
-    Raises LayerAccessError for anything but an absolute path or `file://` of a readable file in
-    one of the formats above.
+    Raises LayerAccessError for anything but a readable file in a format that layers may have: an
+    absolute path, `file://`, `s3://`, `gs://`, `az://`, `http(s)://`.
     """
-    path = local_path(href, path_id=path_id)
-    if path.is_dir():
-        if any(path.glob("*.parquet")):
-            return SourceFile(path, "vector", PARQUET)
-        raise _refused(href, path_id, f"{path} is a folder without .parquet files")
+    place = find_place(href, path_id=path_id, access=access)
+    if is_dataset_folder(place, path_id=path_id):
+        return SourceFile(place, "vector", PARQUET)
+    head = read_head(place, path_id=path_id)
+    name = place.name if isinstance(place, RemoteFile) else str(place)
+    found = find_format(name, head)
+    if not isinstance(found, Format):
+        raise _refused(href, path_id, found)
+    if isinstance(place, RemoteFile) and found.driver == "netCDF":
+        raise _refused(href, path_id, f"{name} is netCDF, which is read from volumes only")
+    return SourceFile(place, found.kind, found.driver)
+
+
+def planned_source(
+    href: str, kind: Kind, driver: str, *, path_id: str, access: Access
+) -> SourceFile:
+    """Return a file of a plan; its format is the one that was found when the plan was made."""
+    place = find_place(href, path_id=path_id, access=access)
+    if isinstance(place, RemoteFile):
+        return SourceFile(place, kind, driver)
+    return find_source(href, path_id=path_id, access=access)
+
+
+def find_place(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Path | RemoteFile:
+    """Return the file or object that `href` names; raises LayerAccessError."""
+    if href.partition("://")[0] in SCHEMES:
+        return find_remote(href, access, path_id=path_id)
+    return local_path(href, path_id=path_id, access=access)
+
+
+def read_head(place: Path | RemoteFile, *, path_id: str) -> bytes:
+    """Return the first bytes of a file; raises LayerAccessError."""
+    if isinstance(place, RemoteFile):
+        return place.probe(HEAD_BYTES).body
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+        with place.open("rb") as file:
+            return file.read(HEAD_BYTES)
     except OSError as error:
-        raise _refused(href, path_id, f"{path}: {error.strerror or error}") from error
-    for magic, offset, kind, driver in _MAGIC:
-        if head.startswith(magic, offset):
-            return SourceFile(path, kind, driver)
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-        if any(word in head for word in _JSON_INSTRUCTIONS):
-            raise _refused(href, path_id, f"{path} is JSON that points to other data")
-        return SourceFile(path, "vector", "GeoJSON")
-    if driver_of_name := _SUFFIXES.get(path.suffix.lower()):
-        return SourceFile(path, "raster", driver_of_name)
-    raise _refused(href, path_id, f"the format of {path} is not one that layers may have")
+        raise _refused(str(place), path_id, f"{place}: {error.strerror or error}") from error
 
 
-def local_path(href: str, *, path_id: str) -> Path:
+def is_dataset_folder(place: Path | RemoteFile, *, path_id: str) -> bool:
+    """Say whether a place is a folder of GeoParquet files; raises LayerAccessError for another."""
+    if isinstance(place, RemoteFile):
+        return place.is_folder
+    if place.is_dir() and not any(place.glob("*.parquet")):
+        raise _refused(str(place), path_id, f"{place} is a folder without .parquet files")
+    return place.is_dir()
+
+
+def local_path(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Path:
     """Return the absolute path that `href` names; raises LayerAccessError for another scheme."""
     if "\x00" in href:
         raise _refused(href, path_id, "the uri holds a zero byte")
@@ -127,42 +137,77 @@ def local_path(href: str, *, path_id: str) -> Path:
     else:
         parts = urlsplit(href)
         if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
-            raise _refused(href, path_id, f"{href!r} is neither an absolute path nor file://")
+            raise _refused(
+                href,
+                path_id,
+                f"{href!r} is neither an absolute path nor file://, s3:// or https://",
+            )
         path = Path(unquote(parts.path))
     if len(path.parts) > 1 and path.parts[1].startswith("vsi"):
         raise _refused(href, path_id, f"{href!r} is a GDAL virtual path; name a plain file")
-    return path
+    return path if access.volumes is None else _fenced(path, access.volumes, path_id)
 
 
-def version_of(path: Path) -> str:
-    """Return what changes when the bytes under `path` do: newest mtime (ns) and size of its parts.
+def version_of(place: Path | RemoteFile) -> str:
+    """Return what changes when the bytes there do: an ETag, or newest mtime (ns) and size.
 
-    Raises OSError when the file itself is gone.
+    Raises OSError when a local file is gone, LayerAccessError for a remote one.
     """
-    parts = _parts(path)
-    stats = [part.stat() for part in parts]
+    if isinstance(place, RemoteFile):
+        return place.version()
+    stats = [part.stat() for part in _parts(place)]
     newest = max(stat.st_mtime_ns for stat in stats)
     return f"mtime {newest} size {sum(stat.st_size for stat in stats)}"
 
 
-def read_versions(hrefs: Sequence[str], *, path_id: str) -> dict[str, str]:
+def read_versions(
+    hrefs: Sequence[str], *, path_id: str, access: Access = OWN_MACHINE
+) -> dict[str, str]:
     """Return the version of each uri; raises LayerAccessError when a file is gone."""
-    versions = {}
-    for href in hrefs:
-        path = local_path(href, path_id=path_id)
+
+    def read(href: str) -> str:
+        place = find_place(href, path_id=path_id, access=access)
         try:
-            versions[href] = version_of(path)
+            return version_of(place)
         except OSError as error:
-            raise _refused(href, path_id, f"{path}: {error.strerror or error}") from error
-    return versions
+            raise _refused(href, path_id, f"{place}: {error.strerror or error}") from error
+
+    are_remote = any("://" in href for href in hrefs)
+    return dict(zip(hrefs, ask_all(read, hrefs, are_remote=are_remote), strict=True))
 
 
-def check_versions(planned: Mapping[str, str], *, key: str, path_id: str) -> None:
-    """Raise SourceChangedError if a file is not the one that the plan was made on."""
-    found = read_versions(tuple(planned), path_id=path_id)
-    for href, version in planned.items():
-        if found[href] != version:
-            raise SourceChangedError.changed(key=key, planned=version, found=found[href])
+def check_versions(
+    planned: Mapping[str, str],
+    *,
+    key: str,
+    path_id: str,
+    access: Access = OWN_MACHINE,
+    among: Collection[str] | None = None,
+) -> None:
+    """Raise SourceChangedError if a file is not the one that the plan was made on.
+
+    `among`: the uris that matter; None: all.
+    """
+    hrefs = tuple(href for href in planned if among is None or href in among)
+    found = read_versions(hrefs, path_id=path_id, access=access)
+    for href in hrefs:
+        if found[href] != planned[href]:
+            raise SourceChangedError.changed(key=key, planned=planned[href], found=found[href])
+
+
+def _fenced(path: Path, volumes: Path, path_id: str) -> Path:
+    """Return where a path leads if that is on a volume, and what lies beside it is too."""
+    fence = volumes.resolve()
+    target = path.resolve()
+    beside = [target.with_name(target.name + suffix) for suffix in _COMPANIONS]
+    beside += [target.with_suffix(suffix) for suffix in (*_COMPANIONS, *_SHAPEFILE_PARTS)]
+    inside = target.iterdir() if target.is_dir() else ()
+    for one in (target, *beside, *inside):
+        if not one.resolve().is_relative_to(fence):
+            raise _refused(
+                str(path), path_id, f"{path} is not on a volume of the Layer ({volumes})"
+            )
+    return target
 
 
 def _parts(path: Path) -> list[Path]:

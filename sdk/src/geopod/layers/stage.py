@@ -19,6 +19,7 @@ from typing import Any
 
 from geopod.api.plan import FilePlan, Partition, Plan
 from geopod.errors import LayerAccessError, SourceChangedError
+from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.sources import check_versions, local_path
 
 DONE_VERSION = 1
@@ -34,8 +35,12 @@ class StagedInfo:
     """Nothing in it concerns `f`: no core, or with `skipNodata` only nodata."""
 
 
-def stage_partition(plan: Plan, plan_sha: str, partition: int, scratch: Path) -> StagedInfo:
+def stage_partition(
+    plan: Plan, plan_sha: str, partition: int, scratch: Path, *, access: Access = OWN_MACHINE
+) -> StagedInfo:
     """Stage a partition below `scratch`, or find it staged; returns its size and the time taken.
+
+    `access`: the keys of the layers, and where their files may lie.
 
     Raises SourceChangedError before anything is read if a source is not what was planned on, and
     LayerAccessError if it cannot be read. Memory stays bounded whatever the partition's size.
@@ -44,7 +49,7 @@ def stage_partition(plan: Plan, plan_sha: str, partition: int, scratch: Path) ->
     target = staged_folder(scratch, plan_sha, partition)
     done = read_done(target)
     if done is None:
-        done = _stage(plan, plan_sha, plan.partitions[partition], target)
+        done = _stage(plan, plan_sha, plan.partitions[partition], target, access)
     return StagedInfo(sum(done["sizes"].values()), perf_counter() - start, done["empty"])
 
 
@@ -63,14 +68,16 @@ def read_done(folder: Path) -> dict[str, Any] | None:
     return done if done.get("version") == DONE_VERSION and sizes == done["sizes"] else None
 
 
-def _stage(plan: Plan, plan_sha: str, partition: Partition, target: Path) -> dict[str, Any]:
-    _check_sources(plan)
+def _stage(
+    plan: Plan, plan_sha: str, partition: Partition, target: Path, access: Access
+) -> dict[str, Any]:
+    _check_sources(plan, partition, access)
     work = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="sha256") as hashing:
-            staged = _StagedFiles(work, hashing)
+            staged = _StagedFiles(work, hashing, access)
             layers, has_data = _stage_layers(plan, partition, staged)
             files = [_copy_file(file, number, staged) for number, file in enumerate(plan.files)]
             done = {
@@ -83,7 +90,7 @@ def _stage(plan: Plan, plan_sha: str, partition: Partition, target: Path) -> dic
                 "files": files,
                 **staged.measure(),
             }
-        _check_sources(plan)
+        _check_sources(plan, partition, access)
         (work / "DONE").write_text(json.dumps(done), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         work.rename(target)
@@ -96,8 +103,9 @@ def _stage(plan: Plan, plan_sha: str, partition: Partition, target: Path) -> dic
 class _StagedFiles:
     """The files of one partition; each is hashed while the next one is being read."""
 
-    def __init__(self, folder: Path, hashing: ThreadPoolExecutor) -> None:
+    def __init__(self, folder: Path, hashing: ThreadPoolExecutor, access: Access) -> None:
         self.folder = folder
+        self.access = access
         self._hashing = hashing
         self._digests: dict[str, Future[str]] = {}
 
@@ -124,16 +132,17 @@ def _stage_layers(
             from geopod.layers.stage_rasters import stage_raster  # loads GDAL
 
             name = f"{number}.npy"
-            raster = stage_raster(layer, plan, partition, staged.folder / name)
+            target = staged.folder / name
+            raster = stage_raster(layer, plan, partition, target, access=staged.access)
             records.append(raster.record | {"file": name})
             has_data |= raster.has_data
         else:
             from geopod.layers.stage_vectors import stage_vector  # loads Arrow
 
             name = f"{number}.arrow"
-            records.append(
-                stage_vector(layer, plan, partition, staged.folder / name) | {"file": name}
-            )
+            target = staged.folder / name
+            vector = stage_vector(layer, plan, partition, target, access=staged.access)
+            records.append(vector | {"file": name})
         staged.finish(name)
     if plan.work is not None and plan.work.polygon is not None:
         from geopod.layers.stage_mask import stage_mask  # loads shapely
@@ -163,9 +172,17 @@ def _copy_file(file: FilePlan, number: int, staged: _StagedFiles) -> dict[str, s
     return {"key": file.key, "file": name}
 
 
-def _check_sources(plan: Plan) -> None:
+def _check_sources(plan: Plan, partition: Partition, access: Access) -> None:
+    """Raise SourceChangedError if a file that the partition is read from is another one by now."""
     for layer in plan.layers:
-        check_versions(layer.version, key=layer.key, path_id=layer.path_id)
+        among: tuple[str, ...] | None = None
+        if layer.raster is not None and layer.raster.tiles:
+            from geopod.layers.raster import files_within  # loads GDAL
+
+            among = files_within(layer, partition.padded.get(layer.key))
+        check_versions(
+            layer.version, key=layer.key, path_id=layer.path_id, access=access, among=among
+        )
 
 
 def _skips_nodata(plan: Plan) -> bool:

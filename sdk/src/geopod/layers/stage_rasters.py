@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geopod.api.plan import LayerPlan, Partition, Plan, RasterHeader
+from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.crs import canonical_crs
 from geopod.layers.grids import (
     Coefficients,
@@ -36,7 +37,14 @@ class StagedLayer:
     has_data: bool
 
 
-def stage_raster(layer: LayerPlan, plan: Plan, partition: Partition, path: Path) -> StagedLayer:
+def stage_raster(
+    layer: LayerPlan,
+    plan: Plan,
+    partition: Partition,
+    path: Path,
+    *,
+    access: Access = OWN_MACHINE,
+) -> StagedLayer:
     """Write the padded window of `layer` to `path` and return its record.
 
     Raises LayerAccessError.
@@ -46,7 +54,7 @@ def stage_raster(layer: LayerPlan, plan: Plan, partition: Partition, path: Path)
     core = partition.windows.get(layer.key, _NOTHING)
     with_validity = has_validity_band(plan)
     has_data = False
-    with open_raster(layer, with_validity=with_validity) as raster:
+    with open_raster(layer, window=padded, with_validity=with_validity, access=access) as raster:
         shape = (raster.count + with_validity, padded[2], padded[3])
         with NpyWriter(path, shape=shape, dtype=raster.dtype) as target:
             for part in raster.walk(padded, most_bytes=PART_BYTES):

@@ -11,21 +11,29 @@ import pyarrow as pa
 import shapely
 
 from geopod.api.plan import LayerPlan, Partition, Plan, VectorHeader
+from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.arrow import row_writer
 from geopod.layers.crs import canonical_crs, query_boxes
 from geopod.layers.features import RESERVED_COLUMNS, Features
 from geopod.layers.selection import Chosen, Region, choose_rows, count_owned, region_of
-from geopod.layers.sources import LayerSource, find_source
+from geopod.layers.sources import LayerSource, planned_source
 from geopod.layers.vector import VectorLayer, open_vector
 
 
-def stage_vector(layer: LayerPlan, plan: Plan, partition: Partition, path: Path) -> dict[str, Any]:
+def stage_vector(
+    layer: LayerPlan,
+    plan: Plan,
+    partition: Partition,
+    path: Path,
+    *,
+    access: Access = OWN_MACHINE,
+) -> dict[str, Any]:
     """Write the rows that `partition` gets from `layer` to `path` and return their record.
 
     Raises LayerAccessError.
     """
     header = _header(layer)
-    vector = open_planned(layer, header)
+    vector = open_planned(layer, header, access=access)
     region = None if partition.core is None else region_of(plan, partition)
     mode = plan.options["features"]
     geometry = "geometry" if "geometry" not in vector.columns else "geometry_"
@@ -51,16 +59,18 @@ def stage_vector(layer: LayerPlan, plan: Plan, partition: Partition, path: Path)
     }
 
 
-def count_features(layer: LayerPlan, region: Region) -> int:
+def count_features(layer: LayerPlan, region: Region, *, access: Access = OWN_MACHINE) -> int:
     """Return how many features of `layer` a region owns, by the rule that staging follows."""
     header = _header(layer)
-    vector = open_planned(layer, header)
+    vector = open_planned(layer, header, access=access)
     region = replace(region, mode="owned")
     batches = _read_near(vector, region, header, with_attributes=False)
     return sum(count_owned(features, region, crs=header.crs) for features in batches)
 
 
-def open_planned(layer: LayerPlan, header: VectorHeader) -> VectorLayer:
+def open_planned(
+    layer: LayerPlan, header: VectorHeader, *, access: Access = OWN_MACHINE
+) -> VectorLayer:
     """Return the layer of a plan ready to be read."""
     source = LayerSource(
         key=layer.key,
@@ -70,7 +80,10 @@ def open_planned(layer: LayerPlan, header: VectorHeader) -> VectorLayer:
         kind="vector",
         crs=header.crs,
     )
-    files = [find_source(href, path_id=layer.path_id) for href in layer.hrefs]
+    files = [
+        planned_source(href, "vector", layer.driver, path_id=layer.path_id, access=access)
+        for href in layer.hrefs
+    ]
     return open_vector(source, files)
 
 

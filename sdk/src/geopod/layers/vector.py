@@ -64,15 +64,14 @@ def open_vector(source: LayerSource, files: Sequence[SourceFile]) -> VectorLayer
             path_id=source.path_id, words=f"its files are of {len(drivers)} formats"
         )
     driver = drivers.pop()
-    paths = [file.path for file in files]
     opened: ParquetLayer | OgrLayer
     if driver == PARQUET:
-        opened = open_parquet(paths, path_id=source.path_id)
+        opened = open_parquet([file.place for file in files], path_id=source.path_id)
         bbox_source: _BoxSource = "covering" if opened.covering else "scan"
     else:
         from geopod.layers.ogr import open_ogr  # loads geopandas
 
-        opened = open_ogr(paths, driver=driver, path_id=source.path_id)
+        opened = open_ogr(files, path_id=source.path_id)
         bbox_source = "index" if opened.has_index else "scan"
     text = opened.crs or source.crs
     if text is None:

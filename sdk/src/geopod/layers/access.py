@@ -1,0 +1,107 @@
+"""What the layers of this process may reach, and with which keys.
+
+Keys come from a Layer's own Secret, file by file, and go to the one open they are for: never to
+`os.environ`, a log, the plan or the user's code. Without keys a store is asked without signature:
+neither the machine's identity nor a profile that lies about is ever used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from geopod.api import deployment
+
+CREDENTIAL_NAMES = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_REGION",
+        "AWS_ENDPOINT_URL",
+        "AWS_REQUEST_PAYER",
+        "GOOGLE_APPLICATION_CREDENTIALS_JSON",
+        "AZURE_STORAGE_ACCOUNT",
+        "AZURE_STORAGE_KEY",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "GDAL_HTTP_HEADERS",
+        "GDAL_HTTP_BEARER",
+        "GDAL_HTTP_USERPWD",
+    }
+)
+"""Keys of a Secret that are read; any other is left alone: GDAL has options that load plugins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a source may take to answer."""
+
+    tries: int = 5
+    """Of one request: slow and cut connections, 429 and 5xx are asked again."""
+    delay_s: float = 0.5
+    """Before the second try; doubled each time."""
+    connect_s: float = 10.0
+    stall_s: float = 30.0
+    """Without a byte, or below 1 kB/s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Which keys each layer has, and where its files may lie."""
+
+    credentials: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """pathId -> names of `CREDENTIAL_NAMES` and their values."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """pathId -> name of the Secret, for what an error says."""
+    volumes: Path | None = None
+    """The only folder that local files may lie in; None: a user's own machine, any folder."""
+    patience: Patience = Patience()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether layers are other people's: local files and addresses are fenced."""
+        return self.volumes is not None
+
+    def keys(self, path_id: str) -> Mapping[str, str]:
+        """Return a layer's credentials; none: its store is asked without signature."""
+        found = self.credentials.get(path_id, {})
+        return {name: value for name, value in found.items() if name in CREDENTIAL_NAMES}
+
+
+OWN_MACHINE = Access()
+"""A user's own files, and public stores."""
+
+
+def read_access(
+    environ: Mapping[str, str],
+    *,
+    secrets_folder: Path = Path(deployment.LAYER_SECRETS_DIR),
+    volumes: Path = Path(deployment.VOLUMES_DIR),
+) -> Access:
+    """Return what a pod's layers may reach, from its variables and its mounted Secrets.
+
+    Outside a pod (no pod name in `environ`): a user's own machine.
+    """
+    if deployment.ENV_POD_NAME not in environ:
+        return OWN_MACHINE
+    text = environ.get(deployment.ENV_SECRETS) or "{}"
+    secrets = msgspec.json.decode(text, type=dict[str, str])
+    return Access(
+        credentials={
+            path_id: read_secret(secrets_folder / name) for path_id, name in secrets.items()
+        },
+        secrets=secrets,
+        volumes=volumes,
+    )
+
+
+def read_secret(folder: Path) -> dict[str, str]:
+    """Return the credentials in a mounted Secret; a Secret that is not there has none."""
+    return {
+        name: (folder / name).read_text(encoding="utf-8").strip()
+        for name in sorted(CREDENTIAL_NAMES)
+        if (folder / name).is_file()
+    }

@@ -1,0 +1,131 @@
+"""Where the pixels of a raster file lie, and how the files of a mosaic lie to one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rasterio.control import GroundControlPoint
+from rasterio.transform import RPCTransformer, from_gcps
+
+from geopod.errors import UnsupportedGridError
+from geopod.layers.crs import Box
+from geopod.layers.grids import Coefficients, Window
+
+_SAME_LATTICE = 1e-3
+"""Files whose pixels lie less than this part of a pixel apart are on one grid (rounded headers)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileGrid:
+    """Where the pixels of one file lie."""
+
+    transform: Coefficients
+    """North up, unless the grid is rotated or mirrored."""
+    shape: tuple[int, int]
+    south_up: bool = False
+    """The file's rows run the other way."""
+    is_rectified: bool = True
+    """False: control points or RPCs place the pixels, `transform` is only fitted to them."""
+
+    @property
+    def is_north_up(self) -> bool:
+        """Whether pixels can be delivered as they are."""
+        a, b, _, d, e, _ = self.transform
+        return self.is_rectified and a > 0.0 > e and b == d == 0.0
+
+
+def read_grid(dataset: Any, *, key: str) -> FileGrid:
+    """Return a file's grid; raises UnsupportedGridError if the file does not say where it lies."""
+    shape = (dataset.height, dataset.width)
+    points, _ = dataset.gcps
+    if not dataset.transform.is_identity:
+        a, b, c, d, e, f = dataset.transform[:6]
+        if b == d == 0.0 and a > 0.0 and e > 0.0:
+            flipped = (a, 0.0, c, 0.0, -e, f + shape[0] * e)
+            return FileGrid(transform=flipped, shape=shape, south_up=True)
+        return FileGrid(transform=(a, b, c, d, e, f), shape=shape)
+    if not points and dataset.rpcs is not None:
+        points = _corner_points(dataset)
+    if not points:
+        raise UnsupportedGridError.no_transform(key=key)
+    fitted = from_gcps(points)[:6]
+    return FileGrid(transform=fitted, shape=shape, is_rectified=False)
+
+
+def join_grids(grids: Sequence[FileGrid], *, key: str) -> FileGrid:
+    """Return the grid that holds all files of a mosaic, on the lattice of the first.
+
+    Raises UnsupportedGridError if the files do not share a lattice: resampling them is a decision
+    that the layer's author takes.
+    """
+    first = grids[0]
+    if len(grids) == 1:
+        return first
+    for number, grid in enumerate(grids):
+        _check_lattice(first, grid, number=number, key=key)
+    a, _, c, _, e, f = first.transform
+    edges = [footprint(grid) for grid in grids]
+    left = round((min(edge[0] for edge in edges) - c) / a)
+    right = round((max(edge[2] for edge in edges) - c) / a)
+    top = round((max(edge[3] for edge in edges) - f) / e)
+    bottom = round((min(edge[1] for edge in edges) - f) / e)
+    return FileGrid(
+        transform=(a, 0.0, c + left * a, 0.0, e, f + top * e),
+        shape=(bottom - top, right - left),
+        south_up=first.south_up,
+    )
+
+
+def place_grid(grid: FileGrid, transform: Coefficients) -> Window:
+    """Return the window that a north-up file takes on the lattice of `transform`."""
+    a, _, c, _, e, f = transform
+    row, column = round((grid.transform[5] - f) / e), round((grid.transform[2] - c) / a)
+    return (row, column, *grid.shape)
+
+
+def footprint(grid: FileGrid) -> Box:
+    """Return the bounds of a grid's corners."""
+    a, b, c, d, e, f = grid.transform
+    rows, columns = grid.shape
+    corners = [(0, 0), (columns, 0), (0, rows), (columns, rows)]
+    x = [a * column + b * row + c for column, row in corners]
+    y = [d * column + e * row + f for column, row in corners]
+    return (min(x), min(y), max(x), max(y))
+
+
+def _check_lattice(first: FileGrid, other: FileGrid, *, number: int, key: str) -> None:
+    if not other.is_north_up:
+        raise UnsupportedGridError(
+            f"{key}: file {number} of a mosaic is rotated or placed by control points.",
+            fixes=("warp it to a north-up grid", "one layer each"),
+            details={"reason": "UnsupportedGrid", "key": key, "file": number},
+        )
+    a, _, c, _, e, f = first.transform
+    columns = (other.transform[2] - c) / a
+    rows = (other.transform[5] - f) / e
+    drift = max(
+        abs(other.transform[0] / a - 1.0) * other.shape[1],
+        abs(other.transform[4] / e - 1.0) * other.shape[0],
+        abs(columns - round(columns)),
+        abs(rows - round(rows)),
+    )
+    if drift > _SAME_LATTICE:
+        raise UnsupportedGridError(
+            f"{key}: file {number} lies {drift:.3g} px off the grid of file 0 "
+            f"(pixels {other.transform[0]:.6g} and {a:.6g}).",
+            fixes=("resample the files to one grid", "one layer each"),
+            details={"reason": "UnsupportedGrid", "key": key, "file": number, "drift": drift},
+        )
+
+
+def _corner_points(dataset: Any) -> list[GroundControlPoint]:
+    """Return where the RPCs put the raster's corners."""
+    rows, columns = [0, 0, dataset.height, dataset.height], [0, dataset.width, 0, dataset.width]
+    with RPCTransformer(dataset.rpcs) as rpcs:
+        x, y = rpcs.xy(rows, columns, offset="ul")
+    return [
+        GroundControlPoint(row=place[0], col=place[1], x=place[2], y=place[3])
+        for place in zip(rows, columns, x, y, strict=True)
+    ]

@@ -1,0 +1,89 @@
+"""Clients of object stores: one per bucket and layer, with the layer's own keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from geopod.layers.access import Patience
+from geopod.layers.web import SourceRefusedError, SourceSilentError
+
+STORE_ERRORS = (BaseError, FileNotFoundError, PermissionError)
+"""What a store's client raises."""
+_STATUS = re.compile(r"status code: (\d{3})([A-Za-z ]*)")
+_REQUEST_S = 300
+
+
+def open_store(scheme: str, bucket: str, keys: Mapping[str, str], patience: Patience) -> Any:
+    """Return an obstore store for a bucket; every value is given, none is inferred."""
+    client: Any = {
+        "connect_timeout": timedelta(seconds=patience.connect_s),
+        "timeout": timedelta(seconds=_REQUEST_S),
+        "read_timeout": timedelta(seconds=patience.stall_s),
+        "allow_http": keys.get("AWS_ENDPOINT_URL", "").startswith("http:"),
+    }
+    retry: Any = {
+        "max_retries": patience.tries - 1,
+        "backoff": {
+            "init_backoff": timedelta(seconds=patience.delay_s),
+            "max_backoff": timedelta(seconds=8 * patience.delay_s),
+            "base": 2.0,
+        },
+        "retry_timeout": timedelta(seconds=_REQUEST_S),
+    }
+    shared: dict[str, Any] = {"client_options": client, "retry_config": retry}
+    if scheme == "s3":
+        region = keys.get("AWS_REGION") or "us-east-1"
+        endpoint = keys.get("AWS_ENDPOINT_URL") or f"https://s3.{region}.amazonaws.com"
+        return S3Store(
+            bucket,
+            region=region,
+            endpoint=endpoint.rstrip("/"),
+            virtual_hosted_style_request=False,
+            request_payer=keys.get("AWS_REQUEST_PAYER") == "requester",
+            **_aws_identity(keys),
+            **shared,
+        )
+    if scheme == "gs":
+        account = keys.get("GOOGLE_APPLICATION_CREDENTIALS_JSON")
+        identity: Any = {"service_account_key": account} if account else {"skip_signature": True}
+        return GCSStore(bucket, **identity, **shared)
+    return AzureStore(bucket, **_azure_identity(keys), **shared)
+
+
+def _aws_identity(keys: Mapping[str, str]) -> dict[str, Any]:
+    if "AWS_ACCESS_KEY_ID" not in keys:
+        return {"skip_signature": True}
+    credential = {
+        "access_key_id": keys["AWS_ACCESS_KEY_ID"],
+        "secret_access_key": keys.get("AWS_SECRET_ACCESS_KEY", ""),
+        "token": keys.get("AWS_SESSION_TOKEN"),
+        "expires_at": None,
+    }
+    return {"skip_signature": False, "credential_provider": lambda: credential}
+
+
+def _azure_identity(keys: Mapping[str, str]) -> dict[str, Any]:
+    identity: dict[str, Any] = {"account_name": keys["AZURE_STORAGE_ACCOUNT"]}
+    if key := keys.get("AZURE_STORAGE_KEY"):
+        return identity | {"account_key": key}
+    if sas := keys.get("AZURE_STORAGE_SAS_TOKEN"):
+        return identity | {"sas_key": sas.lstrip("?")}
+    return identity | {"skip_signature": True}
+
+
+def told(error: Exception) -> SourceRefusedError | SourceSilentError:
+    """Return what a store's client says, without the address it asked: a signature may be in it."""
+    text = str(error)
+    if isinstance(error, FileNotFoundError):
+        return SourceRefusedError(404, "Not Found")
+    if status := _STATUS.search(text):
+        return SourceRefusedError(int(status[1]), status[2].strip())
+    if type(error).__name__ in {"PermissionDeniedError", "UnauthenticatedError"}:
+        return SourceRefusedError(403, "Forbidden")
+    return SourceSilentError("timed out" if "timed out" in text else "the connection failed")
