@@ -47,7 +47,6 @@ class CoordinatorReport:
 def coordinator_status(state: EnvironmentState, report: CoordinatorReport) -> dict[str, Any]:
     """Return all that a coordinator owns of its environment's status: by server-side apply."""
     status: dict[str, Any] = {
-        "conditions": [_layers_resolved(state, report)],
         "coordinator": {
             "pod": report.pod,
             "epoch": state.epoch,
@@ -70,11 +69,7 @@ def coordinator_status(state: EnvironmentState, report: CoordinatorReport) -> di
         status["drained"] = report.drained
     if state.lost:
         status["lost"] = state.lost
-    if report.layers:
-        status["layers"] = [_layer(entry, state, report.plan) for entry in report.layers[:64]]
-    if report.plan is not None:
-        status["partitioning"] = _partitioning(report.plan, state.plan_sha256)
-    return status
+    return status | _planned(state, report)
 
 
 def environment_state(manifest: Mapping[str, Any]) -> EnvironmentState:
@@ -117,6 +112,24 @@ def environment_state(manifest: Mapping[str, Any]) -> EnvironmentState:
         queued_runs=status.get("queuedRuns", 0),
         last_activity=seconds(status.get("lastActivityTime")) or 0.0,
     )
+
+
+def _planned(state: EnvironmentState, report: CoordinatorReport) -> dict[str, Any]:
+    """Return condition, layers and plan; while one is read again those of before stay."""
+    before = report.before
+    resolved = find_raw(before.get("conditions", ()), EnvironmentCondition.LAYERS_RESOLVED) or {}
+    is_known = (
+        resolved.get("status") == "True" and resolved.get("observedGeneration") == report.generation
+    )
+    if report.plan is None and state.phase != "Failed" and is_known:
+        kept = {name: before[name] for name in ("layers", "partitioning") if name in before}
+        return {"conditions": [dict(resolved)], **kept}
+    planned: dict[str, Any] = {"conditions": [_layers_resolved(state, report)]}
+    if report.layers:
+        planned["layers"] = [_layer(entry, state, report.plan) for entry in report.layers[:64]]
+    if report.plan is not None:
+        planned["partitioning"] = _partitioning(report.plan, state.plan_sha256)
+    return planned
 
 
 def _layers_resolved(state: EnvironmentState, report: CoordinatorReport) -> dict[str, Any]:

@@ -141,6 +141,8 @@ class Hello(Message, frozen=True, tag=True):
     protocol: int = PROTOCOL
     python: str = ""
     """Minor version of the runner's interpreter, `3.12`."""
+    template_hash: str = ""
+    """Of the pod template that the node was made from; empty: it is no pod."""
     slots: int = 1
     memory_bytes: int = 0
     leases: list[HeldLease] = []

@@ -7,11 +7,13 @@ from typing import Any
 
 from geopod.api.compact import shorten
 from geopod.api.raw_conditions import ConditionWriter, find_raw
-from geopod.api.reasons import RunCondition, sentence
+from geopod.api.reasons import RUN_REASONS, RunCondition, sentence
 from geopod.api.runs import RunState
 
 MESSAGE_BYTES = 1024
 WORDS_BYTES = 256
+REFUSALS = frozenset(RUN_REASONS[RunCondition.ACCEPTED]) - {"Accepted"}
+"""A run that ended for one of these was never accepted."""
 TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled"})
 
 
@@ -28,6 +30,8 @@ def run_conditions(
         return write.done()
     if state.started is not None or state.phase not in TERMINAL:
         write.say(RunCondition.ACCEPTED, "Accepted", status=True)
+    elif state.reason in REFUSALS:
+        write.set(RunCondition.ACCEPTED, state.reason, message, status=False)
     else:
         write.keep(RunCondition.ACCEPTED)
     if state.phase == "Queued":

@@ -12,8 +12,8 @@ import msgspec
 from geopod.api.control import EnvironmentUpdate
 from geopod.api.plan import Plan
 from geopod.api.runs import Condition, EnvironmentState
-from geopod.coordinator.control import Client
 from geopod.coordinator.members import Member
+from geopod.coordinator.outside import Watcher
 from geopod.coordinator.plans import PlanFailed, StoredPlan
 from geopod.dispatch import compress
 
@@ -111,17 +111,17 @@ class EnvironmentBook:
     def __init__(self, read_state: Callable[[], EnvironmentState], *, state_file: str) -> None:
         self._read_state = read_state
         self._file = Path(state_file) if state_file else None
-        self._watchers: set[Client] = set()
+        self._watchers: set[Watcher] = set()
         self._shown: EnvironmentState | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
-    def watch(self, client: Client) -> None:
+    def watch(self, client: Watcher) -> None:
         """Tell a client how the environment is: at once, and on every change."""
         self._watchers.add(client)
         client.send(EnvironmentUpdate(state=self._read_state()))
 
-    def forget(self, client: Client) -> None:
+    def forget(self, client: Watcher) -> None:
         """A client is gone."""
         self._watchers.discard(client)
 

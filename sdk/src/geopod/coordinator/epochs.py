@@ -10,9 +10,12 @@ class Fenced(Exception):  # noqa: N818  # not an error: a newer coordinator is a
     """A newer coordinator serves this environment; this one must end."""
 
 
-async def take_epoch(store: Store, environment_uid: str) -> int:
-    """Return a new epoch, higher than any other: the object that names it is created here."""
-    epoch = await _highest_epoch(store, environment_uid)
+async def take_epoch(store: Store, environment_uid: str, *, above: int = 0) -> int:
+    """Return a new epoch, higher than any other: the object that names it is created here.
+
+    `above`: an epoch that is known from elsewhere.
+    """
+    epoch = max(above, await _highest_epoch(store, environment_uid))
     while True:
         epoch += 1
         try:

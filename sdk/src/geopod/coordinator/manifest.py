@@ -11,12 +11,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
 
 import msgspec
 
 from geopod.api import names
 from geopod.api.results import ManifestChunk, TaskRecord
 from geopod.coordinator.epochs import Fenced, is_newest
+from geopod.errors import GatewayUnavailableError
 from geopod.store import KeyExistsError, Store
 
 CHUNK_RECORDS = 256
@@ -30,6 +33,16 @@ RETRY_S = 1.0
 
 log = logging.getLogger(__name__)
 _decode_chunk = msgspec.json.Decoder(ManifestChunk).decode
+
+
+class Digest(Protocol):
+    """What `hashlib` hands out."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest of all bytes so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +65,27 @@ async def accepted_keys(store: Store, environment_uid: str, run_uid: str) -> lis
     return [*(first.accepts or ()), *own]
 
 
-async def read_records(store: Store, keys: Sequence[str]) -> list[TaskRecord]:
-    """Return the records in these chunks, the first one of each index, in the order of writing."""
+async def read_records(
+    store: Store, keys: Sequence[str], *, digest: Digest | None = None
+) -> list[TaskRecord]:
+    """Return the records in these chunks, the first one of each index, in the order of writing.
+
+    `digest` is fed with the chunks' bytes.
+    """
     records: dict[int, TaskRecord] = {}
     for key in keys:
-        for record in _decode_chunk(await store.get(key)).records:
+        data = await store.get(key)
+        if digest is not None:
+            digest.update(data)
+        for record in _decode_chunk(data).records:
             records.setdefault(record.index, record)
     return list(records.values())
 
 
 class ManifestWriter:
     """Writes one run's final records in chunks, and says when they count.
+
+    `accepts`: chunks of earlier coordinators that count, `digest`: fed with their bytes.
 
     `committed` is called with the receipts of each chunk that counts; `failed` with Fenced when a
     newer coordinator was seen before that was certain, or with what went wrong: the process ends.
@@ -76,6 +99,7 @@ class ManifestWriter:
         *,
         epoch: int,
         accepts: Sequence[str] = (),
+        digest: Digest | None = None,
         committed: Callable[[list[Receipt]], None],
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -83,6 +107,7 @@ class ManifestWriter:
         self._where = (environment_uid, run_uid)
         self._epoch = epoch
         self._accepts = list(accepts)
+        self._digest = sha256() if digest is None else digest
         self._committed = committed
         self._failed = failed
         self._sequence = 0
@@ -98,6 +123,11 @@ class ManifestWriter:
     def chunks(self) -> int:
         """How many chunks a reader finds: those accepted from earlier epochs, and own ones."""
         return self._sequence + len(self._accepts)
+
+    @property
+    def sha256(self) -> str:
+        """sha256 over the bytes of all chunks so far, in their order."""
+        return self._digest.hexdigest()
 
     def add(self, records: Sequence[TaskRecord], receipt: Receipt | None = None) -> None:
         """Take records for the next chunk: at once if none was written lately."""
@@ -185,10 +215,11 @@ class ManifestWriter:
                 await self._store.put(key, data, if_absent=True)
             except KeyExistsError:
                 pass  # the epoch is ours alone: an earlier try of ours was answered late
-            except OSError:
+            except (OSError, GatewayUnavailableError):
                 log.exception("Chunk %s could not be written; again in %.0f s.", key, RETRY_S)
                 await asyncio.sleep(RETRY_S)
                 continue
             break
+        self._digest.update(data)
         self._sequence += 1
         self._wrote = self._loop.time()

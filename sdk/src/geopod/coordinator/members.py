@@ -17,6 +17,8 @@ class Member:
     index: int
     instance: str
     python: str = ""
+    template_hash: str = ""
+    """Of the pod template that it was made from; empty: it is no pod."""
     connected: bool = True
     suspect: bool = False
     runner_ready: bool = False
@@ -41,6 +43,7 @@ class Member:
             index=hello.index,
             instance=hello.instance,
             python=hello.python or python,
+            template_hash=hello.template_hash,
             staged=set(hello.staged),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Protocol, assert_never
 
@@ -59,9 +59,13 @@ class Membership:
                 self._machine.send(member.index, stage)
             self._review(member)
 
-    def drain(self, nodes: int) -> None:
+    def drain_from(self, nodes: int) -> None:
         """Have the nodes from this index on take no more work."""
-        for node in [index for index in self.members if index >= nodes]:
+        self.drain([index for index in self.members if index >= nodes])
+
+    def drain(self, indexes: Iterable[int]) -> None:
+        """Have these nodes take no more work."""
+        for node in indexes:
             self._machine.send(node, messages.Drain())
             self._machine.apply(events.NodeDrained(node))
 

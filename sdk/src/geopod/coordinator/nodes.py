@@ -141,6 +141,11 @@ class NodeServer:
             link.send(message)
         return link is not None
 
+    async def redial(self, reason: str) -> None:
+        """Hang up on every agent: it dials again and says what it holds."""
+        for link in list(self.links.values()):
+            await link.close(reason)
+
     async def check(self, *, now: float, lost_after_s: float) -> None:
         """Ask every agent whether it is there; drop those that have been silent too long."""
         for link in list(self.links.values()):

@@ -19,8 +19,11 @@ from geopod.api.control import RunUpdate
 from geopod.api.messages import Committed
 from geopod.api.results import TaskRecord
 from geopod.api.runs import RunState
-from geopod.coordinator.control import Client
+from geopod.coordinator.figures import RunFigures
 from geopod.coordinator.manifest import ManifestWriter, Receipt
+from geopod.coordinator.outside import Watcher
+from geopod.coordinator.recovery import UnfinishedRun
+from geopod.errors import GatewayUnavailableError
 from geopod.store import KeyMissingError, Store
 
 PHASE_DELAY_S = 0.02
@@ -42,7 +45,7 @@ class OpenRun:
     """A run between its submission and its published end."""
 
     writer: ManifestWriter
-    watchers: set[Client] = field(default_factory=set)
+    watchers: set[Watcher] = field(default_factory=set)
     shown: str | None = None
     """The phase that watchers were last told."""
     timer: asyncio.TimerHandle | None = None
@@ -51,6 +54,7 @@ class OpenRun:
     inline: dict[int, bytes] | None = field(default_factory=dict)
     """Copies of results so far; None: they are too large."""
     records: list[TaskRecord] = field(default_factory=list)
+    figures: RunFigures = field(default_factory=RunFigures)
 
 
 class RunOwner(Protocol):
@@ -85,27 +89,37 @@ class RunBook:
     def __contains__(self, run: str) -> bool:
         return run in self._open
 
-    def open(self, run: str, *, accepts: Sequence[str] = ()) -> ManifestWriter:
-        """Start the book of a run; `accepts`: manifest chunks of earlier coordinators."""
+    def open(self, run: str, recovered: UnfinishedRun | None = None) -> ManifestWriter:
+        """Start the book of a run; `recovered`: what earlier coordinators wrote of it."""
         writer = ManifestWriter(
             self._store,
             self._environment_uid,
             run,
             epoch=self._epoch,
-            accepts=accepts,
+            accepts=recovered.chunks if recovered else (),
+            digest=recovered.digest if recovered else None,
             committed=self._acknowledge,
             failed=self._owner.fail,
         )
-        self._open[run] = OpenRun(writer, inline=None if accepts else {})
+        book = OpenRun(writer)
+        self._open[run] = book
+        if recovered is not None and recovered.chunks:
+            book.inline = None
+            book.figures.take(recovered.records)
         return writer
 
-    def watch(self, run: str, client: Client, *, at_once: bool) -> None:
+    def figures(self, run: str) -> tuple[RunFigures, str] | None:
+        """Return the sums of an open run, and its manifest's sha256; None: it is not open."""
+        book = self._open.get(run)
+        return None if book is None else (book.figures, book.writer.sha256)
+
+    def watch(self, run: str, client: Watcher, *, at_once: bool) -> None:
         """Tell a client how an open run goes: on change, at its end, and `at_once`."""
         self._open[run].watchers.add(client)
         if at_once:
             client.send(RunUpdate(state=self._state(run)))
 
-    def forget(self, client: Client) -> None:
+    def forget(self, client: Watcher) -> None:
         """A client is gone."""
         for book in self._open.values():
             book.watchers.discard(client)
@@ -126,6 +140,7 @@ class RunBook:
     ) -> None:
         """Write final records; then the node hears COMMITTED."""
         book = self._open[run]
+        book.figures.take(records)
         if book.inline is not None:
             book.records.extend(records)
             if len(book.records) > INLINE_TASKS:
@@ -218,7 +233,7 @@ class RunBook:
         try:
             key = names.state_key(self._environment_uid, run)
             await self._store.put(key, msgspec.json.encode(stored))
-        except OSError:
+        except (OSError, GatewayUnavailableError):
             log.exception("The state of run %s could not be stored.", run)
 
 

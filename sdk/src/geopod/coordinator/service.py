@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import assert_never
 
 import msgspec
@@ -18,13 +19,25 @@ from geopod.api.messages import FromCoordinator
 from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.coordinator.environment import RUNS_WITHIN_S, EnvironmentBook, describe_environment
 from geopod.coordinator.membership import NO_COPIES, Membership
+from geopod.coordinator.meter import Meter, NoMeter
 from geopod.coordinator.nodes import NodeServer
+from geopod.coordinator.outside import Watcher
 from geopod.coordinator.plans import PlanFailed, StoredPlan
 from geopod.coordinator.recovery import UnfinishedRun
 from geopod.coordinator.runs import RunBook
 from geopod.coordinator.settings import CoordinatorSettings
-from geopod.dispatch import Settings, State, actions, events, run_state, step
+from geopod.dispatch import NodePhase, Settings, State, actions, events, run_state, step
 from geopod.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One connected node, as far as its replacement is concerned."""
+
+    index: int
+    template_hash: str
+    is_busy: bool
+    is_drained: bool
 
 
 class Coordinator:
@@ -39,12 +52,8 @@ class Coordinator:
         self.epoch = epoch
         self._store = store
         self._last_activity = time.time()
-        limits = Settings(
-            max_concurrent_runs=settings.max_concurrent_runs,
-            max_queued_runs=settings.max_queued_runs,
-            recovery_wait_s=settings.recovery_wait_s,
-        )
-        self._state = State(epoch=epoch, size=settings.nodes, settings=limits)
+        self.meter: Meter = NoMeter()
+        self._state = State(epoch=epoch, size=settings.nodes, settings=_limits(settings))
         uid = settings.environment_uid
         self.runs = RunBook(self, store, environment_uid=uid, epoch=epoch)
         self.environment = EnvironmentBook(self.read_environment, state_file=settings.state_file)
@@ -66,6 +75,7 @@ class Coordinator:
         `inline`: copies of small results that came with the event. An error in here is a defect:
         the process ends, and the next one reads everything back from the store.
         """
+        self.meter.happened(event)
         try:
             for action in step(self._state, event, time.time()):
                 self._act(action, inline)
@@ -106,7 +116,9 @@ class Coordinator:
         function = order.function
         if action.run in member.functions:
             function = msgspec.structs.replace(function, inline=None)
-        member.functions.add(action.run)
+        else:
+            member.functions.add(action.run)
+            self.meter.sent(function.size)
         assign = messages.Assign(
             lease=action.lease,
             epoch=self.epoch,
@@ -158,14 +170,25 @@ class Coordinator:
         if not await self._store.exists(key):
             await self._store.put(key, msgspec.json.encode(order))
         if order.uid not in self.runs:  # another client may have been faster
-            self._last_activity = time.time()
-            self.runs.open(order.uid)
-            self.apply(events.RunSubmitted(order))
+            self.admit(order)
+
+    def admit(self, order: RunOrder, watcher: Watcher | None = None) -> None:
+        """Take a run that is not open and whose order is kept elsewhere; `watcher` hears of it."""
+        self._last_activity = time.time()
+        self.runs.open(order.uid)
+        if watcher is not None:
+            self.runs.watch(order.uid, watcher, at_once=False)
+        self.apply(events.RunSubmitted(order))
 
     async def resume(self, run: UnfinishedRun, plan: StoredPlan | None) -> None:
-        """Go on with a run of an earlier coordinator, which is first shut out of its manifest."""
-        writer = self.runs.open(run.order.uid, accepts=run.chunks)
+        """Go on with a run of an earlier coordinator, which is first shut out of its manifest.
+
+        Its watcher hears of it from the first word on.
+        """
+        writer = self.runs.open(run.order.uid, run)
         await writer.take_over()
+        if run.watcher is not None:
+            self.runs.watch(run.order.uid, run.watcher, at_once=False)
         submitted = events.RunSubmitted(
             run.order,
             finished=tuple(run.records),
@@ -195,13 +218,40 @@ class Coordinator:
             blank, members=self._membership.members.values(), plan=self.plan
         )
 
+    def nodes_view(self) -> list[NodeView]:
+        """Return every connected node as a roll-out sees it."""
+        nodes = self._state.nodes
+        return [
+            NodeView(
+                index,
+                member.template_hash,
+                is_busy=bool(nodes[index].leases),
+                is_drained=nodes[index].phase is NodePhase.DRAINING,
+            )
+            for index, member in self._membership.members.items()
+            if member.connected and index in nodes
+        ]
+
+    def drain(self, indexes: Iterable[int]) -> None:
+        """Have nodes finish what they hold and take no more; a node that dials anew is fresh."""
+        self._membership.drain(indexes)
+        self.environment.changed()
+
     def reconfigure(self, settings: CoordinatorSettings) -> None:
         """The spec has changed: serve its number of nodes, and wait for a plan of it."""
-        self.settings, self.plan = settings, None
+        self.plan = None
         self.nodes.nodes = settings.nodes
         self.apply(events.NodesResized(settings.nodes))
-        self._membership.drain(settings.nodes)
+        self._membership.drain_from(settings.nodes)
         self._membership.stage(None)
+        self.adjust(settings)
+
+    def adjust(self, settings: CoordinatorSettings) -> None:
+        """Keep other limits from now on; nodes and plan stay as they are."""
+        self.settings, self._state.settings = settings, _limits(settings)
+        if settings.suspended:
+            self._membership.drain_from(0)
+        self.apply(events.Tick())  # a higher limit may start a run
         self.environment.changed()
 
     def planned(self, plan: StoredPlan | PlanFailed) -> None:
@@ -211,6 +261,15 @@ class Coordinator:
             self.apply(events.PartitionsPlanned(describe_plan(plan)))
             self._membership.stage(plan.sha256)
         self.environment.changed()
+
+
+def _limits(settings: CoordinatorSettings) -> Settings:
+    return Settings(
+        max_concurrent_runs=settings.max_concurrent_runs,
+        max_queued_runs=settings.max_queued_runs,
+        min_ready_nodes=settings.min_ready_nodes,
+        recovery_wait_s=settings.recovery_wait_s,
+    )
 
 
 def describe_plan(plan: StoredPlan) -> events.Plan:

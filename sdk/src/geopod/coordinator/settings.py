@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from geopod.coordinator.plans import PlanFailed
+
 
 class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One environment's coordinator: who it serves, where it listens, where its bytes lie."""
@@ -30,10 +32,15 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     """TCP port for agents; None: none. 0: any free one, named in the log."""
     planning: dict[str, Any] = {}
     """`geopod.coordinator.planning.PlanRequest` as JSON, without `nodes`; no layers: `{}`."""
+    unplannable: PlanFailed | None = None
+    """Why planning cannot even begin: a layer that is in no catalogue."""
     state_file: str = ""
     """Where the environment's state is kept for readers without a socket; empty: nowhere."""
     max_concurrent_runs: int = 8
     max_queued_runs: int = 1000
+    min_ready_nodes: int = 1
+    suspended: bool = False
+    """`spec.suspend`: nodes finish what they run and get no more."""
     fsync: bool = False
     """Whether results reach the disk before they count (`GEOPOD_FSYNC=1`)."""
     lost_after_s: float = 30.0
@@ -45,6 +52,17 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     """
     recovery_wait_s: float = 20.0
     """After a start with unfinished runs: how long agents may take to say what they still hold."""
+
+    def limits_over(self, kept: CoordinatorSettings) -> CoordinatorSettings:
+        """Return `kept` with what may change here while nodes and plan stay as they are."""
+        return msgspec.structs.replace(
+            kept,
+            python=self.python,
+            max_concurrent_runs=self.max_concurrent_runs,
+            max_queued_runs=self.max_queued_runs,
+            min_ready_nodes=self.min_ready_nodes,
+            suspended=self.suspended,
+        )
 
 
 def read_settings(path: Path) -> CoordinatorSettings:

@@ -1,0 +1,118 @@
+"""Writes the coordinator's half of its environment's status, and covers runs with it.
+
+A run that says Queued or Running has left the operator's sight (it watches new and finished runs
+alone): before that the environment must say that it is in use, or it might be put to sleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from geopod.api.control import EnvironmentUpdate, RunUpdate
+from geopod.api.environment_resource import CoordinatorReport, coordinator_status
+from geopod.api.runs import EnvironmentState
+from geopod.cluster.kinds import ENVIRONMENTS
+from geopod.cluster.problems import ConflictApiError, InvalidApiError
+from geopod.coordinator.pod.office import Office
+from geopod.coordinator.pod.throttle import ACTIVITY_EVERY_S, COUNTS_EVERY_S
+
+log = logging.getLogger(__name__)
+Describe = Callable[[], tuple[EnvironmentState, CoordinatorReport]]
+"""Returns how the environment is, and what its status says beside that."""
+
+
+class EnvironmentWriter:
+    """The writer of one environment's status. A Watcher."""
+
+    def __init__(self, office: Office, describe: Describe) -> None:
+        self._office = office
+        self._describe = describe
+        self._written: EnvironmentState | None = None
+        self._told: tuple[object, ...] = ()
+        """What of the report was written."""
+        self._wrote_at = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self.is_gone = False
+
+    def send(self, message: RunUpdate | EnvironmentUpdate) -> None:
+        """The environment has changed: write it when its time has come."""
+        del message  # what is written is read at that time
+        self.changed()
+
+    def changed(self) -> None:
+        """Write soon what has changed: at once, but once a second at most."""
+        due = self._due()
+        if due is None or self.is_gone:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(max(due, self._loop.time()), self._start)
+
+    async def cover(self, phase: str) -> None:
+        """Return when the environment's status keeps it awake for a run of this phase."""
+        if phase == "Queued":
+            while self._written is None or not self._written.queued_runs:
+                if not self._describe()[0].queued_runs or self.is_gone:
+                    return  # it waits no more: what it says next is covered on its own
+                await self._write()
+        elif phase == "Running" and not self._is_fresh():
+            await self._write()
+
+    def _is_fresh(self) -> bool:
+        written = self._written
+        if written is None:
+            return False
+        return bool(written.active_runs) or (time.time() - written.last_activity < ACTIVITY_EVERY_S)
+
+    def _due(self) -> float | None:
+        """Return when the state of now shall be written; None: it is."""
+        state, report = self._describe()
+        written = self._written
+        if written is None:
+            return self._loop.time()
+        if _but_activity(state) != _but_activity(written) or _told(report) != self._told:
+            return self._wrote_at + COUNTS_EVERY_S
+        if state.last_activity != written.last_activity:
+            return self._wrote_at + ACTIVITY_EVERY_S
+        return None
+
+    def _start(self) -> None:
+        self._timer = None
+        if not self.is_gone:
+            self._office.spawn(self._write())
+
+    async def _write(self) -> None:
+        async with self._writing:
+            state, report = self._describe()
+            if state == self._written and _told(report) == self._told:
+                return
+            pod = self._office.pod
+            status = coordinator_status(state, report)
+            try:
+                written = await self._office.write_status(
+                    ENVIRONMENTS, pod.environment, status, uid=pod.environment_uid
+                )
+            except (ConflictApiError, InvalidApiError) as error:
+                log.error("The environment's status is refused: %s", error)  # noqa: TRY400  # its sentence says all
+                written = {}
+            self.is_gone = written is None
+            self._written, self._told = state, _told(report)
+            self._wrote_at = self._loop.time()
+        self.changed()
+
+
+def _but_activity(state: EnvironmentState) -> EnvironmentState:
+    return msgspec.structs.replace(state, last_activity=0.0)
+
+
+def _told(report: CoordinatorReport) -> tuple[object, ...]:
+    return (report.generation, report.drained, report.outdated)

@@ -1,0 +1,84 @@
+"""The epoch of a coordinator in a pod: told in the environment's status, kept in the store."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Protocol
+
+from geopod.api.messages import PROTOCOL
+from geopod.api.run_report import timestamp
+from geopod.cluster.kinds import ENVIRONMENTS, Kind
+from geopod.cluster.problems import ConflictApiError
+from geopod.coordinator.epochs import Fenced, take_epoch
+from geopod.coordinator.pod.office import Object, Office
+from geopod.store import Store
+
+OWN_FIELDS = (
+    "coordinator", "nodes", "drained", "lost", "layers", "partitioning", "activeRuns",
+    "queuedRuns", "lastActivityTime",
+)  # fmt: skip  # nine names read better in two lines
+"""What a coordinator owns of the status beside `conditions`: it always sends all of it."""
+CONDITION = "LayersResolved"
+
+log = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """The part of `geopod.cluster.client.ApiClient` that reads one object."""
+
+    async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> Object:
+        """Return one object."""
+
+
+async def claim_epoch(office: Office, reader: Reader, store: Store, manifest: Object) -> int:
+    """Return an epoch above all others, told in the status before anybody is served at it.
+
+    The claim is a write on the very version that was read: of two coordinators that start at
+    once, the slower one reads the other's epoch and takes a higher one. Raises Fenced when the
+    environment is gone, or is another one of the same name.
+    """
+    pod, epoch = office.pod, 0
+    while True:
+        told = epoch_in(manifest)
+        if epoch <= told:
+            epoch = await take_epoch(store, pod.environment_uid, above=told)
+        status = own_half(manifest.get("status") or {})
+        status["coordinator"] = describe_coordinator(pod.pod_name, epoch, time.time())
+        try:
+            written = await office.write_status(
+                ENVIRONMENTS,
+                pod.environment,
+                status,
+                uid=pod.environment_uid,
+                version=manifest["metadata"]["resourceVersion"],
+            )
+        except ConflictApiError:
+            manifest = await reader.get(ENVIRONMENTS, pod.environment)
+            if manifest["metadata"]["uid"] != pod.environment_uid:
+                raise Fenced from None
+            continue
+        if written is None:
+            raise Fenced
+        return epoch
+
+
+def epoch_in(manifest: Object) -> int:
+    """Return the epoch that an environment's status tells; 0: none."""
+    coordinator = (manifest.get("status") or {}).get("coordinator") or {}
+    return int(coordinator.get("epoch", 0))
+
+
+def describe_coordinator(pod: str, epoch: int, started: float) -> dict[str, Any]:
+    """Return `status.coordinator`."""
+    return {"pod": pod, "epoch": epoch, "startTime": timestamp(started), "protocol": PROTOCOL}
+
+
+def own_half(status: Object) -> Object:
+    """Return what coordinators own of an environment's status."""
+    kept = {name: status[name] for name in OWN_FIELDS if name in status}
+    conditions = [it for it in status.get("conditions", ()) if it["type"] == CONDITION]
+    return kept | ({"conditions": conditions} if conditions else {})
+
+
+__all__ = ["claim_epoch", "describe_coordinator", "epoch_in", "own_half"]

@@ -1,0 +1,226 @@
+"""The runs of one environment as resources: taken in once, cancelled, forgotten."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from geopod.api import names
+from geopod.api.compact import parse_ranges
+from geopod.api.control import RunUpdate
+from geopod.api.run_conditions import TERMINAL
+from geopod.api.run_resource import inline_arguments, order_from_resource, run_state
+from geopod.api.runs import RunOrder, RunState
+from geopod.cluster.kinds import RUNS, Kind
+from geopod.cluster.watching import Listing, WatchEvent
+from geopod.coordinator.figures import RunFigures
+from geopod.coordinator.outside import Desk
+from geopod.coordinator.pod.admission import Refusal, complete_target, refusal_of
+from geopod.coordinator.pod.office import Cover, Object, Office
+from geopod.coordinator.pod.run_writer import Bureau, RunWriter
+from geopod.coordinator.pod.throttle import ProgressBudget
+from geopod.coordinator.recovery import UnfinishedRun, read_run, read_state
+from geopod.dispatch import events
+from geopod.errors import InvalidInputError
+from geopod.store import Store
+
+KEEP_S = 604_800
+MAX_TASKS = 1_000_000
+
+log = logging.getLogger(__name__)
+
+
+class Lister(Protocol):
+    """The part of `geopod.cluster.client.ApiClient` that lists."""
+
+    async def list(self, kind: Kind, *, field_selector: str = "") -> Listing:
+        """Return all objects of the namespace."""
+
+
+class RunDesk:
+    """All ComputeRuns of one environment that have not ended, each with its writer."""
+
+    def __init__(self, office: Office, lister: Lister, store: Store, cover: Cover) -> None:
+        self.version = ""
+        """resourceVersion that `unfinished` has read the runs at."""
+        self.spec: Object = {}
+        """Of the environment, as it is now."""
+        self._office = office
+        self._lister = lister
+        self._store = store
+        self._uid = office.pod.environment_uid
+        self._selector = f"spec.environment={office.pod.environment}"
+        self._writers: dict[str, RunWriter] = {}
+        self._waiting: list[Object] = []
+        self._layers: Mapping[str, Object] = {}
+        self._desk: Desk
+        self._bureau = Bureau(
+            office=office,
+            cover=cover,
+            budget=ProgressBudget(),
+            keep_s=lambda: float((self.spec.get("results") or {}).get("keepSeconds", KEEP_S)),
+            figures=self._figures,
+        )
+
+    async def unfinished(self, desk: Desk, spec: Object) -> list[UnfinishedRun]:
+        """Return the runs that an earlier coordinator has begun; keep the others for `open`."""
+        self._desk, self.spec = desk, spec
+        listing = await self._lister.list(RUNS, field_selector=self._selector)
+        self.version = listing.resource_version
+        begun = []
+        for manifest in sorted(listing.items, key=_age):
+            if not self._is_open(manifest):
+                continue
+            run = await self._read_begun(manifest)
+            if run is None:
+                self._waiting.append(manifest)
+            else:
+                begun.append(run)
+        return begun
+
+    async def open(self, layers: Mapping[str, Object]) -> None:
+        """Take the runs that nobody has begun; `layers`: the catalogue, which goes on changing."""
+        self._layers = layers
+        waiting, self._waiting = self._waiting, []
+        for manifest in waiting:
+            await self._submit(manifest)
+        for manifest in waiting:
+            self._pass_on_cancels(manifest)
+
+    async def take(self, event: WatchEvent) -> None:
+        """Follow one change of a ComputeRun."""
+        if event.type == "SYNCED":
+            await self._sweep()
+            return
+        uid = event.object["metadata"]["uid"]
+        writer = self._writers.get(uid)
+        if event.type == "DELETED":
+            self._forget(uid)
+        elif (event.object.get("status") or {}).get("phase") in TERMINAL:
+            if writer is not None and not writer.has_ended:  # the operator ended it
+                self._forget(uid)
+            self._writers.pop(uid, None)
+        elif writer is None:
+            if self._is_open(event.object):
+                await self._submit(event.object)
+                self._pass_on_cancels(event.object)
+        else:
+            writer.observe(event.object)
+            self._pass_on_cancels(event.object)
+
+    # ---- in
+
+    def _is_open(self, manifest: Object) -> bool:
+        """Whether a run is this environment's and has not ended."""
+        status = manifest.get("status") or {}
+        bound = status.get("environmentUID")
+        return status.get("phase") not in TERMINAL and bound in {None, "", self._uid}
+
+    async def _read_begun(self, manifest: Object) -> UnfinishedRun | None:
+        """Return a run with what is stored of it; None: no coordinator has begun it."""
+        try:
+            order = self._order(manifest)
+        except InvalidInputError:
+            return None
+        state = await read_state(self._store, self._uid, order.uid)
+        writer = RunWriter(self._bureau, manifest)
+        run = await read_run(self._store, order, state, writer)
+        told = run_state(manifest)
+        if not run.chunks and state is None and not told.phase:
+            return None
+        self._writers[order.uid] = writer
+        if state is None or state.finished is not None:  # its last word was not written
+            run = UnfinishedRun(order, told, run.chunks, run.records, run.digest, writer)
+        return run
+
+    async def _submit(self, manifest: Object) -> None:
+        """Take a run in, or say why not."""
+        writer = RunWriter(self._bureau, manifest)
+        self._writers[writer.uid] = writer
+        try:
+            order = complete_target(self._order(manifest), self._layers)
+        except InvalidInputError as error:
+            self._refuse(writer, Refusal("FunctionNotLoadable", error.fact))
+            return
+        refused = refusal_of(order, self.spec)
+        if refused is not None:
+            self._refuse(writer, refused)
+            return
+        arguments = inline_arguments(manifest)
+        if arguments is not None and order.arguments is not None:
+            key = names.arguments_key(self._uid, order.arguments.sha256)
+            await self._store.put(key, arguments)
+        self._desk.coordinator.admit(order, writer)
+
+    def _order(self, manifest: Object) -> RunOrder:
+        large = bool(self.spec.get("largeResult", False))
+        return order_from_resource(manifest, environment_uid=self._uid, large_result=large)
+
+    def _refuse(self, writer: RunWriter, refusal: Refusal) -> None:
+        """End a run that cannot be taken."""
+        now = time.time()
+        state = RunState(
+            uid=writer.uid,
+            name=writer.name,
+            environment=self._uid,
+            phase="Failed",
+            reason=refusal.reason,
+            message=refusal.message,
+            created=now,
+            finished=now,
+            epoch=self._desk.coordinator.epoch,
+        )
+        writer.send(RunUpdate(state=state))
+
+    def _pass_on_cancels(self, manifest: Object) -> None:
+        """Cancel a run, or some of its tasks, once each."""
+        metadata = manifest["metadata"]
+        writer = self._writers.get(metadata["uid"])
+        coordinator = self._desk.coordinator
+        if writer is None or writer.has_ended or writer.uid not in coordinator.runs:
+            return
+        if manifest["spec"].get("cancel") and not writer.cancelled:
+            writer.cancelled = True
+            coordinator.apply(events.RunCancelled(writer.uid))
+            return
+        text = str((metadata.get("annotations") or {}).get(names.ANNOTATION_CANCEL_TASKS, ""))
+        if text != writer.cancelled_tasks:
+            writer.cancelled_tasks = text
+            indexes = _read_ranges(text)
+            if indexes:
+                coordinator.apply(events.RunCancelled(writer.uid, tuple(indexes)))
+
+    # ---- out
+
+    def _forget(self, uid: str) -> None:
+        """A resource is gone, or was ended by somebody else: stop its run, write nothing."""
+        writer = self._writers.pop(uid, None)
+        if writer is None:
+            return
+        writer.forget()
+        if uid in self._desk.coordinator.runs and not writer.has_ended:
+            self._desk.coordinator.apply(events.RunCancelled(uid))
+
+    async def _sweep(self) -> None:
+        """After a watch began anew: deletions of meanwhile were not told."""
+        listing = await self._lister.list(RUNS, field_selector=self._selector)
+        there = {item["metadata"]["uid"] for item in listing.items}
+        for uid in [uid for uid in self._writers if uid not in there]:
+            self._forget(uid)
+
+    def _figures(self, run: str) -> tuple[RunFigures, str] | None:
+        return self._desk.coordinator.runs.figures(run)
+
+
+def _age(manifest: Object) -> tuple[str, str]:
+    metadata = manifest["metadata"]
+    return metadata.get("creationTimestamp", ""), metadata["uid"]
+
+
+def _read_ranges(text: str) -> list[int]:
+    try:
+        return parse_ranges(text, limit=MAX_TASKS)
+    except ValueError:
+        return []

@@ -1,0 +1,55 @@
+"""One coordinator in its pod, from the first variable to the last status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from geopod.cluster.client import ApiClient
+from geopod.coordinator.epochs import Fenced
+from geopod.coordinator.pod.health import HealthServer
+from geopod.coordinator.pod.metrics import Metrics
+from geopod.coordinator.pod.office import Office
+from geopod.coordinator.pod.settings import PodSettings, read_pod
+from geopod.coordinator.pod.tokens import TokenMint
+from geopod.coordinator.pod.world import ResourceWorld
+from geopod.coordinator.process import CoordinatorProcess
+from geopod.process.pod import Pod
+from geopod.store import open_store
+
+EXIT_GONE = 3
+"""The environment is another one by now, or none: do not start again."""
+
+log = logging.getLogger(__name__)
+Attend = Callable[[CoordinatorProcess], Awaitable[int]]
+"""Lets a coordinator serve to its end; returns the exit code."""
+
+
+async def serve_pod(attend: Attend) -> int:
+    """Serve the environment that the pod names; returns the exit code."""
+    pod = read_pod(Pod())
+    api = await ApiClient.connect(namespace=pod.namespace)
+    try:
+        return await _serve(pod, api, attend)
+    finally:
+        await api.close()
+
+
+async def _serve(pod: PodSettings, api: ApiClient, attend: Attend) -> int:
+    mint = TokenMint(pod.environment_key, pod.environment_uid)
+    store = open_store(pod.store, token_file=mint.store_token, cache=pod.cache)
+    metrics = Metrics()
+    office = Office(api, pod, mint, metrics)
+    try:
+        world = await ResourceWorld.begin(office, api, store)
+        health = HealthServer(is_ready=lambda: world.is_ready, render=metrics.render)
+        await health.start(pod.metrics_port)
+        process = await CoordinatorProcess.start(world.settings(), store, world)
+    except Fenced:
+        log.warning("Environment %s is another one by now.", pod.environment)
+        return EXIT_GONE
+    metrics.watch(process.coordinator)
+    try:
+        return await attend(process)
+    finally:
+        await health.close()
