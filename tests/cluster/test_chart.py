@@ -1,0 +1,149 @@
+"""A real API server takes every object of the chart, and its roles let people do what they say."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+from chart_builders import CHART, EVERYTHING_ON, HelmError, find_helm, helm, render
+from cluster.testcluster import binaries
+from cluster.testcluster.image_contexts import PROJECT
+from cluster.testcluster.kubectl import KubectlError
+from cluster.testcluster.readiness import wait_until
+
+NEEDS_ANOTHER_PROGRAM = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def helm_is_there():
+    if find_helm() is None:
+        binaries.build("helm", print)
+
+
+@pytest.fixture(scope="session")
+def definitions(kubectl):
+    kubectl("apply", "--server-side", "--force-conflicts", f"--filename={PROJECT / 'crds'}")
+
+
+def test_chart_passes_lint(cluster):
+    for files in ((), (f"--values={EVERYTHING_ON}",)):
+        assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), *files)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, yaml.safe_load(EVERYTHING_ON.read_text("utf-8")), {"rbac": {"scope": "namespace"}}],
+    ids=["defaults", "everything on", "namespaced"],
+)
+def test_server_takes_every_object(definitions, namespace, values):
+    where = namespace.namespace
+    if "watchNamespaces" in values:
+        values = {**values, "watchNamespaces": [where]}
+    objects = render(values, namespace=where)
+    # An account is looked up when the pod is created, and here nothing is.
+    sent = [it for it in objects if it["kind"] not in {*NEEDS_ANOTHER_PROGRAM, "Pod"}]
+    stream = "\n---\n".join(map(json.dumps, sent))
+    how = ["--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"]
+    said = namespace("apply", *how, "--filename=-", stdin=stream)
+    assert said.count("(server dry run)") == len(sent)
+
+
+def test_pods_pass_the_restricted_standard(definitions, namespace):
+    for it in render(namespace=namespace.namespace):
+        if it["kind"] in {"Deployment", "Pod"}:
+            template = it["spec"].get("template", it)
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "try"}}
+            spec = {**template["spec"], "serviceAccountName": "default"}
+            content = json.dumps({**pod, "spec": spec})
+            namespace("create", "--dry-run=server", "--filename=-", stdin=content)
+
+
+def test_notes_say_what_is_missing(definitions, namespace, cluster):
+    arguments = ["install", "geopod", str(CHART), f"--namespace={namespace.namespace}"]
+    arguments += ["--dry-run=server", "--server-side=true", "--take-ownership"]
+    arguments += [f"--kubeconfig={cluster.kubeconfig}", "--set=gateway.storage.kind=emptyDir"]
+    arguments += ["--set=metrics.rules.enabled=true", "--force-conflicts"]
+    said = helm(*arguments)
+    assert "helm test geopod" in said
+    assert "lost with the gateway's pod" in said
+    has_monitoring = "monitoring.coreos.com" in namespace("api-versions")
+    assert ("no monitoring.coreos.com/v1" in said) != has_monitoring
+    if cluster.name == "process":
+        assert "no CNI that is known to enforce" in said
+
+
+@pytest.fixture
+def roles(definitions, namespace):
+    """The chart's roles under names of this test's own; a cluster may have the chart already."""
+    where = namespace.namespace
+    objects = [it for it in render(namespace=where) if re.search("Role", it["kind"])]
+    own = {name: f"{name}-{where}" for name in (it["metadata"]["name"] for it in objects)}
+    for it in objects:
+        it["metadata"] = {**it["metadata"], "name": own[it["metadata"]["name"]]}
+        it["metadata"].get("labels", {})["test"] = where
+        if "roleRef" in it:
+            it["roleRef"]["name"] = own[it["roleRef"]["name"]]
+    namespace("apply", "--server-side", "-f", "-", stdin="\n---\n".join(map(json.dumps, objects)))
+    yield namespace
+    namespace("delete", "clusterroles,clusterrolebindings", f"--selector=test={where}")
+
+
+def may(kubectl, who, *question):
+    try:
+        return kubectl("auth", "can-i", *question, *who).strip() == "yes"
+    except KubectlError:  # "no" is exit status 1
+        return False
+
+
+def test_roles_let_people_do_what_they_say_and_no_more(roles):
+    where = roles.namespace
+    roles("create", "rolebinding", "mary-edits", "--clusterrole=edit", "--user=mary")
+    roles("create", "rolebinding", "john-views", "--clusterrole=view", "--user=john")
+    mary, john = ([f"--as={name}", "--as-group=system:authenticated"] for name in ("mary", "john"))
+    operator = [f"--as=system:serviceaccount:{where}:geopod-operator"]
+    gateway = "services/geopod-gateway:8080"
+    cases = [
+        (mary, ("create", "computeruns.geopod.dev"), True),
+        (mary, ("delete", "computeenvironments.geopod.dev"), True),
+        (mary, ("update", "computeenvironments.geopod.dev", "--subresource=scale"), True),
+        (mary, ("patch", "computeruns.geopod.dev", "--subresource=status"), False),
+        (mary, ("create", "computeruntimes.geopod.dev"), False),
+        (mary, ("list", "computeruntimes.geopod.dev"), True),
+        (john, ("watch", "computeruns.geopod.dev"), True),
+        (john, ("create", "computeruns.geopod.dev"), False),
+        (john, ("create", gateway, "--subresource=proxy"), True),
+        (john, ("get", "services/other:80", "--subresource=proxy"), False),
+        (operator, ("create", "statefulsets.apps", "--namespace=default"), True),
+        (operator, ("get", "secrets", "--namespace=default"), True),
+        (operator, ("list", "secrets"), False),
+        (operator, ("patch", "computeruns.geopod.dev", "--subresource=status"), True),
+        (operator, ("create", "pods"), False),
+        (operator, ("create", "clusterroles.rbac.authorization.k8s.io"), False),
+        (operator, ("watch", "computeruntimes.geopod.dev"), True),
+    ]
+    # Roles are aggregated by a controller.
+    wait_until(lambda: may(roles, mary, *cases[0][1]), timeout_s=30)
+    answers = [(who[0], question, may(roles, who, *question)) for who, question, _ in cases]
+    assert answers == [(who[0], question, wanted) for who, question, wanted in cases]
+
+
+def test_operator_can_give_a_coordinator_its_rights_and_no_others(roles):
+    where = roles.namespace
+    who = [f"--as=system:serviceaccount:{where}:geopod-operator"]
+    kind = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role"}
+
+    def give(name, resource, verbs, group="geopod.dev"):
+        rule = {"apiGroups": [group], "resources": [resource], "verbs": verbs}
+        content = {**kind, "metadata": {"name": name}, "rules": [rule]}
+        roles("create", "--filename=-", *who, stdin=json.dumps(content))
+
+    give("coordinator", "computeruns/status", ["patch"])
+    with pytest.raises(KubectlError, match="attempting to grant RBAC permissions not currently"):
+        give("more", "secrets", ["list"], group="")
+
+
+def test_wrong_values_stop_before_the_cluster_is_asked(cluster):
+    with pytest.raises(HelmError, match="not allowed"):
+        helm("install", "geopod", str(CHART), "--set=operator.replicas=2", "--dry-run=client")
