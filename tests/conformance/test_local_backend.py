@@ -301,3 +301,69 @@ class TestBadInput:
             assert left_of(record.uid) == {}
 
         story(local_home, act)
+
+
+class TestFailedUpdate:
+    BAD = ("no-such-package-of-geopod",)
+
+    @pytest.fixture(autouse=True)
+    def _offline(self, monkeypatch):
+        monkeypatch.setenv("UV_OFFLINE", "1")
+
+    async def refused(self, backend, **spec):
+        """Ask for what cannot be installed; return what the caller is told."""
+        spec = {"nodes": 1, "interpreter": OWN, "requirements": list(self.BAD), **spec}
+        await backend.apply_environment("env", spec, labels={})
+        return await until(backend, "env", "Ready", "Failed")
+
+    def test_is_told_to_who_asked_and_the_old_packages_serve_on(self, local_home):
+        async def act(backend):
+            record = await ready(backend)
+            before = processes_of(record.uid)
+            state = await self.refused(backend, nodes=2)
+            assert (state.phase, state.code) == ("Failed", "E112"), state
+            order = an_order(record.uid)
+            assert (await finished(backend, order)).phase == "Succeeded"
+            kept = await backend.get_environment("env")
+            assert (kept.spec["nodes"], kept.spec.get("requirements")) == (1, None)
+            assert kept.state.phase == "Ready"
+            told = {one.type: one for one in kept.state.conditions}["DependenciesReady"]
+            assert (told.status, "No solution found" in told.message) == (False, True)
+            agents = {pid for pid, command in before.items() if "geopod.agent" in command}
+            assert agents <= processes_of(record.uid).keys()
+
+        story(local_home, act)
+
+    def test_is_told_to_nobody_else(self, local_home):
+        async def act(backend):
+            await ready(backend)
+            await self.refused(backend)
+            return (await until(backend, "env", "Ready", "Failed")).phase
+
+        async def look(backend):
+            return (await until(backend, "env", "Ready", "Failed")).phase
+
+        assert story(local_home, act) == "Ready"
+        assert story(local_home, look) == "Ready"
+
+    def test_leaves_a_sleeping_environment_as_it_was(self, local_home):
+        async def act(backend):
+            record = await ready(backend, idle={"afterSeconds": 0.1})
+            await until(backend, "env", "Suspended")
+            assert (await self.refused(backend)).code == "E112"
+            order = an_order(record.uid)
+            return (await finished(backend, order)).phase
+
+        assert story(local_home, act) == "Succeeded"
+
+    def test_can_be_mended_by_asking_again(self, local_home):
+        async def act(backend):
+            await ready(backend)
+            await self.refused(backend)
+            record = await ready(backend, nodes=2)
+            conditions = {one.type for one in record.state.conditions}
+            assert "DependenciesReady" not in conditions
+            order = an_order(record.uid)
+            assert (await finished(backend, order)).succeeded == 2
+
+        story(local_home, act)

@@ -19,6 +19,7 @@ from geopod.backends import EnvironmentRecord
 from geopod.backends.local import launch
 from geopod.backends.local.admission import check_files
 from geopod.backends.local.catalogue import Catalogue, check_keys, file_sources
+from geopod.backends.local.fallback import Asked, remember
 from geopod.backends.local.interpreters import Interpreter, find_interpreter, own_interpreter
 from geopod.backends.local.packages import (
     check_requirements,
@@ -44,6 +45,7 @@ class Environments:
     def __init__(self, folder: StateFolder) -> None:
         self._folder = folder
         self._catalogue = Catalogue(folder)
+        self._asked = Asked()
 
     async def apply(
         self,
@@ -69,6 +71,7 @@ class Environments:
         }
         with self._folder.locked(name):
             record = self._merge(name, wanted, interpreter)
+        self._asked.note(record)
         await launch.ask(self._folder, record)
         return self.describe(record)
 
@@ -100,6 +103,7 @@ class Environments:
         refreshed = known.refreshed if known is not None else 0
         key = packages_key(interpreter, requirements, refreshed=refreshed)
         fields = {**wanted, "requirements_key": key, "terminated": None, "terminated_by": ""}
+        fields["refused"] = None
         if known is None:
             record = StoredEnvironment(uid=new_uid(), name=name, created=time.time(), **fields)
         else:
@@ -107,6 +111,7 @@ class Environments:
             if record == known and is_alive(self._folder, name):
                 return known
             record = msgspec.structs.replace(record, generation=known.generation + 1)
+            record = remember(self._folder, known, record)
         self._folder.write_environment(record)
         return record
 
@@ -133,9 +138,13 @@ class Environments:
         """
         starts = 0
         while (record := self._find(name)) is not None:
+            if (refused := self._asked.refusal(record)) is not None:
+                yield refused
             async with aclosing(launch.reports(self._folder, record)) as heard:
                 async for report in heard:
                     starts = 0 if report.state.phase == "Ready" else starts
+                    if report.generation > record.generation:
+                        break  # the record is another one by now
                     if report.generation >= record.generation:
                         yield report.state
             if self._find(name) != record:
@@ -164,8 +173,10 @@ class Environments:
         """Change a record and have it served; `wake`: also if the environment sleeps."""
         with self._folder.locked(self._folder.read_environment(name).name):
             known = self._folder.read_environment(name)
-            record = change(known)
-            record = msgspec.structs.replace(record, generation=known.generation + 1)
+            record = msgspec.structs.replace(change(known), generation=known.generation + 1)
+            if known.before is not None:  # it may have to serve on: the change is meant for it too
+                record = msgspec.structs.replace(record, before=change(known.before))
+            record = remember(self._folder, known, record)
             self._folder.write_environment(record)
         if wake or is_alive(self._folder, record.name):
             await launch.ask(self._folder, record)
@@ -198,7 +209,7 @@ class Environments:
 
         known = self._folder.read_environment(name)
         await asyncio.to_thread(self._check, known.spec, known.sources)
-        await self.change(name, change)
+        self._asked.note(await self.change(name, change))
 
     async def terminate(self, name: str, *, wait: bool) -> None:
         """Cancel the environment's runs and end its processes; `wait`: until they are gone."""

@@ -78,6 +78,12 @@ def node_python(folder: StateFolder, record: StoredEnvironment) -> str:
     return str(folder.packages / record.requirements_key / "bin" / "python")
 
 
+def is_installed(folder: StateFolder, record: StoredEnvironment) -> bool:
+    """Say whether the packages that a record asks for are there."""
+    key = record.requirements_key
+    return not key or (folder.packages / key / "bin" / "python").exists()
+
+
 class Build:
     """The installation of one environment's packages, as a child of its supervisor."""
 
@@ -97,11 +103,16 @@ class Build:
         self._log = home / "build.log"
 
     @property
+    def key(self) -> str:
+        """Which packages it is about."""
+        return self._record.requirements_key
+
+    @property
     def is_needed(self) -> bool:
         """Packages are missing and nothing installs them yet."""
-        if self._target is None or self._pid is not None or self._failed:
+        if self._pid is not None or self._failed:
             return False
-        return not (self._target / "bin" / "python").exists()
+        return not is_installed(self._folder, self._record)
 
     @property
     def is_running(self) -> bool:
@@ -167,7 +178,13 @@ class Build:
 
 def remove_unused(folder: StateFolder) -> list[str]:
     """Remove package sets that no environment names any more; return their keys."""
-    used = {record.requirements_key for record in folder.environments()}
+    records = folder.environments()
+    used = {record.requirements_key for record in records}
+    used |= {
+        record.before.requirements_key
+        for record in records
+        if record.before is not None and not is_installed(folder, record)
+    }
     if not folder.packages.is_dir():
         return []
     unused = [

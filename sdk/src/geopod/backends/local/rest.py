@@ -13,6 +13,18 @@ START_PATIENCE_S = 600.0
 """Nodes that do not become ready, and that no run waits for, are given up after so long."""
 STARTING = frozenset({"Pending", "Starting"})
 RestReason = Literal["UserRequested", "IdleTimeout", "Expired"]
+LAST_WORDS: Mapping[str, tuple[Literal["Suspended", "Terminated"], str, str]] = {
+    "IdleTimeout": ("Suspended", "IdleTimeout", "asleep after idling; the next run wakes it"),
+    "UserRequested": ("Suspended", "UserRequested", "suspended; resume() wakes it, runs wait"),
+    "Expired": ("Terminated", "Expired", "the environment's time to live has passed"),
+    "Stopped": (
+        "Suspended",
+        "Stopped",
+        "its processes were stopped; the next run wakes it",
+    ),
+    "Deleted": ("Terminated", "Deleted", "the environment was deleted"),
+}
+"""Phase, reason and message of an environment that ends, for a RestReason or from outside."""
 
 
 class Rest:

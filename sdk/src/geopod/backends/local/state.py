@@ -15,73 +15,22 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from geopod.api import names
-from geopod.api.runs import EnvironmentState, RunOrder
+from geopod.api.runs import RunOrder
+from geopod.backends.local.records import Gone, Report, Running, StoredEnvironment
 from geopod.errors import ConfigError, EnvironmentNotFoundError, RunNotFoundError
 from geopod.errors.wording import about_text
+
+__all__ = ["Gone", "Report", "Running", "StateFolder", "StoredEnvironment", "write_whole"]
 
 ENVIRONMENT_NAME_LIMIT = 253
 """No name is longer on any backend; what it really bounds is a file's name."""
 _SERIAL = itertools.count()
 Record = TypeVar("Record")
-
-
-class StoredEnvironment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One environment as its folder keeps it: what was asked for, and what runs its nodes."""
-
-    uid: str
-    name: str
-    spec: dict[str, Any]
-    """`ComputeEnvironment.spec` as JSON."""
-    labels: dict[str, str] = {}
-    created: float
-    generation: int = 1
-    """Grows with every change that its processes must hear of."""
-    interpreter: str
-    """Minor version of the nodes' Python, `3.12`."""
-    python: str
-    """The executable that runs the nodes' functions, or that their packages are built for."""
-    sources: dict[str, str] = {}
-    """pathId -> file, of layers that are plain files and stand in no catalogue."""
-    requirements_key: str = ""
-    """Folder below `packages/` that uv fills; empty: the packages that `python` has."""
-    refreshed: int = 0
-    """The generation that asked for layers to be planned anew last."""
-    terminated: float | None = None
-    """Seconds since the epoch."""
-    terminated_by: str = ""
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """How an environment's processes stand, as their supervisor tells and stores it."""
-
-    generation: int
-    """Of the record that is served."""
-    control: bool = False
-    """The coordinator takes clients on its own socket."""
-    state: EnvironmentState
-
-
-class Running(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a supervisor says of itself for others to find it; it may have ended since."""
-
-    pid: int
-    sockets: str
-    """Folder of its sockets."""
-
-
-class Gone(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is left of an environment that was removed."""
-
-    uid: str
-    at: float
-    """Seconds since the epoch."""
-    by: str
-    """`ttl`, `idle`, or a user's name."""
 
 
 class StateFolder:

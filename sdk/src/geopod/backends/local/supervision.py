@@ -21,16 +21,13 @@ from geopod.backends.local import processes
 from geopod.backends.local.changes import needs_plan, needs_restart
 from geopod.backends.local.crew import Crew
 from geopod.backends.local.expiry import expire
+from geopod.backends.local.fallback import served, take_back, with_refusal
 from geopod.backends.local.front import Front
 from geopod.backends.local.link import CoordinatorLink
 from geopod.backends.local.packages import Build
 from geopod.backends.local.presence import CONTROL_SOCKET, SUPERVISOR_SOCKET
-from geopod.backends.local.rest import Rest
-from geopod.backends.local.state import (
-    Report,
-    StateFolder,
-    StoredEnvironment,
-)
+from geopod.backends.local.rest import LAST_WORDS, Rest
+from geopod.backends.local.state import Report, StateFolder, StoredEnvironment
 from geopod.backends.local.unfinished import cancel_unfinished
 from geopod.errors import EnvironmentStartTimeout, GeopodError
 
@@ -55,22 +52,21 @@ class Supervisor:
         held: Sequence[int] = (),
     ) -> None:
         """`held`: descriptors that stay open in this process alone."""
-        self._folder = folder
-        self._held = tuple(held)
-        self._record = record
+        self._folder, self._held = folder, tuple(held)
+        self._wanted = record
+        self._record = record = served(folder, record)
         self._sockets = sockets
         self._selector = selectors.DefaultSelector()
         self._wake = processes.signal_socket(self._selector, self._signalled)
         self._front = Front(sockets / SUPERVISOR_SOCKET, self._selector, asked=self._asked)
         self._link = CoordinatorLink(sockets / CONTROL_SOCKET, self._selector, heard=self._heard)
         self._crew = Crew(folder, record, sockets, private=self._private)
-        self._build = Build(folder, record, private=self._private)
+        self._build = Build(folder, self._wanted, private=self._private)
         self._rest = Rest(record.spec, now=time.time())
         self._state = EnvironmentState(uid=record.uid, name=record.name, phase="Starting")
         self._final: EnvironmentState | None = None
         self._kill_at: float | None = None
-        self._strays_until = 0.0
-        self._again = False
+        self._strays_until, self._again = 0.0, False
 
     def run(self) -> None:
         """Serve until the environment sleeps, ends or fails."""
@@ -93,21 +89,22 @@ class Supervisor:
     def _signalled(self) -> None:
         with suppress(BlockingIOError):
             if signal.SIGTERM in self._wake.recv(64):
-                self._end(
-                    "Suspended", "Stopped", "its processes were stopped; the next run wakes it"
-                )
+                self._end(*LAST_WORDS["Stopped"])
 
     def _asked(self, generation: int) -> None:
-        """A client wants another generation served: read the record again."""
+        """A client wants this generation served."""
         self._rest.asked(time.time())
-        if generation <= self._record.generation or self._final:
-            return
+        if generation > self._wanted.generation and not self._final:
+            self._read_again()
+
+    def _read_again(self) -> None:
+        """Serve what the record says now, if that is something else."""
         try:
             record = self._folder.read_environment(self._record.name)
         except LookupError:
-            self._end("Terminated", "Deleted", "the environment was deleted")
+            self._end(*LAST_WORDS["Deleted"])
             return
-        if record.uid == self._record.uid:
+        if record.uid == self._record.uid and record.generation > self._wanted.generation:
             self._serve(record)
 
     def _heard(self, state: EnvironmentState) -> None:
@@ -121,6 +118,14 @@ class Supervisor:
                 self._end_all()
 
     def _serve(self, record: StoredEnvironment) -> None:
+        """Serve a record, or what was before it until the packages that it asks for are there."""
+        self._wanted = record
+        if self._build.key != record.requirements_key:
+            self._build.stop()
+            self._build = Build(self._folder, record, private=self._private)
+        self._change(served(self._folder, record))
+
+    def _change(self, record: StoredEnvironment) -> None:
         """Act on what has changed in the record."""
         before, self._record = self._record, record
         self._rest = Rest(record.spec, now=time.time(), before=self._rest)
@@ -168,34 +173,33 @@ class Supervisor:
         """Go on towards a running environment, or to its rest."""
         if self._again and self._rest.is_quiet:
             self._end("Starting", "Updating", "the environment ends to start again")
-        elif self._build.is_needed:
+            return
+        if self._build.is_needed:
             self._build.start()
-            self._say("Resolving", "Building dependencies")
-        elif not self._build.is_running:
+            if self._record is self._wanted:
+                self._say("Resolving", "Building dependencies")
+        if self._record is not self._wanted or not self._build.is_running:
             self._crew.start_due(now, asleep=bool(self._record.spec.get("suspend")))
             was_up = self._link.is_up
             if self._crew.has_coordinator and self._link.connect() != was_up:
                 self._tell()
             if not self._link.is_up and was_up:
                 self._say("CoordinatorRestarting", "the coordinator is starting again")
-            if (reason := self._rest.due(time.time())) is not None:
-                self._fall_asleep(reason)
-
-    def _fall_asleep(self, reason: str) -> None:
-        match reason:
-            case "IdleTimeout":
-                self._end("Suspended", reason, "asleep after idling; the next run wakes it")
-            case "UserRequested":
-                self._end("Suspended", reason, "suspended; resume() wakes it, runs wait")
-            case _:
-                self._end("Terminated", "Expired", "the environment's time to live has passed")
+            reason = self._rest.due(time.time())
+            if reason is not None and not self._build.is_running:
+                self._end(*LAST_WORDS[reason])
 
     def _built(self) -> None:
         """The packages are there, or uv said why not."""
-        if (failure := self._build.failure()) is not None:
+        failure = self._build.failure()
+        if failure is None and self._record is self._wanted:
+            self._say("Starting", "Starting nodes")
+        elif failure is None:
+            self._change(self._wanted)
+        elif self._wanted.before is None:
             self._fail(failure.error, reason=failure.reason)
         else:
-            self._say("Starting", "Starting nodes")
+            self._serve(take_back(self._folder, self._wanted, failure))
 
     def _fail(self, error: GeopodError, *, reason: str = "") -> None:
         """End everything, for a reason that starting again would not change."""
@@ -230,10 +234,11 @@ class Supervisor:
         """Everything has ended and starts again, as the record now says."""
         self._again, self._final, self._kill_at = False, None, None
         self._crew = Crew(self._folder, self._record, self._sockets, private=self._private)
-        self._build = Build(self._folder, self._record, private=self._private)
+        self._build = Build(self._folder, self._wanted, private=self._private)
         self._rest = Rest(self._record.spec, now=time.time())
         self._say("Updating", "the environment starts again with what has changed")
         self._brief(self._record)
+        self._read_again()  # nobody was listened to while everything ended
         self._step(time.monotonic())
 
     def _finish(self) -> None:
@@ -265,6 +270,7 @@ class Supervisor:
         if self._record.spec.get("suspend") and state.phase in {"Starting", "Ready"}:
             state = msgspec.structs.replace(state, phase="Suspended", reason="UserRequested")
         generation = self._record.generation - self._again
+        state = with_refusal(state, self._record)
         report = Report(generation=generation, control=self._link.is_up, state=state)
         if self._front.tell(report):
             self._folder.write_report(self._record.name, report)
@@ -278,7 +284,7 @@ class Supervisor:
             return None if self._kill_at is None else max(self._kill_at - now, 0.0)
         if self._crew.has_coordinator and not self._link.is_up:
             return CONNECT_PAUSE_S
-        rest = self._rest.wait(time.time())
+        rest = None if self._build.is_running else self._rest.wait(time.time())
         due = self._crew.wait(now)
         waits = [wait for wait in (rest, due) if wait is not None]
         return max(min(waits), 0.0) if waits else None
