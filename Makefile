@@ -29,7 +29,7 @@ demo: $(UV) ## The main job on this machine: four nodes over real layers, with a
 
 .PHONY: test
 test: setup lint verify ## Everything that proves geopod, on this machine and on a real Kubernetes
-	@$(RUN) pytest -n 2 tests/unit tests/conformance
+	@$(RUN) pytest -n 2 tests/unit tests/conformance tests/operator_shell
 	$(MAKE) --no-print-directory test-cluster
 
 .PHONY: lint
@@ -50,6 +50,6 @@ verify: generate ## Fail if a generated file differs from its source
 
 .PHONY: bench
 bench: $(UV) ## geopod beside dask and ray, in one run; prints ratios
-	@PYTHONPATH=tests $(RUN) --group bench python -m bench $(QUESTIONS)
+	@PYTHONPATH=tests $(RUN) --group bench python -m bench $(QUESTIONS) $(if $(WRITE),--write $(WRITE))
 
 include tests/cluster/cluster.mk

@@ -1,0 +1,164 @@
+"""Environments on the fake API server, and an operator's shell without its watches."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from cluster_builders import FakeCluster, a_client
+from geopod.cluster import kinds
+from geopod_operator.__main__ import plan_settings
+from geopod_operator.cluster import Cluster
+from geopod_operator.reconciler import Clocks, Reconciler
+from geopod_operator.resync import Resync, Scope
+from geopod_operator.settings import Settings
+from geopod_operator.stores import Stores
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+IMAGE = "registry.example/{}@sha256:" + "0" * 64
+SETTINGS = Settings(
+    signing_key=b"0" * 32,
+    agent_image=IMAGE.format("agent"),
+    store="http://geopod-gateway.geopod-system.svc:8080",
+    gateway_namespace="geopod-system",
+)
+
+
+def an_environment(name="e1", *, namespace="geo", **spec):
+    return {
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"runtime": "default", "nodes": 2, "interpreter": "python3.12", **spec},
+    }
+
+
+def a_runtime(name="default"):
+    interpreter = {"name": "python3.12", "image": IMAGE.format("runtime"), "abi": "cp312"}
+    interpreter |= {"python": "/usr/bin/python3", "basePackages": True}
+    return {"metadata": {"name": name}, "spec": {"interpreters": [interpreter]}}
+
+
+def a_run(name="r1", *, environment="e1", **status):
+    run = {
+        "metadata": {"name": name, "namespace": "geo"},
+        "spec": {
+            "environment": environment,
+            "mode": "PerNode",
+            "function": {"format": "source", "name": "f", "sha256": "0" * 64, "inline": "eA=="},
+        },
+    }
+    return run | ({"status": status} if status else {})
+
+
+def a_cluster(*environments):
+    """A fake API server with a runtime and these environments."""
+    fake = FakeCluster()
+    fake.put(kinds.RUNTIMES, a_runtime())
+    for environment in environments:
+        fake.put(kinds.ENVIRONMENTS, environment)
+    return fake
+
+
+class Clock:
+    """Time that tests move."""
+
+    def __init__(self):
+        self.at = 1000.0
+
+    def __call__(self):
+        return self.at
+
+
+class Shell:
+    """Everything of an operator but kopf and the queue: `settle` works until nothing changes."""
+
+    def __init__(self, client, *, scope=None):
+        self.clock = Clock()
+        self.stores = Stores()
+        cluster = Cluster(client, instance="operator-0")
+        clocks = Clocks(now=lambda: NOW, monotonic=self.clock)
+        self.reconciler = Reconciler(
+            self.stores, cluster, settings=plan_settings(SETTINGS), clocks=clocks
+        )
+        self.resync = Resync(self.stores, cluster, scope or Scope())
+
+    @classmethod
+    @asynccontextmanager
+    async def at(cls, base_url, **options):
+        async with await a_client(base_url) as client:
+            yield cls(client, **options)
+
+    async def settle(self, fake):
+        for _ in range(20):
+            before = fake.version
+            await self.turn()
+            if fake.version == before:
+                return
+        raise AssertionError("every turn changes something")
+
+    async def turn(self):
+        """One resync, and one reconcile of everything."""
+        found = await self.resync.once()
+        self.reconciler.take_stray(found.stray)
+        for key in self.resync.all_keys(found):
+            await self.reconciler.reconcile(key)
+
+
+def play_controllers(fake, *, layers_resolved=True):
+    """Do what Kubernetes' controllers and the coordinators do."""
+    for found in fake.all(kinds.DEPLOYMENTS):
+        wanted = found["spec"]["replicas"]
+        fake.set_status(kinds.DEPLOYMENTS, found["metadata"]["name"], counts(found, wanted))
+    for found in fake.all(kinds.STATEFUL_SETS):
+        wanted = found["spec"]["replicas"]
+        status = counts(found, wanted) | {"currentReplicas": wanted, "currentRevision": "r1"}
+        status |= {"updateRevision": "r1", "updatedReplicas": wanted}
+        fake.set_status(kinds.STATEFUL_SETS, found["metadata"]["name"], status)
+    for found in fake.all(kinds.ENVIRONMENTS):
+        deployment = fake.get(kinds.DEPLOYMENTS, f"{found['metadata']['name']}-coordinator")
+        if layers_resolved and deployment is not None:
+            fake.set_status(
+                kinds.ENVIRONMENTS,
+                found["metadata"]["name"],
+                coordinator_status(found),
+                manager="geopod-coordinator",
+            )
+
+
+def counts(found, wanted):
+    available = {"type": "Available", "status": "True" if wanted else "False"}
+    available |= {
+        "reason": "MinimumReplicasAvailable",
+        "lastTransitionTime": "2026-03-01T12:00:00Z",
+    }
+    return {
+        "observedGeneration": found["metadata"]["generation"],
+        "replicas": wanted,
+        "readyReplicas": wanted,
+        "availableReplicas": wanted,
+        "conditions": [available],
+    }
+
+
+def coordinator_status(found):
+    nodes = found["spec"]["nodes"]
+    resolved = {
+        "type": "LayersResolved",
+        "status": "True",
+        "reason": "Resolved",
+        "message": "headers read, plan stored.",
+        "observedGeneration": found["metadata"]["generation"],
+        "lastTransitionTime": "2026-03-01T12:00:00Z",
+    }
+    return {
+        "conditions": [resolved],
+        "coordinator": {
+            "pod": "e1-coordinator-0",
+            "epoch": 1,
+            "startTime": "2026-03-01T12:00:00Z",
+            "protocol": 1,
+        },
+        "nodes": {"connected": nodes, "ready": nodes, "busy": 0, "idle": nodes, "outdated": 0},
+        "activeRuns": 0,
+        "queuedRuns": 0,
+        "lastActivityTime": "2026-03-01T12:00:00Z",
+    }
