@@ -17,11 +17,26 @@ from cluster.testcluster.probe_image import probe_image, push
 from cluster.testcluster.process_cluster import Wishes
 from cluster.testcluster.spec import read_spec
 
+POLICIES = {
+    "process": "evaluated by cyclonus: this cluster's pod network enforces none",
+    "kind": "enforced by kind's pod network",
+    "given": "as the given cluster treats them; nobody checked whether it enforces them",
+}
+"""Kind of cluster → what became of NetworkPolicies in these tests."""
+
+CHOSEN = pytest.StashKey[str]()
+
 WISHES = Wishes(nodes=2, simulated=10, gpus=4, fast_failure=True, fast_controllers=True)
 
 
+def pytest_terminal_summary(terminalreporter, config):
+    name = config.stash.get(CHOSEN, None)
+    if name is not None:
+        terminalreporter.write_line(f"network policies: {POLICIES[name]}")
+
+
 @pytest.fixture(scope="session")
-def provider():
+def provider(pytestconfig):
     if "PYTEST_XDIST_WORKER" in os.environ:
         pytest.fail("these tests share one cluster: run them without -n, as make test-cluster does")
     chosen = providers.choose(lambda line: sys.stderr.write(f"{line}\n"))
@@ -32,6 +47,7 @@ def provider():
         if os.environ.get("CI") == "true":
             pytest.fail(f"no cluster here, and in CI that is a failure: {error}")
         pytest.skip(f"no cluster here: {error}")
+    pytestconfig.stash[CHOSEN] = chosen.name
     return chosen
 
 

@@ -1,10 +1,14 @@
-"""geopod's images run as they will: Restricted, read-only, by digest."""
+"""geopod's images run as they will: Restricted, read-only, by digest; and one that is refused."""
 
 import json
+import threading
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from cluster.pod_builders import a_pod
 from cluster.testcluster.images import build_images
+from cluster.testcluster.places import Places
 
 IMPORTS = {
     "agent": "import geopod.agent.node, geopod.coordinator.service, rasterio",
@@ -35,3 +39,60 @@ def test_image_imports_what_it_is_for_and_holds_no_build_tool(images, namespace,
     namespace.apply(a_pod("try", container=container, restartPolicy="Never"))
     namespace.wait("pod/try", "jsonpath={.status.phase}=Succeeded", timeout_s=180)
     assert json.loads(namespace("logs", "try").splitlines()[-1]) == []
+
+
+class Locked(BaseHTTPRequestHandler):
+    """A registry whose password nobody has."""
+
+    def do_GET(self):
+        self.server.asked.append(self.headers.get("Authorization"))
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="locked"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815  # the name that http.server calls
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def locked_registry(process_cluster, spec, addresses):
+    server = ThreadingHTTPServer((addresses.host, 0), Locked)
+    server.asked = []
+    server.name = f"{addresses.host}:{server.server_port}"
+    for number in range(spec.nodes):  # containerd reads these at each pull
+        folder = Places.of(process_cluster).node(number) / "registries" / server.name
+        folder.mkdir()
+        (folder / "hosts.toml").write_text(f'server = "http://{server.name}"\n', "utf-8")
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    serving.join()
+
+
+def test_wrong_password_of_a_registry_is_told_by_the_kubelet(namespace, locked_registry):
+    host = locked_registry.name
+    login = {"auths": {host: {"auth": b64encode(b"geopod:wrong").decode()}}}
+    namespace.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "login"},
+            "type": "kubernetes.io/dockerconfigjson",
+            "stringData": {".dockerconfigjson": json.dumps(login)},
+        },
+        a_pod(
+            "locked",
+            container={"image": f"{host}/private@sha256:{'0' * 64}"},
+            imagePullSecrets=[{"name": "login"}],
+        ),
+    )
+    waiting = "{.status.containerStatuses[0].state.waiting.reason}"
+    namespace.wait("pod/locked", f"jsonpath={waiting}=ErrImagePull")
+    message = namespace("get", "pod", "locked", f"--output=jsonpath={waiting[:-7]}message}}")
+    assert "401 Unauthorized" in message
+    assert f"Basic {login['auths'][host]['auth']}" in locked_registry.asked
