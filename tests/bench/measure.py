@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+QUIET_LOAD = 0.5
+"""Load average per core above which the machine is said to be busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Seconds of one peer's rounds."""
+    """Seconds (or bytes) of one peer's rounds."""
 
     median: float
     low: float
@@ -20,16 +24,25 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: a question, each peer's answer, and the gate it must pass."""
+    """One question, each peer's answer, and the gates that geopod must pass."""
 
     question: str
     spreads: Mapping[str, Spread]
     gates: Mapping[str, float]
-    """Peer -> geopod's time divided by the peer's may be this much at most."""
+    """Peer -> geopod's figure divided by the peer's may be this much at most."""
+    unit: str = "ms"
+    """`ms`, or `MB` for memory."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Peer -> what it promises less, or did otherwise."""
 
     def ratio(self, peer: str) -> float:
         """Return geopod's median divided by the peer's."""
         return self.spreads["geopod"].median / self.spreads[peer].median
+
+    @property
+    def holds(self) -> bool:
+        """Every gate is passed."""
+        return all(self.ratio(peer) <= limit for peer, limit in self.gates.items())
 
 
 def interleave(
@@ -59,26 +72,9 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(ordered), ordered[tenth], ordered[-1 - tenth], len(ordered))
 
 
-def quiet() -> str:
+def load() -> str:
     """Say how busy the machine is: the load average beside its cores."""
-    import os
-
-    return f"load {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores"
-
-
-def print_rows(rows: Sequence[Row]) -> bool:
-    """Print the table; return whether every gate holds."""
-    good = True
-    for row in rows:
-        print(f"\n{row.question}")
-        for name, times in row.spreads.items():
-            print(
-                f"  {name:<22} {times.median * 1e3:10.2f} ms  "
-                f"({times.low * 1e3:.2f} .. {times.high * 1e3:.2f}, n={times.rounds})"
-            )
-        for peer, limit in row.gates.items():
-            holds = row.ratio(peer) <= limit
-            good &= holds
-            word = "holds" if holds else "MISSED"
-            print(f"  geopod / {peer} = {row.ratio(peer):.3f}, gate {limit:.3f}: {word}")
-    return good
+    cores = os.cpu_count() or 1
+    average = os.getloadavg()[0]
+    busy = "; BUSY, ratios of short calls are not to be trusted" * (average > QUIET_LOAD * cores)
+    return f"load {average:.2f} on {cores} cores{busy}"

@@ -14,7 +14,8 @@ class Dask:
 
     name = "dask"
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, large_result: bool = False) -> None:
+        del large_result  # knows no limit
         from distributed import Client, LocalCluster
 
         self._cluster = LocalCluster(
@@ -42,7 +43,8 @@ class Ray:
 
     name = "ray"
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, large_result: bool = False) -> None:
+        del large_result  # knows no limit
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
@@ -76,12 +78,12 @@ class Geopod:
 
     name = "geopod"
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, large_result: bool = False) -> None:
         import geopod
 
         self._client = geopod.connect("local")
         self._environment = self._client.environment(
-            nodes=workers, idle_after="10m", progress=False
+            nodes=workers, idle_after="10m", large_result=large_result, progress=False
         )
 
     def call(self, function: Callable[..., Any]) -> Any:
@@ -96,11 +98,11 @@ class Geopod:
 
 
 @contextmanager
-def running(*kinds: type, workers: int) -> Iterator[list[Any]]:
+def running(*kinds: type, workers: int, large_result: bool = False) -> Iterator[list[Any]]:
     """Start every peer, hand them over, and end them whatever happens."""
     started: list[Any] = []
     try:
-        started.extend(kind(workers) for kind in kinds)
+        started.extend(kind(workers, large_result=large_result) for kind in kinds)
         yield started
     finally:
         for peer in reversed(started):

@@ -1,0 +1,41 @@
+"""What the peers are asked to run: the same functions for all."""
+
+from __future__ import annotations
+
+import time
+
+
+def nothing(_=None):
+    """Return nothing: what is left is the system's own time."""
+    return
+
+
+def two_megabytes(_=None):
+    """Return 2,000,000 bytes as an array."""
+    import numpy as np
+
+    return np.ones(250_000)
+
+
+def large(_=None):
+    """Return 200,000,000 bytes as an array."""
+    import numpy as np
+
+    return np.ones(25_000_000)
+
+
+def short_work(_=None):
+    """Take 50 ms, as a small tile does."""
+    time.sleep(0.05)  # noqa: TID251  # the work of the task
+
+
+def slow_work(_=None):
+    """Take half a second, so that a worker can be killed in the middle."""
+    time.sleep(0.5)  # noqa: TID251  # the work of the task
+
+
+def process_id(_=None):
+    """Return the worker's process id."""
+    import os
+
+    return os.getpid()
