@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from aiohttp import web
-from geopod.api import tokens
+from geopod.api import deployment, tokens
 from geopod.store.channel import Patience
 from geopod.store.directory import DirectoryStore
 from geopod.store.gateway import GatewayStore
@@ -37,10 +38,64 @@ def some_settings(storage: Path, **changed) -> Settings:
     return Settings(storage=str(storage), signing_key=SIGNING_KEY, **values)
 
 
+class Faults:
+    """What goes wrong with the requests for objects, in their order; after that, nothing."""
+
+    def __init__(self, *script: str) -> None:
+        self.script = list(script)
+        self.seen: list[web.Request] = []
+
+    @property
+    def middleware(self):
+        """Return the middleware that does it."""
+
+        @web.middleware
+        async def spoil(request, handler):
+            self.seen.append(request)
+            fault = self.script.pop(0) if self.script else "ok"
+            if fault.isdecimal():  # a proxy's own answer
+                wait = {"Retry-After": "3"} if fault == "429" else {}
+                text = "no endpoints available\n"
+                answer = web.Response(status=int(fault), text=text, headers=wait)
+                answer["proxy"] = True
+                return answer
+            if fault == "drop":
+                request.transport.abort()
+                return web.Response()
+            response = await handler(request)
+            if fault == "lost":
+                request.transport.abort()
+            elif fault == "cut":
+                await cut(request, response)
+            return response
+
+        return spoil
+
+
+async def unsign(_request: web.Request, answer: web.StreamResponse) -> None:
+    """Take the gateway's mark from what a proxy answers."""
+    if "proxy" in answer:
+        del answer.headers[deployment.GATEWAY_HEADER]
+
+
+async def cut(request: web.Request, whole: web.StreamResponse) -> None:
+    """Send all headers and half of the body; then the connection is gone."""
+    half = web.StreamResponse(status=whole.status, headers=whole.headers)
+    half.content_length = len(whole.body)
+    await half.prepare(request)
+    await half.write(whole.body[: len(whole.body) // 2])
+    await asyncio.sleep(0)
+    request.transport.close()
+
+
 @contextlib.asynccontextmanager
-async def running(gateway: Gateway) -> AsyncIterator[str]:
+async def running(gateway: Gateway, faults: Faults | None = None) -> AsyncIterator[str]:
     """Serve a gateway on a free port; yields its URL."""
-    runner = web.AppRunner(gateway.application(), access_log=None, shutdown_timeout=1.0)
+    application = gateway.application()
+    if faults is not None:
+        application.middlewares.append(faults.middleware)
+        application.on_response_prepare.append(unsign)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -54,7 +109,7 @@ async def running(gateway: Gateway) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def a_store(url: str, cache: Path, token: Callable[[], str] | None = None):
     """Open a store behind a running gateway, with little patience."""
-    source = token or (lambda: a_token())
+    source = token or a_token
     async with GatewayStore(url, token=source, cache=cache, patience=HASTY) as store:
         yield store
 

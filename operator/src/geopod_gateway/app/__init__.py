@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -69,9 +71,11 @@ class Gateway:
             response = self._refuse(refused)
         except KeyMissingError:
             response = self._refuse(RefusedError(404, "Missing", "There is no such object."))
-        except TimeoutError:
+        except (ConnectionError, TimeoutError):  # whoever asked is gone, or reads no more
             request.protocol.force_close()
             raise
+        except OSError as error:
+            response = self._refuse(_failure(error))
         finally:
             self.metrics.seconds.labels(method).observe(time.perf_counter() - began)
         self.metrics.requests.labels(method, str(response.status)).inc()
@@ -138,9 +142,16 @@ class Gateway:
 
     async def _sweeping(self, _app: web.Application) -> AsyncIterator[None]:
         settings = self._settings
+        wait_s = 0.0
+        if settings.quota_bytes:  # enforced from the first request on
+            self.shelf.room.usage.counted(await self.shelf.storage.usage())
+            wait_s = settings.sweep_s
         sweeping = asyncio.create_task(
             sweep_for_ever(
-                self.shelf, every_s=settings.sweep_s, upload_keep_s=settings.upload_keep_s
+                self.shelf,
+                first_wait_s=wait_s,
+                every_s=settings.sweep_s,
+                upload_keep_s=settings.upload_keep_s,
             )
         )
         yield
@@ -154,6 +165,14 @@ def open_storage(settings: Settings) -> Storage:
     if settings.storage.startswith("s3://"):
         return BucketStorage(settings.storage, spool=settings.spool)
     return FolderStorage(Path(settings.storage), fsync=settings.fsync)
+
+
+def _failure(error: OSError) -> RefusedError:
+    """Return the answer for a storage that failed; its own words go to the log alone."""
+    logging.getLogger("geopod_gateway").error("storage: %s", error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return RefusedError(507, "DiskFull", "The store has no room left.")
+    return RefusedError(503, "StorageFailed", "The store's storage failed; try again.")
 
 
 async def _sign(_request: web.Request, response: web.StreamResponse) -> None:

@@ -22,6 +22,7 @@ async def sweep(shelf: Shelf, *, now: float, upload_keep_s: float) -> int:
     epoch; a run without one is kept.
     """
     await asyncio.to_thread(_remove_old, shelf.storage.spool, now - upload_keep_s)
+    shelf.room.usage.begin_count()
     usage = await shelf.storage.usage()
     removed = 0
     for tenant in usage:
@@ -30,6 +31,7 @@ async def sweep(shelf: Shelf, *, now: float, upload_keep_s: float) -> int:
                 await _remove_run(shelf, tenant, key)
                 removed += 1
     if removed:
+        shelf.room.usage.begin_count()
         usage = await shelf.storage.usage()
         shelf.metrics.expired.inc(removed)
     shelf.room.usage.counted(usage)
@@ -38,12 +40,16 @@ async def sweep(shelf: Shelf, *, now: float, upload_keep_s: float) -> int:
     return removed
 
 
-async def sweep_for_ever(shelf: Shelf, *, every_s: float, upload_keep_s: float) -> None:
-    """Sweep now and every so often."""
+async def sweep_for_ever(
+    shelf: Shelf, *, first_wait_s: float, every_s: float, upload_keep_s: float
+) -> None:
+    """Sweep every so often."""
+    wait_s = first_wait_s
     while True:
-        with contextlib.suppress(OSError):  # the disk may be away for a moment; next time
+        await asyncio.sleep(wait_s)
+        wait_s = every_s
+        with contextlib.suppress(OSError):  # the storage may be away for a moment; next time
             await sweep(shelf, now=time.time(), upload_keep_s=upload_keep_s)
-        await asyncio.sleep(every_s)
 
 
 async def _expires(shelf: Shelf, key: str) -> float:

@@ -25,6 +25,7 @@ class Usage:
     """0: no limit."""
     _stored: dict[str, int] = field(default_factory=dict)
     _promised: dict[str, int] = field(default_factory=dict)
+    _meanwhile: dict[str, int] = field(default_factory=dict)
 
     def excess(self, tenant: str, wanted: int) -> int:
         """Return by how many bytes `wanted` more would be over the quota; 0: it fits."""
@@ -42,11 +43,22 @@ class Usage:
 
     def changed(self, tenant: str, by: int) -> None:
         """Count bytes that were written or, negative, removed."""
-        self._stored[tenant] = max(self._stored.get(tenant, 0) + by, 0)
+        for counts in (self._stored, self._meanwhile):
+            counts[tenant] = max(counts.get(tenant, 0) + by, 0)
+
+    def begin_count(self) -> None:
+        """Remember what is written from now on: a count of all objects may not see it."""
+        self._meanwhile = {}
 
     def counted(self, stored: Mapping[str, int]) -> None:
-        """Replace the count by one of all objects."""
-        self._stored = dict(stored)
+        """Replace the count by one of all objects, which began with `begin_count`.
+
+        What was written meanwhile may be in it twice until the next count; never not at all.
+        """
+        self._stored = {
+            tenant: stored.get(tenant, 0) + self._meanwhile.get(tenant, 0)
+            for tenant in stored.keys() | self._meanwhile.keys()
+        }
 
     @property
     def total(self) -> int:

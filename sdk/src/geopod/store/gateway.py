@@ -21,7 +21,6 @@ from geopod.errors import GatewayUnavailableError
 from geopod.store import KeyMissingError, multipart
 from geopod.store.cache import FileCache, remove_file
 from geopod.store.channel import (
-    Attempts,
     Broken,
     Call,
     Channel,
@@ -37,6 +36,8 @@ from geopod.store.spool import Spool
 
 MULTIPART_BYTES = 64 << 20
 """Larger objects are sent in parts: a broken connection then costs one part."""
+ROTTEN_LIMIT = 3
+"""Bytes of another sha256 may be the way's fault once or twice; then they are the store's."""
 NOT_MODIFIED, REPLACED, NOTHING_THERE = 304, 412, 416
 
 
@@ -82,24 +83,26 @@ class GatewayStore:
         if length == 0:
             await self._release("HEAD", check_key(key))
             return b""
-        while True:
+        rotten = 0
+        while rotten < ROTTEN_LIMIT:
             download = _Download(self._channel, check_key(key), start, length)
             try:
                 parts = [chunk async for chunk in download.chunks()]
             except _ReplacedError:
                 continue
             data = parts[0] if len(parts) == 1 else b"".join(parts)
-            if start == 0 and length is None and download.differs(hashlib.sha256(data).hexdigest()):
-                await download.attempts.failed(ValueError("another sha256 than the gateway said"))
-                continue
-            return data
+            is_whole = start == 0 and length is None
+            if not is_whole or not download.differs(hashlib.sha256(data).hexdigest()):
+                return data
+            rotten += 1
+        raise _rotten(key)
 
     async def fetch(self, key: str) -> Path:
         """Return a local, read-only file with the bytes under `key`; raises KeyMissingError."""
-        attempts = self._channel.attempts()
-        while True:
+        rotten = 0
+        while rotten < ROTTEN_LIMIT:
             known = self._cache.recall(key)
-            download = _Download(self._channel, check_key(key), 0, None, attempts)
+            download = _Download(self._channel, check_key(key), 0, None)
             spool = Spool(self._cache.new_part())
             try:
                 async for chunk in download.chunks(unless=known[0] if known else ""):
@@ -109,11 +112,12 @@ class GatewayStore:
                 digest = await spool.finish()
                 if not download.differs(digest):
                     return self._cache.keep(spool.path, key=key, digest=digest, etag=download.etag)
-                await attempts.failed(ValueError("another sha256 than the gateway said"))
+                rotten += 1
             except _ReplacedError:
                 continue
             finally:
                 await spool.discard()
+        raise _rotten(key)
 
     async def exists(self, key: str) -> bool:
         """Say whether something lies under `key`."""
@@ -179,6 +183,14 @@ class GatewayStore:
         answer.release()
 
 
+def _rotten(key: str) -> GatewayUnavailableError:
+    """Return the error for bytes that are not those that were once stored."""
+    return GatewayUnavailableError(
+        f"The gateway holds other bytes under {key!r} than their sha256 says "
+        f"(read {ROTTEN_LIMIT} times)."
+    )
+
+
 class _ReplacedError(Exception):
     """The object became another one between two parts of its download."""
 
@@ -186,17 +198,10 @@ class _ReplacedError(Exception):
 class _Download:
     """One object's bytes, over as many connections as it takes."""
 
-    def __init__(
-        self,
-        channel: Channel,
-        key: str,
-        start: int,
-        length: int | None,
-        attempts: Attempts | None = None,
-    ) -> None:
-        self.attempts = attempts or channel.attempts()
+    def __init__(self, channel: Channel, key: str, start: int, length: int | None) -> None:
         self.etag = ""
         self.is_unchanged = False
+        self._attempts = channel.attempts()
         self._channel = channel
         self._key = key
         self._position = start
@@ -212,7 +217,7 @@ class _Download:
         while True:
             answer = await self._channel.ask(
                 Call("GET", self._key, headers=self._headers(unless)),
-                self.attempts,
+                self._attempts,
                 expected=frozenset({NOT_MODIFIED, REPLACED, NOTHING_THERE}),
             )
             async with answer:
@@ -221,10 +226,10 @@ class _Download:
                 try:
                     async for chunk in answer.content.iter_any():
                         self._position += len(chunk)
-                        self.attempts.progressed()
+                        self._attempts.progressed()
                         yield chunk
                 except Broken as error:
-                    await self.attempts.failed(error)
+                    await self._attempts.failed(error)
                 else:
                     return
 

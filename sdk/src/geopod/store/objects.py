@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +28,10 @@ DELETE_BATCH = 1000
 """What one request of S3 deletes."""
 DIGEST, WRITER = "sha256", "writer"
 """Names of the metadata of an object that a gateway stored."""
+
+
+class BucketError(OSError):
+    """The bucket did not do what it was asked: unreachable, refused, overloaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +105,9 @@ class ObjectStore:
     async def exists(self, key: str) -> bool:
         """Say whether something lies under `key`."""
         try:
-            await self._store.head_async(check_key(key))
-        except (NotFoundError, FileNotFoundError):
+            with _mapped(key):
+                await self._store.head_async(check_key(key))
+        except KeyMissingError:
             return False
         return True
 
@@ -123,10 +128,8 @@ class ObjectStore:
 
     async def facts(self, key: str) -> ObjectFacts:
         """Return size, ETag and metadata of one object; raises KeyMissingError."""
-        try:
+        with _mapped(key):
             found = await self._store.get_async(check_key(key), options={"head": True})
-        except (NotFoundError, FileNotFoundError) as error:
-            raise KeyMissingError(key) from error
         meta, attributes = found.meta, found.attributes
         return ObjectFacts(
             size=meta["size"],
@@ -141,23 +144,25 @@ class ObjectStore:
     ) -> AsyncIterator[bytes]:
         """Yield the bytes under `key`, or `length` from `start`; raises KeyMissingError."""
         check_key(key)
+        options = _range(start, length)
         try:
-            found = await self._store.get_async(key, options=_range(start, length))
-        except (NotFoundError, FileNotFoundError) as error:
-            raise KeyMissingError(key) from error
-        except BaseError:
-            if start < (await self.facts(key)).size:
+            with _mapped(key):
+                found = await self._store.get_async(key, options=options)
+        except BucketError:
+            if options is None or start < (await self.facts(key)).size:
                 raise
             return  # a range behind the end is empty
-        async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
-            yield bytes(chunk)
+        with _mapped(key):
+            async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
 
     async def entries(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:
         """Yield key, bytes and time of change of every object below `prefix`, in no order."""
-        async for batch in self._store.list(check_prefix(prefix) or None):
-            for meta in batch:
-                if meta["path"].startswith(prefix):
-                    yield meta["path"], meta["size"], meta["last_modified"].timestamp()
+        with _mapped(prefix):
+            async for batch in self._store.list(check_prefix(prefix) or None):
+                for meta in batch:
+                    if meta["path"].startswith(prefix):
+                        yield meta["path"], meta["size"], meta["last_modified"].timestamp()
 
     async def _put(
         self, key: str, data: bytes | Path, facts: dict[str, str], *, if_absent: bool
@@ -165,7 +170,7 @@ class ObjectStore:
         size = len(data) if isinstance(data, bytes) else size_of(data)
         if if_absent and size > CREATE_BYTES:
             raise ValueError(f"{key!r} has {size} bytes; a bucket creates {CREATE_BYTES} at once.")
-        try:
+        with _mapped(key):
             await self._store.put_async(
                 key,
                 data,
@@ -174,12 +179,23 @@ class ObjectStore:
                 chunk_size=PART_BYTES,
                 max_concurrency=PARTS_AT_ONCE,
             )
-        except AlreadyExistsError as error:
-            raise KeyExistsError(key) from error
 
     async def _remove(self, keys: Sequence[str]) -> None:
-        with contextlib.suppress(NotFoundError, FileNotFoundError):
+        with contextlib.suppress(KeyMissingError), _mapped(keys[0]):
             await self._store.delete_async(list(keys))
+
+
+@contextlib.contextmanager
+def _mapped(key: str) -> Iterator[None]:
+    """Let what obstore raises leave as an error that every store may raise."""
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError) as error:
+        raise KeyMissingError(key) from error
+    except AlreadyExistsError as error:
+        raise KeyExistsError(key) from error
+    except BaseError as error:
+        raise BucketError(str(error).splitlines()[0]) from error
 
 
 def _range(start: int, length: int | None) -> Any:
