@@ -17,40 +17,46 @@ GROWTH = 8
 SMOOTHING = 0.3
 MAX_MEASURED_S = 1e6
 """A node reports what it likes; the mean stays a number."""
-BRISK_S = 1.0
-"""A lease that ends within this may have another one waiting behind it on its node; behind a
-longer one, tasks would wait while other nodes idle."""
+BRISK_S = 2 * TARGET_S
+"""A lease that ends within this may have another one waiting behind it on its node: that hides
+the milliseconds of handing over. Behind a longer one, tasks would wait while other nodes idle."""
 
 
-def batch_size(run: Run, *, pending: int, ready: int) -> int:
-    """Return how many tasks the next lease takes: at least 1, never more than a fair share.
+def batch_size(run: Run, node: int, *, pending: int, ready: int) -> int:
+    """Return how many tasks the next lease of a node takes: at least 1, at most a fair share.
 
-    The share is half of what each ready node would get, so that the end of a run is spread.
+    The share is half of what each ready node would get, so that the end of a run is spread. A node
+    that is slower than the others takes less.
     """
     share = -(-pending // (2 * max(1, ready)))
     if run.order.batch:
         return max(1, min(run.order.batch, share))
-    if run.mean_s is None:
+    task_s = pace(run, node)
+    if task_s is None:
         return 1
-    wanted = int(TARGET_S / max(run.mean_s, 1e-6))
+    wanted = int(TARGET_S / max(task_s, 1e-6))
     return max(1, min(wanted, run.reach, MAX_BATCH, share))
 
 
 def learn(run: Run, lease: Lease, records: Sequence[TaskRecord]) -> None:
-    """Take the runtimes of finished tasks into the run's mean, and let batches grow."""
+    """Take the runtimes of finished tasks into the run's and the node's mean; batches may grow."""
     measured = sum(record.runtime_s for record in records) / len(records)
     measured = min(measured, MAX_MEASURED_S) if measured > 0 else 0.0  # NaN: 0
-    if run.mean_s is None:
-        run.mean_s = measured
-    else:
-        run.mean_s += SMOOTHING * (measured - run.mean_s)
+    run.mean_s = _smoothed(run.mean_s, measured)
+    run.paces[lease.node] = _smoothed(run.paces.get(lease.node), measured)
     run.reach = min(MAX_BATCH, max(run.reach, GROWTH * lease.size))
+
+
+def pace(run: Run, node: int) -> float | None:
+    """Return how long one task of the run takes on a node; until it is known, on all of them."""
+    return run.paces.get(node, run.mean_s)
 
 
 def is_brisk(run: Run, lease: Lease) -> bool:
     """Tell whether the lease's rest will be done in a moment, as far as is known."""
-    return (
-        lease.partition is None
-        and run.mean_s is not None
-        and run.mean_s * len(lease.open) <= BRISK_S
-    )
+    task_s = pace(run, lease.node)
+    return lease.partition is None and task_s is not None and task_s * len(lease.open) <= BRISK_S
+
+
+def _smoothed(known: float | None, measured: float) -> float:
+    return measured if known is None else known + SMOOTHING * (measured - known)

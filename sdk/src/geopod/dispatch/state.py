@@ -134,6 +134,8 @@ class Run:
     """How many tasks of a map a lease may have at most, for now."""
     mean_s: float | None = None
     """Smoothed runtime of one task."""
+    paces: dict[int, float] = field(default_factory=dict)
+    """The same by node: machines differ, and so do their neighbours."""
 
 
 QueueKey = tuple[bool, int, float, str]
