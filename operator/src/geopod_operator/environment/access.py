@@ -43,8 +43,13 @@ class Tokens:
     user: str
     """Of users: uploads into the environment's folder."""
     user_shared: str
-    """Of users: files of the namespace; reads bundles' locks and logs."""
+    """Of users: files of the namespace."""
     slot: Slot
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All values that no message may show."""
+        return (self.environment_key, self.link_key, self.store, self.shared, self.user)
 
     @property
     def expires_at(self) -> datetime:
@@ -58,6 +63,33 @@ def slot_at(uid: str, now: float, lifetime_s: float) -> Slot:
     offset = int.from_bytes(sha256(uid.encode()).digest()[:4], "big") % int(step)
     start = (now - offset) // step * step + offset
     return Slot(start, start + step, start + lifetime_s)
+
+
+def mint_build_token(namespace: str, key: str, settings: Settings, now: datetime) -> str:
+    """Return the builder's token: reads and writes the folder of its one bundle."""
+    shared_id = names.shared_prefix(namespace)[:-1]
+    slot = slot_at(key, now.timestamp(), settings.token_lifetime_s)
+    return tokens.mint(
+        tokens.shared_key(settings.signing_key, namespace),
+        key_id=shared_id,
+        path=names.bundle_key(namespace, key),
+        may=("get", "put"),
+        now=slot.start,
+        lifetime_s=settings.token_lifetime_s,
+    )
+
+
+def mint_purge_token(identity: Identity, settings: Settings, now: datetime) -> str:
+    """Return the token that deletes the environment's folder."""
+    slot = slot_at(identity.uid, now.timestamp(), settings.token_lifetime_s)
+    return tokens.mint(
+        tokens.environment_key(settings.signing_key, identity.uid),
+        key_id=identity.uid,
+        path=f"{identity.uid}/",
+        may=("get", "delete"),
+        now=slot.start,
+        lifetime_s=settings.token_lifetime_s,
+    )
 
 
 def mint_tokens(identity: Identity, settings: Settings, now: datetime) -> Tokens:
@@ -84,6 +116,6 @@ def mint_tokens(identity: Identity, settings: Settings, now: datetime) -> Tokens
         store=token(own, identity.uid, f"{identity.uid}/", ("get", "put")),
         shared=token(shared, shared_id, folder, ("get",)),
         user=token(own, identity.uid, f"{identity.uid}/", ("get", "put")),
-        user_shared=token(shared, shared_id, folder, ("get", "put")),
+        user_shared=token(shared, shared_id, f"{folder}files/", ("get", "put")),
         slot=slot,
     )

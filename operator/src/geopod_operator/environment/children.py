@@ -18,13 +18,23 @@ def is_ours(live: Raw, uid: str) -> bool:
     return any(owner.get("controller") and owner.get("uid") == uid for owner in owners)
 
 
+def is_builders(live: Raw) -> bool:
+    """Say whether an object without an owner is the builder's."""
+    labels = live["metadata"].get("labels") or {}
+    own = {"app.kubernetes.io/managed-by": "geopod", "app.kubernetes.io/component": "builder"}
+    return own.items() <= labels.items()
+
+
 def foreign(observed: Observed, wanted: Iterable[Raw]) -> Refusal | None:
     """Return the refusal NameConflict if a wanted name belongs to somebody else."""
     uid = observed.environment["metadata"]["uid"]
     for manifest in wanted:
         ref = ref_of(manifest)
         live = observed.children.get(ref)
-        if live is not None and not is_ours(live, uid):
+        if live is None:
+            continue
+        is_owned = bool(manifest["metadata"].get("ownerReferences"))
+        if not (is_ours(live, uid) if is_owned else is_builders(live)):
             message = reasons.sentence(
                 EnvironmentCondition.ACCEPTED, "NameConflict", kind=ref.kind, name=ref.name
             )

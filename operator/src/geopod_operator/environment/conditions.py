@@ -1,0 +1,194 @@
+"""The conditions that the operator writes, in the order in which Ready looks at them.
+
+Source: operator design, §2. LayersResolved is the coordinator's; Ready and Stalled follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from geopod.api import reasons
+from geopod.api.conditions import Condition, find, set_condition, summarize
+from geopod.api.reasons import FATAL, EnvironmentCondition
+
+from geopod_operator.environment.causes import Findings
+from geopod_operator.environment.facts import ranges
+from geopod_operator.environment.policies.scale import coordinators_of
+from geopod_operator.environment.resolved import Refusal
+from geopod_operator.environment.situation import CAUSE_REASONS, Situation
+from geopod_operator.environment.troubles import ready_time
+
+Kind = EnvironmentCondition
+STALLED_AFTER = timedelta(seconds=60)
+"""A fatal cause may heal within this time: a registry that was away, a Secret that comes late."""
+MAX_MESSAGE = 4096
+TRUE, FALSE = True, False
+
+
+class Said(NamedTuple):
+    """One condition before it is written."""
+
+    status: bool
+    reason: str
+    message: str
+
+
+def say(kind: Kind, reason: str, *, status: bool, **values: object) -> Said:
+    """Return a condition with the sentence of its reason."""
+    return Said(status, reason, reasons.sentence(kind, reason, **values))
+
+
+def refused(
+    before: tuple[Condition, ...], refusal: Refusal, *, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Return the conditions of a spec that cannot be: Accepted, and what follows from it."""
+    said = Said(FALSE, refusal.reason, refusal.message)
+    conditions = _set(before, Kind.ACCEPTED, said, generation=generation, now=now)
+    return summarize(conditions, generation=generation, now=now)
+
+
+def judge(at: Situation) -> tuple[Condition, ...]:
+    """Return all conditions, the coordinator's own among them as it is."""
+    judges: dict[Kind, Callable[[Situation], Said]] = {
+        Kind.ACCEPTED: lambda _: say(Kind.ACCEPTED, "Accepted", status=True),
+        Kind.DEPENDENCIES_READY: _dependencies,
+        Kind.COORDINATOR_READY: _coordinator,
+        Kind.NODES_READY: _nodes,
+        Kind.AVAILABLE: _available,
+        Kind.PROGRESSING: _progressing,
+        Kind.SUSPENDED: lambda it: Said(it.rest.asleep, it.rest.reason, it.rest.message),
+    }
+    conditions = at.facts.status.conditions
+    generation = at.facts.generation
+    for kind, judged in judges.items():
+        conditions = _set(conditions, kind, judged(at), generation=generation, now=at.now)
+    summary = summarize(conditions, generation=generation, now=at.now)
+    ready = find(summary, Kind.READY)
+    assert ready is not None  # noqa: S101  # summarize sets it
+    said = Said(ready.is_true, ready.reason, ready.message)
+    stalled = _stalled(conditions, at)
+    conditions = _set(conditions, Kind.STALLED, stalled, generation=generation, now=at.now)
+    return _set(conditions, Kind.READY, said, generation=generation, now=at.now)
+
+
+def stalled_at(at: Situation) -> datetime | None:
+    """Return when a fatal cause that is new will count as stalled."""
+    times = [
+        it.last_transition_time + STALLED_AFTER
+        for it in at.facts.status.conditions
+        if it.type in {Kind.COORDINATOR_READY, Kind.NODES_READY}
+        and it.status == "False"
+        and it.reason in FATAL
+    ]
+    return min((time for time in times if time > at.now), default=None)
+
+
+def _set(
+    conditions: tuple[Condition, ...], kind: Kind, said: Said, *, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    return set_condition(
+        conditions,
+        kind,
+        status=said.status,
+        reason=said.reason,
+        message=said.message[:MAX_MESSAGE],
+        generation=generation,
+        now=now,
+    )
+
+
+def _dependencies(at: Situation) -> Said:
+    found = at.dependencies
+    return Said(found.ready, found.reason, found.message)
+
+
+def _coordinator(at: Situation) -> Said:
+    if at.coordinator_ready:
+        return say(Kind.COORDINATOR_READY, "Available", status=True)
+    if coordinators_of(at.facts, at.rest) == 0:
+        return Said(FALSE, "Starting", "the coordinator starts when the environment wakes.")
+    return _cause(at, Kind.COORDINATOR_READY, at.coordinator) or say(
+        Kind.COORDINATOR_READY, "Starting", status=False
+    )
+
+
+def _nodes(at: Situation) -> Said:
+    facts, total = at.facts, at.total
+    if at.nodes_ready:
+        return say(Kind.NODES_READY, "AllReady", status=True, total=total)
+    scaling = say(Kind.NODES_READY, "Scaling", status=False, count=facts.ready, total=total)
+    if facts.ready >= total and not facts.lost:
+        return scaling
+    cause = _cause(at, Kind.NODES_READY, at.nodes)
+    if cause is not None:
+        return cause
+    if facts.lost:
+        indexes = ranges(facts.lost)
+        return say(Kind.NODES_READY, "NodeLost", status=False, indexes=indexes)
+    return scaling
+
+
+def _cause(at: Situation, kind: Kind, findings: Findings) -> Said | None:
+    """Return the most frequent cause; while pods are not listed, the one that was found before."""
+    if findings.causes:
+        first, *others = findings.causes
+        more = "".join(f" Also: {it.message}" for it in others[:2])
+        return Said(FALSE, first.reason, f"{first.message}{more}")
+    before = at.facts.condition(kind)
+    if at.observed.pods is not None or before is None or before.is_true:
+        return None
+    is_current = before.observed_generation == at.facts.generation
+    if before.reason in CAUSE_REASONS and is_current:
+        return Said(FALSE, before.reason, before.message)
+    return None
+
+
+def _available(at: Situation) -> Said:
+    minimum = min(at.spec.min_ready_nodes, max(at.spec.nodes, 1))
+    if at.coordinator_ready and not at.rest.asleep and at.facts.ready >= minimum:
+        return say(Kind.AVAILABLE, "MinimumReady", status=True)
+    count = at.facts.ready
+    return say(Kind.AVAILABLE, "BelowMinimum", status=False, count=count, minimum=minimum)
+
+
+def _progressing(at: Situation) -> Said:
+    if at.rest.asleep or not at.under_way:
+        return say(Kind.PROGRESSING, "RolloutComplete", status=False)
+    before = at.facts.condition(Kind.PROGRESSING)
+    seconds = at.spec.rollout.progress_deadline_seconds
+    exceeded = "ProgressDeadlineExceeded"
+    words = _nodes(at).message.rstrip(".")
+    late = say(Kind.PROGRESSING, exceeded, status=False, seconds=seconds, words=words)
+    if before is not None and before.observed_generation == at.facts.generation:
+        if before.reason == exceeded:
+            return late
+        if before.is_true and _last_progress(at, before) + timedelta(seconds=seconds) <= at.now:
+            return late
+    count = max(min(at.facts.ready, at.total) - at.facts.outdated, 0)
+    return say(Kind.PROGRESSING, "RollingOut", status=True, count=count, total=at.total)
+
+
+def _last_progress(at: Situation, before: Condition) -> datetime:
+    """Return when something last moved: the roll-out began, or a pod became ready."""
+    pods = at.observed.pods
+    if pods is None:
+        return at.now  # only what was looked at is judged
+    times = [time for pod in pods if (time := ready_time(pod)) is not None]
+    return max([before.last_transition_time, *times])
+
+
+def _stalled(conditions: tuple[Condition, ...], at: Situation) -> Said:
+    """Return whether a person is needed; what pods do is given a minute first."""
+    for kind in Kind:
+        found = find(conditions, kind)
+        if found is None or found.status != "False" or found.reason not in FATAL:
+            continue
+        is_of_pods = kind in {Kind.COORDINATOR_READY, Kind.NODES_READY}
+        if is_of_pods and at.now - found.last_transition_time < STALLED_AFTER:
+            continue
+        if kind == Kind.LAYERS_RESOLVED and found.observed_generation != at.facts.generation:
+            continue
+        return Said(TRUE, found.reason, found.message)
+    return say(Kind.STALLED, "NotStalled", status=False)

@@ -1,0 +1,295 @@
+"""DependenciesReady: is the environment's bundle there, being built, or impossible to build?
+
+One Job per key and namespace; its answer is copied into a ConfigMap, which is the record that the
+bundle is in the store. Source: operator design, §8.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from geopod.api import names, reasons
+from geopod.api.reasons import EnvironmentCondition
+
+from geopod_operator.environment.access import mint_build_token
+from geopod_operator.environment.bundle import architecture, bundle_key
+from geopod_operator.environment.causes import Asked, find_causes, recent_refusals
+from geopod_operator.environment.desired import builder
+from geopod_operator.environment.desired.network import build_policy
+from geopod_operator.environment.facts import Facts
+from geopod_operator.environment.masking import mask
+from geopod_operator.environment.observed import Observed, Raw, Ref
+from geopod_operator.environment.outcome import Delete
+from geopod_operator.environment.policies.runs import stamp
+from geopod_operator.environment.resolved import Bundle, Resolved
+
+CONDITION = EnvironmentCondition.DEPENDENCIES_READY
+FIRST_RETRY_S, LAST_RETRY_S = 30.0, 600.0
+"""An index that does not answer is asked again after as long as it has been away, within these."""
+WORDS = 2048
+RETRIED = {"IndexUnreachable": FIRST_RETRY_S, "BuilderFailed": LAST_RETRY_S}
+"""Reason -> seconds before the first retry; what cannot be resolved is not tried again."""
+NO_BUNDLE = Bundle()
+OUTCOMES = frozenset({"ResolutionFailed", *RETRIED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """How far the environment's packages are."""
+
+    ready: bool
+    reason: str
+    message: str
+    key: str = ""
+    bundle: Bundle = NO_BUNDLE
+    wanted: tuple[Raw, ...] = ()
+    deletes: tuple[Delete, ...] = ()
+    lookups: tuple[Ref, ...] = ()
+    """Objects that must be known before this is the answer."""
+    list_pods: bool = False
+    """The answer is in the builder's pod: list it."""
+    watches_pods: bool = False
+    """A Job runs: its pod is looked at when it takes long."""
+    retry_at: datetime | None = None
+
+
+def dependencies_of(observed: Observed, resolved: Resolved, facts: Facts) -> Dependencies:
+    """Return how far the packages are, and what brings them further."""
+    key = bundle_key(resolved)
+    if not key:
+        return Dependencies(ready=True, reason="NotNeeded", message=_say("NotNeeded"))
+    record_ref = Ref("ConfigMap", names.bundle_name(key))
+    job_ref = Ref("Job", names.build_name(key))
+    resolving = _resolving(resolved, key)
+    lookups = tuple(it for it in (record_ref, job_ref) if it not in observed.children)
+    record = observed.children.get(record_ref)
+    if record is not None:
+        return _recorded(observed, key, record, job_ref)
+    if lookups:
+        return replace(resolving, lookups=lookups)
+    job = observed.children[job_ref]
+    if job is None:
+        return replace(resolving, wanted=_new_build(observed, resolved, key))
+    return _built(observed, resolved, facts, resolving, job)
+
+
+def _built(
+    observed: Observed, resolved: Resolved, facts: Facts, base: Dependencies, job: Raw
+) -> Dependencies:
+    """Return how far a Job is."""
+    if not is_builders(job, base.key):
+        return _conflict(base, Ref("Job", job["metadata"]["name"]))
+    if job["metadata"].get("deletionTimestamp"):
+        return base
+    if _ended(job) is None:
+        return _running(observed, resolved, replace(base, watches_pods=True), job)
+    return _answer(observed, resolved, facts, replace(base, list_pods=True), job)
+
+
+def is_builders(found: Raw, key: str) -> bool:
+    """Say whether an object is the builder's: it has the labels and no owner."""
+    labels = found["metadata"].get("labels") or {}
+    return builder.builder_labels(key).items() <= labels.items()
+
+
+def _resolving(resolved: Resolved, key: str) -> Dependencies:
+    message = _say("Resolving", python=_python(resolved), platform=_platform(resolved))
+    return Dependencies(ready=False, reason="Resolving", message=message, key=key)
+
+
+def _recorded(observed: Observed, key: str, record: Raw, job_ref: Ref) -> Dependencies:
+    data: dict[str, str] = record.get("data") or {}
+    if not is_builders(record, key) or data.get(builder.FULL_KEY) != key:
+        return _conflict(
+            Dependencies(ready=False, reason="", message="", key=key),
+            Ref("ConfigMap", record["metadata"]["name"]),
+        )
+    job = observed.children.get(job_ref)
+    is_left = job is not None and not job["metadata"].get("deletionTimestamp")
+    return Dependencies(
+        ready=True,
+        reason="Built",
+        message=_say("Built", key=key),
+        key=key,
+        bundle=Bundle(
+            key=key,
+            sha256=data.get(builder.BUNDLE_SHA256, ""),
+            lock_sha256=data.get(builder.LOCK_SHA256, ""),
+        ),
+        # Its pod holds the unpacked tree on some machine's disk, and the Secret a token.
+        deletes=_drop(job) if job is not None and is_left and is_builders(job, key) else (),
+    )
+
+
+def _drop(job: Raw) -> tuple[Delete, ...]:
+    name = job["metadata"]["name"]
+    return (
+        Delete(ref=Ref("Job", name), uid=job["metadata"].get("uid")),
+        Delete(ref=Ref("Secret", name)),
+    )
+
+
+def _conflict(base: Dependencies, ref: Ref) -> Dependencies:
+    message = (
+        f"{ref.kind} {ref.name} exists and is not geopod's: delete it, the builder needs its name."
+    )
+    return replace(base, ready=False, reason="BuilderFailed", message=message)
+
+
+def _new_build(observed: Observed, resolved: Resolved, key: str) -> tuple[Raw, ...]:
+    settings, namespace = observed.settings, resolved.identity.namespace
+    token = mint_build_token(namespace, key, settings, observed.now)
+    return (
+        build_policy(namespace, settings),
+        builder.build_secret(resolved, key, token),
+        builder.build_job(resolved, settings, key),
+    )
+
+
+def _running(observed: Observed, resolved: Resolved, base: Dependencies, job: Raw) -> Dependencies:
+    """Return why the builder's pod does not start, if it was looked at and does not."""
+    if observed.pods is None:
+        return base
+    messages = recent_refusals(
+        (it for it in observed.events or () if _is_about(it, job["metadata"]["name"])), observed.now
+    )
+    pods = _pods_of(observed.pods, job["metadata"]["name"])
+    findings = find_causes(pods, observed.events or (), asked=_asked(resolved), messages=messages)
+    if not findings.causes:
+        return base
+    return replace(base, reason="BuilderFailed", message=findings.causes[0].message)
+
+
+def _is_about(event: Raw, name: str) -> bool:
+    return bool(event["involvedObject"].get("name") == name)
+
+
+def _asked(resolved: Resolved) -> Asked:
+    requests = builder.INSTALL_RESOURCES["requests"]
+    return Asked(
+        condition=EnvironmentCondition.COORDINATOR_READY,
+        total=1,
+        namespace=resolved.identity.namespace,
+        runtime=resolved.spec.runtime,
+        pull_secrets=resolved.pull_secrets,
+        cpu=requests["cpu"],
+        memory=requests["memory"],
+        storage=builder.BUILD_SIZE,
+        gpus="no GPU",
+    )
+
+
+def _answer(
+    observed: Observed, resolved: Resolved, facts: Facts, base: Dependencies, job: Raw
+) -> Dependencies:
+    """Return what an ended Job says: read from its pod once, kept in the condition afterwards."""
+    said = facts.condition(CONDITION)
+    runtime = facts.status.runtime
+    is_told = runtime is not None and runtime.bundle_key == base.key
+    if said is not None and is_told and said.reason in OUTCOMES and observed.pods is None:
+        known = replace(base, reason=said.reason, message=said.message, list_pods=False)
+        return _retried(known, facts, job)
+    if observed.pods is None:
+        return base
+    result = _result(observed.pods, job["metadata"]["name"])
+    if result.get("ok"):
+        time = stamp(observed.now)
+        record = builder.bundle_record(resolved, base.key, result, time)
+        return replace(base, wanted=(record,), list_pods=False)
+    failed = replace(base, list_pods=False, **_failure(result, resolved))
+    return _retried(failed, facts, job)
+
+
+def _retried(failed: Dependencies, facts: Facts, job: Raw) -> Dependencies:
+    """Return the failure with its retry: the Job is deleted when the time has come."""
+    first = RETRIED.get(failed.reason)
+    ended = _ended(job)
+    if first is None or ended is None:
+        return failed
+    away = (ended - min(facts.since(CONDITION), ended)).total_seconds()
+    due = ended + timedelta(seconds=min(max(away, first), LAST_RETRY_S))
+    if facts.now >= due:
+        return replace(failed, deletes=_drop(job))
+    return replace(failed, retry_at=due)
+
+
+def _ended(job: Raw) -> datetime | None:
+    """Return when a Job ended, well or not."""
+    for condition in (job.get("status") or {}).get("conditions", []):
+        if condition["type"] in {"Complete", "Failed"} and condition["status"] == "True":
+            return datetime.fromisoformat(condition["lastTransitionTime"])
+    return None
+
+
+def _result(pods: tuple[Raw, ...], job: str) -> Raw:
+    """Return the builder's own answer from its youngest pod, or what is known of its end."""
+    for pod in _pods_of(pods, job):
+        status = pod.get("status") or {}
+        states = [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
+        for state in states:
+            ended = state.get("state", {}).get("terminated")
+            if ended and state["name"] == "upload":
+                return _parsed(ended)
+            if ended and ended.get("exitCode"):
+                return {"exit": ended["exitCode"], "lines": [ended.get("message", "")]}
+        if status.get("message"):
+            return {"exit": "unknown", "lines": [status["message"]]}
+    return {"exit": "unknown", "lines": ["its pod is gone"]}
+
+
+def _pods_of(pods: tuple[Raw, ...], job: str) -> list[Raw]:
+    """Return the Job's pods, the youngest first."""
+    label = "batch.kubernetes.io/job-name"
+    own = [it for it in pods if (it["metadata"].get("labels") or {}).get(label) == job]
+    return sorted(
+        own, key=lambda it: str(it["metadata"].get("creationTimestamp", "")), reverse=True
+    )
+
+
+def _parsed(ended: Raw) -> Raw:
+    text = ended.get("message", "")
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    if isinstance(said, dict):
+        return said
+    return {"exit": ended.get("exitCode", "unknown"), "lines": [text or ended.get("reason", "")]}
+
+
+def _failure(result: Raw, resolved: Resolved) -> dict[str, Any]:
+    lines = "\n".join(str(line) for line in result.get("lines", []))
+    words = mask(lines).strip()[:WORDS].rstrip(". ")
+    log = str(result.get("logSha256") or "none")
+    reason = result.get("reason")
+    if reason == "ResolutionFailed":
+        message = _say(
+            reason,
+            python=_python(resolved),
+            platform=_platform(resolved),
+            words=words,
+            log=log,
+        )
+    elif reason == "IndexUnreachable":
+        index = resolved.runtime.index
+        url = mask((index.url if index else None) or "https://pypi.org/simple")
+        message = _say(reason, url=url, words=words, seconds=int(FIRST_RETRY_S))
+    else:
+        reason = "BuilderFailed"
+        message = _say(reason, exit=result.get("exit", "unknown"), words=words, log=log)
+    return {"reason": reason, "message": message}
+
+
+def _python(resolved: Resolved) -> str:
+    return resolved.interpreter.name
+
+
+def _platform(resolved: Resolved) -> str:
+    return resolved.interpreter.abi or f"linux/{architecture(resolved) or 'any'}"
+
+
+def _say(reason: str, **values: object) -> str:
+    return reasons.sentence(CONDITION, reason, **values)

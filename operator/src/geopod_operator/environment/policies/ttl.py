@@ -1,0 +1,26 @@
+"""Term of an environment: it is deleted so long after its last activity, never after creation."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from geopod.api.environment import ComputeEnvironmentSpec
+
+from geopod_operator.environment.facts import Facts
+from geopod_operator.environment.policies.idle import idle_due, idle_since, not_before
+from geopod_operator.environment.resolved import Identity
+
+
+def deletion_due(spec: ComputeEnvironmentSpec, identity: Identity, facts: Facts) -> datetime | None:
+    """Return when the environment deletes itself; None: not as things are.
+
+    By `ttlSeconds`, or by the idle policy Delete.
+    """
+    times: list[datetime] = []
+    since = idle_since(identity, facts)
+    if spec.ttl_seconds is not None and since is not None:
+        times.append(not_before(identity, since + timedelta(seconds=spec.ttl_seconds)))
+    if spec.idle is not None and spec.idle.policy == "Delete":
+        due = idle_due(spec, identity, facts)
+        times += [due] if due is not None else []
+    return min(times, default=None)

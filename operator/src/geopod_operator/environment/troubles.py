@@ -1,0 +1,186 @@
+"""What is wrong with one pod, or with the creation of pods: read from objects, not yet grouped.
+
+Reasons as in the operator design, §5. Facts about kubelets that the rules rest on: the reasons
+ErrImagePull and ImagePullBackOff alternate; a crashed container is `terminated` until its back-off
+begins; a missing Secret that is a volume shows in an Event alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from signal import Signals
+
+from geopod_operator.environment.observed import Raw
+
+PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+POD_INDEX = "apps.kubernetes.io/pod-index"
+SIGNALLED = 128
+"""Exit codes above it are 128 and the number of a signal."""
+_PULL_NOISE = (
+    re.compile(r'Back-off pulling image "[^"]*": '),
+    re.compile(r"ErrImagePull: "),
+    re.compile(r"rpc error: code = \w+ desc = "),
+    re.compile(r'failed to pull and unpack image "[^"]*": '),
+)
+_QUOTA = re.compile(r"exceeded quota: (?P<quota>[^,]+), (?P<words>.*)", re.DOTALL)
+_FORBIDDEN = re.compile(r"is forbidden: (?P<words>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What keeps one pod from being ready."""
+
+    reason: str
+    words: str
+    """What was said, in a spelling that is equal for equal causes."""
+    pod: str = ""
+    index: int = 0
+    container: str = ""
+    image: str = ""
+    exit_code: int = 0
+    count: int = 1
+    """How often it happened to this pod."""
+    last_time: str = ""
+    kind: str = ""
+    """Which of several messages of one reason."""
+
+
+def troubles_of(pods: Iterable[Raw], events: Sequence[Raw]) -> list[Trouble]:
+    """Return the trouble of each pod that has one, by index."""
+    mounts = {
+        event["involvedObject"].get("name", ""): event
+        for event in events
+        if event.get("reason") == "FailedMount"
+    }
+    found = [it for pod in pods if (it := _trouble(pod, mounts)) is not None]
+    return sorted(found, key=lambda it: (it.index, it.pod))
+
+
+def index_of(pod: Raw) -> int:
+    """Return the index of a node pod; 0 for the coordinator's."""
+    metadata = pod["metadata"]
+    text = (metadata.get("labels") or {}).get(POD_INDEX) or metadata["name"].rpartition("-")[2]
+    return int(text) if text.isdecimal() else 0
+
+
+def is_ready(pod: Raw) -> bool:
+    """Say whether the kubelet calls a pod ready."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
+
+
+def ready_time(pod: Raw) -> datetime | None:
+    """Return since when a pod is ready; None: it is not."""
+    for condition in pod.get("status", {}).get("conditions", []):
+        if condition["type"] == "Ready" and condition["status"] == "True":
+            return datetime.fromisoformat(condition["lastTransitionTime"])
+    return None
+
+
+def _trouble(pod: Raw, mounts: dict[str, Raw]) -> Trouble | None:
+    status, name = pod.get("status", {}), pod["metadata"]["name"]
+    if pod["metadata"].get("deletionTimestamp") or is_ready(pod):
+        return None
+    if status.get("phase") == "Failed" and status.get("reason"):
+        return _failed(pod)
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return Trouble(
+                reason="Unschedulable",
+                words=_before(condition.get("message", ""), " preemption:"),
+                pod=name,
+                index=index_of(pod),
+                last_time=condition.get("lastTransitionTime", ""),
+            )
+    states = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    for state in states:
+        found = _of_container(pod, state)
+        if found is not None:
+            return found
+    if name in mounts:
+        words = mounts[name].get("message", "").rpartition(" : ")[2]
+        return Trouble(
+            reason="PodRefused", kind="config", words=words, pod=name, index=index_of(pod)
+        )
+    return None
+
+
+def _failed(pod: Raw) -> Trouble:
+    status = pod["status"]
+    is_eviction = status["reason"] == "Evicted"
+    return Trouble(
+        reason="PodRefused",
+        kind="evicted" if is_eviction else "failed",
+        words=status.get("message", status["reason"]),
+        pod=pod["metadata"]["name"],
+        index=index_of(pod),
+    )
+
+
+def _of_container(pod: Raw, state: Raw) -> Trouble | None:
+    waiting = state.get("state", {}).get("waiting") or {}
+    common = {
+        "pod": pod["metadata"]["name"],
+        "index": index_of(pod),
+        "container": state["name"],
+        "image": state.get("image", ""),
+    }
+    if waiting.get("reason") in PULL:
+        words = _pull_words(waiting.get("message", waiting["reason"]))
+        return Trouble(reason="ImagePullFailed", words=words, **common)
+    if waiting.get("reason") in CONFIG:
+        words = waiting.get("message", waiting["reason"])
+        return Trouble(reason="PodRefused", kind="config", words=words, **common)
+    ended = state.get("state", {}).get("terminated") or (
+        state.get("lastState", {}).get("terminated") if state.get("restartCount", 0) else None
+    )
+    if not ended or state.get("ready") or (not ended.get("exitCode") and not waiting):
+        return None
+    is_memory = ended.get("reason") == "OOMKilled"
+    return Trouble(
+        reason="OutOfMemory" if is_memory else "CrashLoop",
+        kind=state["name"],
+        words=ended.get("message", "").strip() or ended.get("reason", "no message"),
+        exit_code=ended.get("exitCode", 0),
+        count=max(state.get("restartCount", 0), 1),
+        last_time=ended.get("finishedAt") or "",
+        **common,
+    )
+
+
+def _pull_words(text: str) -> str:
+    for noise in _PULL_NOISE:
+        text = noise.sub("", text)
+    return text
+
+
+def _before(text: str, mark: str) -> str:
+    return text.partition(mark)[0]
+
+
+def signal_name(exit_code: int) -> str:
+    """Return the signal that an exit code tells of."""
+    number = exit_code - SIGNALLED
+    known = {it.value: it.name for it in Signals}
+    return known.get(number, "no signal")
+
+
+def refusals_of(messages: Iterable[str]) -> list[Trouble]:
+    """Return why pods could not be created: quota, Pod Security, LimitRange."""
+    found: list[Trouble] = []
+    for message in messages:
+        quota = _QUOTA.search(message)
+        forbidden = _FORBIDDEN.search(message)
+        if quota:
+            one = Trouble(reason="QuotaExceeded", kind=quota["quota"], words=quota["words"])
+        elif forbidden:
+            one = Trouble(reason="PodRefused", kind="refused", words=forbidden["words"])
+        else:
+            one = Trouble(reason="PodRefused", kind="refused", words=message)
+        if one not in found:
+            found.append(one)
+    return found
