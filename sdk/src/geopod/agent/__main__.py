@@ -1,22 +1,33 @@
-"""`python -m geopod.agent --settings FILE --node K`: one node's agent."""
+"""`python -m geopod.agent`: one node's agent.
+
+`--settings FILE --node K`: a node of this machine. `--pod`: the node of the pod it runs in.
+"""
 
 import argparse
-import logging
+import sys
 from pathlib import Path
 
 from geopod.agent.node import main
 from geopod.agent.settings import read_settings
+from geopod.process.running import log_to_stderr, run_process
 
 
-def run() -> None:
-    """Run the agent that a settings file and a node index describe."""
+def run() -> int:
+    """Run the agent that a settings file and a node index, or the pod describe."""
     parser = argparse.ArgumentParser(prog="geopod.agent")
-    parser.add_argument("--settings", type=Path, required=True)
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--settings", type=Path)
+    place.add_argument("--pod", action="store_true")
     parser.add_argument("--node", type=int, default=None)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr()
+    if arguments.pod:
+        from geopod.agent.pod import serve_pod  # what only a pod needs
+
+        return run_process(serve_pod())
     main(read_settings(arguments.settings, node=arguments.node))
+    return 0
 
 
 if __name__ == "__main__":
-    run()
+    sys.exit(run())

@@ -51,6 +51,9 @@ class LinkListener(Protocol):
     def received(self, message: FromCoordinator) -> None:
         """The coordinator has said something."""
 
+    def parted(self) -> None:
+        """The connection to a coordinator that took us is gone."""
+
 
 class CoordinatorLink:
     """The connection to the coordinator, whichever one answers at the moment."""
@@ -139,6 +142,7 @@ class CoordinatorLink:
             self._sent.set()
             for task in tasks:
                 task.cancel()
+            self._listener.parted()
         return True
 
     async def _deliver(self, socket: aiohttp.ClientWebSocketResponse) -> None:

@@ -21,6 +21,7 @@ from geopod.api import messages
 from geopod.api.messages import Assign, Done, Failed, FromAgent
 from geopod.api.results import Failure, TaskRecord
 from geopod.dispatch.retry import empty_partition
+from geopod.errors import GatewayUnavailableError
 from geopod.store import KeyMissingError, Store
 
 STARTED_AFTER_S = 0.05
@@ -178,7 +179,7 @@ class Errands:
         try:
             for report in await self._committer.commit(held.assign, wanted):
                 self._tell(held, report)
-        except OSError as error:
+        except (OSError, GatewayUnavailableError) as error:
             log.exception("Results of run %s could not be committed.", held.assign.run)
             for outcome in wanted:
                 self._fail_task(held, outcome.index, not_committed(error))

@@ -41,7 +41,7 @@ def not_loadable(why: str) -> Failure:
     )
 
 
-def not_committed(error: OSError) -> Failure:
+def not_committed(error: Exception) -> Failure:
     """Return the failure of a task whose result the store did not take: the node's fault."""
     return Failure(
         reason=TaskReason.NODE_LOST,

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
@@ -22,16 +22,22 @@ from geopod.agent.errands import Errands
 from geopod.agent.leases import Leases
 from geopod.agent.runner_link import RunnerLink
 from geopod.agent.settings import AgentSettings
+from geopod.agent.signs import NoSigns, Signs
 from geopod.agent.staging import Staging
 from geopod.api import messages
 from geopod.api.messages import FromCoordinator, Hello, Welcome
 from geopod.api.results import Failure
+from geopod.process.running import run_process, until_told
 from geopod.store import Store
 from geopod.store.directory import DirectoryStore
 
+GOODBYE_S = 5.0
+"""How long the last words may take to be on their way: well below a pod's grace of 30 s."""
 LOG_EVERY_S = 5.0
 """How often the output of running tasks is stored."""
 
+UMASK = 0o007
+"""Agent and runner may be two users of one group; nobody else reads what they share."""
 LeaseMessage = (
     messages.Assign | messages.Committed | messages.Cancel | messages.EndRun | messages.Drain
 )
@@ -42,7 +48,19 @@ log = logging.getLogger(__name__)
 class Node:
     """One node, geopod's side."""
 
-    def __init__(self, settings: AgentSettings, store: Store, runner: RunnerLink) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        store: Store,
+        runner: RunnerLink,
+        *,
+        shared: Store | None = None,
+        signs: Signs | None = None,
+    ) -> None:
+        """`shared`: the store of what the namespace shares, where that is another one."""
+        self._signs: Signs = NoSigns() if signs is None else signs
+        self._own_parts: set[tuple[str, int]] = set()
+        """(plan sha256, partition) that the coordinator wants here."""
         self._settings = settings
         self._instance = settings.instance or secrets.token_hex(8)
         self._runner = runner
@@ -52,7 +70,10 @@ class Node:
             settings.coordinator, bytes.fromhex(settings.link_key), listener=self
         )
         self._staging = Staging(
-            store, environment_uid=settings.environment_uid, scratch=settings.scratch_dir
+            store,
+            environment_uid=settings.environment_uid,
+            scratch=settings.scratch_dir,
+            shared=shared,
         )
         committer = Committer(
             store,
@@ -76,8 +97,8 @@ class Node:
         """Serve until cancelled; raises what went wrong in here, which is a defect."""
         self._runner.on_state = self._runner_changed
         await self._runner.start()
-        self._spawn(self._link.keep())
-        self._spawn(self._keep_logs())
+        self.spawn(self._link.keep())
+        self.spawn(self._keep_logs())
         await self._failed
 
     async def store_running_logs(self) -> None:
@@ -89,9 +110,12 @@ class Node:
         self._runner_changed(
             ready=False, message="the node closes"
         )  # first: no new work comes for what goes back
+        self._signs.ready(ready=False)
         self._errands.give_up()
         self._link.send(messages.Bye(reason="the node closes"))
-        await self._link.flush()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                await self._link.flush()
         for task in list(self._tasks):
             task.cancel()
         await self._runner.close()
@@ -105,6 +129,7 @@ class Node:
             instance=self._instance,
             index=self._settings.node,
             python=self._runner.python,
+            template_hash=self._settings.template_hash,
             memory_bytes=self._settings.memory_bytes or 0,
             leases=self._leases.describe(),
             staged=self._staging.ready(),
@@ -119,9 +144,15 @@ class Node:
         self._runner_changed(ready=self._runner.ready, message="")
         for report in self._leases.unacknowledged():
             self._link.send(report)
+        self._own_parts = {(welcome.plan_sha256, part) for part in welcome.partitions}
         for partition in welcome.partitions:
-            self._spawn(self._stage(welcome.plan_sha256, partition))
+            self.spawn(self._stage(welcome.plan_sha256, partition))
+        self._show()
         return True
+
+    def parted(self) -> None:
+        """The coordinator is gone: not ready until one welcomes us again."""
+        self._show()
 
     def received(self, message: FromCoordinator) -> None:
         """Do what the coordinator says."""
@@ -129,7 +160,9 @@ class Node:
             case messages.Ping(time=time):
                 self._link.send(messages.Pong(time=time, busy=len(self._leases)))
             case messages.Stage(plan_sha256=plan_sha256, partition=partition):
-                self._spawn(self._stage(plan_sha256, partition))
+                self._own_parts = {(plan_sha256, partition)}
+                self.spawn(self._stage(plan_sha256, partition))
+                self._show()
             case messages.Bye(reason=reason):
                 log.info("The coordinator said goodbye: %s.", reason)
             case messages.Challenge() | messages.Welcome() | messages.Refused():
@@ -143,13 +176,13 @@ class Node:
             case messages.Assign():
                 held = None if message.epoch < self._epoch else self._errands.take(message)
                 if held is not None:
-                    self._spawn(self._errands.run(held))
+                    self.spawn(self._errands.run(held))
             case messages.Committed(lease=lease, indexes=indexes):
                 self._leases.acknowledge(lease, indexes)
             case messages.Cancel(lease=lease, indexes=indexes, grace_s=grace_s):
-                self._spawn(self._errands.cancel(lease, indexes, grace_s=grace_s))
+                self.spawn(self._errands.cancel(lease, indexes, grace_s=grace_s))
             case messages.EndRun(run=run):
-                self._spawn(self._errands.end_run(run))
+                self.spawn(self._errands.end_run(run))
             case messages.Drain():
                 self._errands.drain()
             case _:
@@ -164,18 +197,27 @@ class Node:
             self._link.send(staged(failure=part))
             return
         self._link.send(staged(bytes=part.bytes, seconds=part.seconds, empty=part.empty))
+        self._show()
 
     def _runner_changed(self, ready: bool, message: str) -> None:  # noqa: FBT001  # RunnerLink's callback
         """The runner is warm, or gone."""
         state = messages.RunnerState(ready=ready, python=self._runner.python, message=message)
         self._link.send(state)
+        if ready:
+            self._signs.started()
+        self._show()
+
+    def _show(self) -> None:
+        """Show whether this node may work."""
+        is_staged = self._own_parts <= {("", 0), *self._staging.ready()}
+        self._signs.ready(ready=self._link.connected and self._runner.ready and is_staged)
 
     async def _keep_logs(self) -> None:
         while True:
             await asyncio.sleep(LOG_EVERY_S)
             await self.store_running_logs()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Start a task whose failure ends the process: the next one starts clean."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -188,33 +230,35 @@ class Node:
             self._failed.set_exception(error)
 
 
-async def serve(settings: AgentSettings) -> None:
-    """Serve as one node until SIGTERM."""
+async def serve(settings: AgentSettings) -> int:
+    """Serve as one node of this machine until SIGTERM; returns the exit code."""
+    store = DirectoryStore(Path(settings.store), fsync=settings.fsync)
+    return await attend(Node(settings, store, make_runner(settings)))
+
+
+def make_runner(settings: AgentSettings) -> RunnerLink:
+    """Return the agent's end of the node's runner, with the folders that it needs."""
     settings.scratch_dir.mkdir(parents=True, exist_ok=True)
     settings.runner_socket.parent.mkdir(parents=True, exist_ok=True)
-    runner = RunnerLink(
-        settings.runner_socket, settings.scratch_dir, memory_bytes=settings.memory_bytes
+    return RunnerLink(
+        settings.runner_socket,
+        settings.scratch_dir,
+        memory_bytes=settings.memory_bytes,
+        runner_uid=settings.runner_uid,
     )
-    store = DirectoryStore(Path(settings.store), fsync=settings.fsync)
-    node = Node(settings, store, runner)
-    serving = asyncio.ensure_future(node.serve())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, serving.cancel)
+
+
+async def attend(node: Node) -> int:
+    """Let a node serve until SIGTERM; returns the exit code."""
     try:
-        await serving
-    except asyncio.CancelledError:
-        log.info("Node %d closes.", settings.node)
+        if await until_told(node.serve()):
+            log.info("The node closes.")
     finally:
         await node.close()
+    return 0
 
 
 def main(settings: AgentSettings) -> None:
     """Run one node's agent in this process: after `exec`, or in a fork of a warmed process."""
-    os.umask(0o007)
-    try:
-        import uvloop  # no wheels for every platform
-    except ImportError:
-        asyncio.run(serve(settings))
-    else:
-        uvloop.run(serve(settings))
+    os.umask(UMASK)
+    run_process(serve(settings))

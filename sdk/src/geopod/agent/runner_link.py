@@ -7,6 +7,7 @@ write has been answered, so that its fork never competes with the first answer.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,8 +35,14 @@ class RunnerLink:
     """One node's runner: its warm template, a standby child, and one child per run."""
 
     def __init__(
-        self, socket_path: Path, scratch: Path, *, memory_bytes: int | None = None
+        self,
+        socket_path: Path,
+        scratch: Path,
+        *,
+        memory_bytes: int | None = None,
+        runner_uid: int | None = None,
     ) -> None:
+        """`runner_uid`: the user that the runner runs as; None: the agent's own."""
         self.ready = False
         """The template is warm and connected."""
         self.python = ""
@@ -43,8 +50,11 @@ class RunnerLink:
         self.on_state: Callable[[bool, str], None] = lambda _ready, _message: None
         """Called with (ready, message) when the runner comes and goes."""
         self._folder = scratch / "tasks"
+        self._life = secrets.token_hex(4)
+        """In the names of folders: what an earlier agent left may be another user's, and stay."""
+        self._is_shared = runner_uid is not None
         self._memory_bytes = memory_bytes
-        self._template = TemplateLink(socket_path, self)
+        self._template = TemplateLink(socket_path, self, runner_uid=runner_uid)
         self._children: dict[int, RunnerChild] = {}
         self._by_run: dict[str, RunnerChild] = {}
         self._standby: RunnerChild | None = None
@@ -57,7 +67,7 @@ class RunnerLink:
     async def start(self) -> None:
         """Listen on the socket; the runner's template dials it. Returns at once."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(FOLDER_MODE)
         self._template.listen()
 
@@ -130,12 +140,13 @@ class RunnerLink:
         """Tell the template where to work; it forks the first standby child by itself."""
         self.python = ready.python
         self._is_spawning = True
-        self._template.send({"t": "SETUP", "scratch": str(self._folder), "modules": self._modules})
+        setup = {"t": "SETUP", "scratch": str(self._folder), "modules": self._modules}
+        self._template.send(setup | ({"shared": True} if self._is_shared else {}))
 
     def on_child(self, made: ChildMade, descriptors: list[int]) -> None:
         """Take a standby child; one that waits already lacks later preloads and is let go."""
         self._is_spawning = False
-        folder = self._folder / f"{made.id}-{made.pid}"
+        folder = self._folder / f"{self._life}-{made.id}-{made.pid}"
         try:
             child = RunnerChild(made.id, descriptors, folder, end=self._kill)
         except OSError as refused:

@@ -32,15 +32,27 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     memory_bytes: int | None = None
     """The runner's memory limit; None: only the machine's."""
     fsync: bool = False
+    template_hash: str = ""
+    """Of the pod template that the node was made from; empty: it is no pod."""
+    runner_uid: int | None = None
+    """User that the runner runs as; None: the agent's own. Nobody else may dial its socket."""
+    own_scratch: str = ""
+    """This node's scratch where it is not `<scratch>/<node>`."""
+    own_socket: str = ""
+    """This node's runner socket where it is not below `sockets`."""
 
     @property
     def scratch_dir(self) -> Path:
         """This node's scratch: staged partitions, and the folders of running tasks."""
+        if self.own_scratch:
+            return Path(self.own_scratch)
         return Path(self.scratch) / str(self.node)
 
     @property
     def runner_socket(self) -> Path:
         """Where this node's agent listens for its runner's template."""
+        if self.own_socket:
+            return Path(self.own_socket)
         return Path(self.sockets) / str(self.node) / "runner.sock"
 
 

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from geopod.agent.failures import failure_of, not_staged
 from geopod.api import names
 from geopod.api.plan import Plan, decode_plan
@@ -34,8 +36,12 @@ MODULES = {"raster": ("numpy", "affine"), "vector": ("pyarrow", "pyarrow.ipc", "
 class Staging:
     """The staged partitions of one node."""
 
-    def __init__(self, store: Store, *, environment_uid: str, scratch: Path) -> None:
+    def __init__(
+        self, store: Store, *, environment_uid: str, scratch: Path, shared: Store | None = None
+    ) -> None:
+        """`shared`: where a plan's plain files lie; None: on this machine, as the plan says."""
         self._store = store
+        self._shared = shared
         self._environment_uid = environment_uid
         self._scratch = scratch
         self._parts: dict[tuple[str, int], asyncio.Task[StagedPart | Failure]] = {}
@@ -83,7 +89,7 @@ class Staging:
         """Bring one partition; one at a time, so that memory stays that of one reader."""
         async with self._one_at_a_time:
             try:
-                plan = await self._read_plan(plan_sha256)
+                plan = await self._with_files(await self._read_plan(plan_sha256))
                 return await asyncio.to_thread(self._read, plan, plan_sha256, partition)
             except GeopodError as error:
                 return failure_of(error)
@@ -92,6 +98,20 @@ class Staging:
                 return not_staged(partition, gone)
             except OSError as error:
                 return not_staged(partition, error)
+
+    async def _with_files(self, plan: Plan) -> Plan:
+        """Return the plan with its plain files fetched to this machine."""
+        if self._shared is None or not plan.files:
+            return plan
+        files = []
+        for file in plan.files:
+            try:
+                path = await self._shared.fetch(file.href)
+            except KeyMissingError as gone:
+                fact = f"file {file.key} is not in the store"
+                raise FileNotFoundError(fact) from gone
+            files.append(msgspec.structs.replace(file, href=str(path)))
+        return msgspec.structs.replace(plan, files=tuple(files))
 
     async def _read_plan(self, plan_sha256: str) -> Plan:
         key = names.plan_key(self._environment_uid, plan_sha256)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
+import sys
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +29,8 @@ READ_BYTES = 1 << 16
 DESCRIPTORS_OF_CHILD = 3
 """Control socket, stdout, stderr."""
 MAX_DESCRIPTORS = 4 * DESCRIPTORS_OF_CHILD
+PEER = struct.Struct("3i")
+"""pid, uid and gid of SO_PEERCRED: unix(7)."""
 UMASK = 0o007
 """Agent and runner are two users of one group; the socket is for that group alone."""
 
@@ -50,8 +54,12 @@ class TemplateEvents(Protocol):
 class TemplateLink:
     """Listens; speaks with the one template that is connected."""
 
-    def __init__(self, socket_path: Path, events: TemplateEvents) -> None:
+    def __init__(
+        self, socket_path: Path, events: TemplateEvents, *, runner_uid: int | None = None
+    ) -> None:
+        """`runner_uid`: the user that the template runs as; None: this process's own."""
         self._path = socket_path
+        self._runner_uid = os.geteuid() if runner_uid is None else runner_uid
         self._events = events
         self._listener: socket.socket | None = None
         self._template: socket.socket | None = None
@@ -107,7 +115,7 @@ class TemplateLink:
             connection, _ = self._listener.accept()
         except OSError:
             return
-        if self._template is not None:
+        if self._template is not None or _peer_uid(connection) != self._runner_uid:
             connection.close()
             return
         connection.setblocking(False)  # noqa: FBT003  # socket's signature
@@ -166,3 +174,12 @@ class TemplateLink:
         while self._descriptors:
             os.close(self._descriptors.popleft())
         return True
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    """Return the user at the other end of a Unix socket, as the kernel knows it."""
+    if sys.platform == "darwin":
+        return os.geteuid()  # a laptop: the folder's mode lets nobody else come this far
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
+    _, uid, _ = PEER.unpack(credentials)
+    return int(uid)

@@ -30,6 +30,8 @@ from .watch import MAX_DESCENDANTS, NS, WatchedChild
 
 LOOK_S = 0.05
 """How often a running child's memory and processes are looked at."""
+SHARED_UMASK = 0o007
+"""Agent and runner are two users of one group: the agent takes over the files of children."""
 STANDBY_S = 0.02
 """A taken child is left alone this long before the next one is forked: fork costs up to 5 ms."""
 DIAL_S = (0.01, 0.5)
@@ -128,6 +130,8 @@ class Template:
         kind = message["t"]
         if kind == "SETUP":
             self._scratch = Path(message["scratch"])
+            if message.get("shared"):
+                os.umask(SHARED_UMASK)
             self._preload(message["modules"])
         elif kind == "PRELOAD":
             self._preload(message["modules"])

@@ -1,0 +1,121 @@
+"""The environment bundle on this node: fetched, checked, unpacked, once.
+
+It is a `tar.zst` whose root is `site-packages`. Nothing in it may lie or point outside its folder,
+be a device, or be larger than a node's disk can hold; no code of it runs here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import shutil
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from geopod.api import deployment, names
+from geopod.store import Store
+
+ROOT = "site-packages"
+MARKER = ".unpacked"
+"""In the bundle's folder: the sha256 of what lies there, written last."""
+MAX_BYTES = 64 << 30
+MAX_FILES = 1_000_000
+
+log = logging.getLogger(__name__)
+
+
+class BundleError(Exception):
+    """A bundle that is not there, not what was built, or not what a builder packs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One environment bundle."""
+
+    namespace: str
+    key: str
+    sha256: str
+
+
+async def bring_bundle(store: Store, bundle: Bundle, folder: Path) -> None:
+    """Put the bundle's packages below `folder`; one that lies there already is kept.
+
+    Raises BundleError, KeyMissingError, and what the store raises.
+    """
+    if _is_there(folder, bundle):
+        return
+    key = f"{names.bundle_key(bundle.namespace, bundle.key)}{deployment.BUNDLE_FILE}"
+    packed = await store.fetch(key)
+    await asyncio.to_thread(unpack_bundle, packed, bundle.sha256, folder)
+    log.info("Bundle %s is unpacked.", bundle.key[:16])
+
+
+def unpack_bundle(packed: Path, sha256: str, folder: Path) -> None:
+    """Check and unpack a packed bundle below `folder`; raises BundleError."""
+    with packed.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise BundleError(f"The bundle has sha256 {found}, the builder said {sha256}.")
+    part = folder / ".part"
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(folder / ROOT, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        _extract(packed, part)
+        (part / ROOT).rename(folder / ROOT)
+    except FileNotFoundError as error:
+        raise BundleError(f"The bundle holds no folder {ROOT}.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    (folder / MARKER).write_text(sha256, "utf-8")
+
+
+def _extract(packed: Path, folder: Path) -> None:
+    """Unpack in one pass; members that leave the folder are refused, not skipped."""
+    import pyarrow as pa  # reads zstd; only nodes with a bundle pay for it
+
+    try:
+        with (
+            pa.input_stream(str(packed), compression="zstd") as stream,
+            tarfile.open(fileobj=stream, mode="r|") as archive,
+        ):
+            members = _bounded(archive)
+            archive.extractall(folder, members, filter=_plain)  # noqa: S202  # filtered and bounded
+    except (tarfile.TarError, OSError, pa.ArrowException) as error:
+        raise BundleError(f"The bundle cannot be unpacked: {error}") from error
+
+
+def _bounded(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield the members while there are not too many and they are not too large."""
+    size = 0
+    for count, member in enumerate(archive, start=1):
+        size += max(0, member.size)
+        if size > MAX_BYTES or count > MAX_FILES:
+            raise BundleError(f"The bundle is too large: {count:,} files, {size:,} bytes.")
+        yield member
+
+
+def _plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """Return the member as it may be written: inside the folder, readable by agent and runner.
+
+    Python's own filter refuses what lies or points outside; links are not needed at all.
+    """
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise BundleError(f"The bundle holds {member.name!r}, which lies outside of it.")
+    if not (member.isreg() or member.isdir()):
+        raise BundleError(f"The bundle holds {member.name!r}, which is no plain file.")
+    kept = tarfile.data_filter(member, folder)
+    mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    return kept.replace(mode=mode, deep=False)
+
+
+def _is_there(folder: Path, bundle: Bundle) -> bool:
+    """Say whether an earlier process unpacked this very bundle."""
+    try:
+        return (folder / MARKER).read_text("utf-8") == bundle.sha256
+    except OSError:
+        return False
