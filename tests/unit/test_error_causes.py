@@ -177,3 +177,30 @@ def test_run_failure_is_what_all_its_failures_are(failures, shared, not_shared):
 def test_one_of_one():
     error = failed_run(memory_failure(0), total=1)
     assert error.fact == "1 of 1 task failed: 1 × OutOfMemory (task 0). 0 results kept."
+
+
+# ---- conditions
+
+
+def test_condition_quotes_its_message_and_takes_the_fixes_in_it():
+    whole = str(
+        errors.PartitionError.too_large(partition=3, need=9 << 30, limit=4 << 30, fitting_nodes=12)
+    )
+    error = errors.from_condition("PartitionTooLarge", whole, during="start")
+    assert str(error) == whole
+    assert error.fixes == ("nodes=12 fits", "memory='9Gi'")
+
+
+@pytest.mark.parametrize("reason", sorted(errors.CONDITION_REASONS))
+def test_every_condition_ends_in_something_to_do(reason):
+    error = errors.from_condition(reason, "it is so.", during="start")
+    assert isinstance(error, errors.CONDITION_REASONS[reason])
+    assert error.fact == "it is so."
+    assert error.fixes
+
+
+def test_unknown_reasons_belong_to_the_start_or_the_run():
+    start = errors.from_condition("CrashLoop", "e/runner exited 1.", during="start")
+    run = errors.from_condition("DeadlineExceeded", "", during="run")
+    assert (type(start), start.fixes) == (errors.EnvironmentStartTimeout, ("env.explain()",))
+    assert (type(run), run.fact) == (errors.RunFailedError, "DeadlineExceeded")

@@ -84,6 +84,16 @@ class BoundGlobalError(CaptureError, NameError):
             details={"role": role, "name": name, "type": type_name},
         )
 
+    @classmethod
+    def not_included(cls, *, function: str, module: str, where: str) -> Self:
+        """A file of the bundle imports the user's own `module`; `where` is `analysis.py:12`."""
+        return cls(
+            f"{function!r} does not stand alone: {where} imports your module {module!r}, which is "
+            "not included.",
+            fixes=(f"include_modules=[{module!r}]",),
+            details={"name": module, "where": where},
+        )
+
 
 class FunctionTooLargeError(CaptureError):
     """What would be sent is over the limit."""
@@ -122,4 +132,21 @@ class SourceUnavailableError(CaptureError):
         return cls(
             f"The source of {function!r} cannot be read ({why}).",
             fixes=("put it in a file or a notebook cell",),
+        )
+
+    @classmethod
+    def not_importable(cls, *, function: str, why: str) -> Self:
+        """A node could not import `function` by its name; `why` reads `it is a lambda`."""
+        return cls(
+            f"{function!r} cannot be sent with files: a node imports it by name, and {why}.",
+            fixes=("make it a function at the top level of a module",),
+        )
+
+    @classmethod
+    def module(cls, *, module: str, why: str) -> Self:
+        """`module` was to be included; `why` reads `there is no such module here`."""
+        return cls(
+            f"Module {module!r} cannot be included: {why}.",
+            fixes=("correct include_modules", f"requirements=[{module!r}] for an installed one"),
+            details={"name": module},
         )

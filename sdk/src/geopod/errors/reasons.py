@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -95,6 +96,32 @@ CONDITION_REASONS: Mapping[str, type[GeopodError]] = {
 }
 """Reason of a False condition -> class; any other is E404 (start) or E309 (run)."""
 
+REASON_FIXES: Mapping[str, tuple[str, ...]] = {
+    "InvalidRequirement": ("correct them", "for one string: requirements=['numpy']"),
+    "ResolutionFailed": ("change requirements", "env.build_log()"),
+    "IndexUnreachable": ("env.build_log()", "an administrator: index of the ComputeRuntime"),
+    "BuilderFailed": ("env.build_log()",),
+    "UnknownInterpreter": ("one of these", "ask an administrator for a ComputeRuntime"),
+    "RuntimeNotFound": ("ask an administrator for a ComputeRuntime",),
+    "LayerNotFound": ("client.layers()",),
+    "AuthFailed": ("renew the secret",),
+    "LayerUnreachable": ("look at where it lies: client.layers()",),
+    "PartitionTooLarge": ("more nodes", "more memory"),
+    "OverlapTooLarge": ("smaller overlap", "fewer nodes"),
+    "InterpreterMismatch": ("the environment's own Python minor", "send='source'"),
+    "PayloadTooLarge": ("files=[…]",),
+    "FunctionNotAllowed": ("ask the layer's owner to allow this function",),
+    "EnvironmentNotFound": ("create it again", "client.environments()"),
+    "Unschedulable": ("fewer or smaller nodes", "geopod capacity"),
+    "ImagePullFailed": ("administrator: image or secret of the ComputeRuntime",),
+    "QuotaExceeded": ("fewer nodes", "terminate an environment that sleeps", "geopod capacity"),
+    "LimitExceeded": ("ask for less", "geopod capacity"),
+}
+"""What to do about a condition whose message names nothing to do."""
+FIXES_MARK = re.compile(r"\s*\n?fix: (?=1\) )")
+"""Before the numbered fixes of a message that was an error's whole text."""
+CODE_MARK = re.compile(r"^GP-E\d{3} ")
+
 REASONS: Mapping[str, type[GeopodError]] = {**CONDITION_REASONS, **TASK_REASONS}
 """All words at once, for readers that know which kind they hold."""
 
@@ -141,10 +168,27 @@ def from_condition(
     fixes: Sequence[str] = (),
     details: Mapping[str, Any] | None = None,
 ) -> GeopodError:
-    """Return the public error of a False condition; its message is quoted as the fact."""
+    """Return the public error of a False condition; its message is quoted as the fact.
+
+    Fixes are those given, else those in the message (`fix: 1) … 2) …`), else the reason's own.
+    """
     other = EnvironmentStartTimeout if during == "start" else RunFailedError
     found = CONDITION_REASONS.get(reason, other)
-    return found(message or reason, fixes=fixes, details={"reason": reason, **(details or {})})
+    fact, told = _without_fixes(message)
+    explain = "env.explain()" if during == "start" else "run.explain()"
+    return found(
+        fact or reason,
+        fixes=tuple(fixes) or told or REASON_FIXES.get(reason, (explain,)),
+        details={"reason": reason, **(details or {})},
+    )
+
+
+def _without_fixes(message: str) -> tuple[str, tuple[str, ...]]:
+    """Return the fact in a message, and the fixes that it ends with."""
+    fact, *rest = FIXES_MARK.split(CODE_MARK.sub("", message), maxsplit=1)
+    if not rest:
+        return fact, ()
+    return fact, tuple(part.strip() for part in re.split(r"(?:^|\s)\d\) ", rest[0]) if part.strip())
 
 
 def from_failure(

@@ -1,0 +1,96 @@
+"""The catalogue of a namespace: Layer resources."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from geopod.backends import LayerRecord
+from geopod.backends.kubernetes.manifests import (
+    FIELD_MANAGER,
+    Manifest,
+    layer_manifest,
+    layer_spec,
+    merged_layer,
+)
+from geopod.cluster.client import ApiClient
+from geopod.cluster.kinds import LAYERS
+from geopod.cluster.problems import ConflictApiError, InvalidApiError, NotFoundApiError
+from geopod.errors import InvalidInputError, LayerNotFoundError
+
+TRIES = 5
+NEAREST_LIMIT = 3
+
+
+class Layers:
+    """All layers of one namespace."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    async def apply(self, path_id: str, spec: Mapping[str, Any]) -> LayerRecord:
+        """Create a layer or update it: timestamps are joined by id, other fields replaced.
+
+        What somebody else wrote meanwhile is read and joined again.
+        """
+        for last in (*([False] * (TRIES - 1)), True):
+            known = await self._read(path_id)
+            old = known["spec"] if known is not None else {}
+            wanted = merged_layer(old, layer_spec(path_id, spec, known_type=old.get("type")))
+            manifest = layer_manifest(path_id, wanted, namespace=self._api.namespace)
+            if known is not None:
+                manifest["metadata"]["resourceVersion"] = known["metadata"]["resourceVersion"]
+            try:
+                return _record(await self._api.apply(LAYERS, manifest, field_manager=FIELD_MANAGER))
+            except ConflictApiError:
+                if last:
+                    raise
+            except InvalidApiError as error:
+                raise InvalidInputError(
+                    f"The API server refuses layer {path_id!r}: {error.message}",
+                    details={"reason": error.reason},
+                ) from error
+        raise AssertionError(path_id)
+
+    async def get(self, path_id: str) -> LayerRecord:
+        """Return a layer; raises LayerNotFoundError with the nearest names."""
+        known = await self._read(path_id)
+        if known is not None:
+            return _record(known)
+        stamps = {
+            record.path_id: [stamp["id"] for stamp in record.spec.get("timestamps", ())]
+            for record in await self.all()
+        }
+        near = difflib.get_close_matches(path_id, stamps, n=NEAREST_LIMIT, cutoff=0.4)
+        raise LayerNotFoundError.missing(
+            path_id=path_id,
+            timestamp_id="latest",
+            namespace=self._api.namespace,
+            nearest={name: stamps[name] for name in near},
+        )
+
+    async def all(self) -> list[LayerRecord]:
+        """Return the whole catalogue by name."""
+        listing = await self._api.list(LAYERS)
+        return sorted(map(_record, listing.items), key=lambda record: record.path_id)
+
+    async def _read(self, path_id: str) -> Manifest | None:
+        try:
+            return await self._api.get(LAYERS, path_id)
+        except NotFoundApiError:
+            return None
+
+
+def _record(manifest: Manifest) -> LayerRecord:
+    """Return a layer with the timestamps that runs published beside those of its spec."""
+    spec = dict(manifest["spec"])
+    known = {stamp["id"] for stamp in spec.get("timestamps", ())}
+    folder = (spec.get("writeTo") or {}).get("uri", "")
+    published = [
+        {"id": stamp["id"], "uri": f"{folder.rstrip('/')}/{stamp['id']}"}
+        for stamp in (manifest.get("status") or {}).get("timestamps", ())
+        if stamp["id"] not in known
+    ]
+    spec["timestamps"] = [*spec.get("timestamps", ()), *published]
+    return LayerRecord(path_id=manifest["metadata"]["name"], spec=spec)

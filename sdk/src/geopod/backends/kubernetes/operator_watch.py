@@ -1,0 +1,99 @@
+"""Whether anybody serves geopod's resources: asked when one of them gets no status."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
+
+from geopod.backends import Finding
+from geopod.cluster.client import ApiClient
+from geopod.cluster.kinds import DEPLOYMENTS
+from geopod.cluster.problems import NotFoundApiError
+from geopod.errors import OperatorNotRunningError, PermissionDeniedError
+
+SYSTEM_NAMESPACE = "geopod-system"
+OPERATOR = "geopod-operator"
+UNTOUCHED_S = 60.0
+"""So long a resource may be without a status before the operator is looked for."""
+Manifest = dict[str, Any]
+
+
+class OperatorWatch:
+    """Says that a resource is left alone because nobody serves it."""
+
+    def __init__(self, api: ApiClient, *, untouched_s: float = UNTOUCHED_S) -> None:
+        self._api = api
+        self._untouched_s = untouched_s
+
+    async def patient(
+        self,
+        items: AsyncIterator[Manifest],
+        *,
+        name: str,
+        created: float,
+        is_touched: Callable[[Manifest], bool],
+        first: Manifest,
+    ) -> AsyncGenerator[Manifest, None]:
+        """Yield the items; raises OperatorNotRunningError when nobody touches `name`.
+
+        `first`: what was seen before them; `created`: seconds since the epoch; `is_touched` says
+        whether a status has been written.
+        """
+        touched = is_touched(first)
+        following: asyncio.Future[Manifest] | None = None
+        try:
+            while True:
+                if following is None:
+                    following = asyncio.ensure_future(anext(items))
+                wait = None if touched else self._patience(created)
+                await asyncio.wait({following}, timeout=wait)
+                if not following.done():
+                    await self.require(name, waited_s=self._untouched_s)
+                    created = time.time()  # somebody serves; look again as much later
+                    continue
+                done, following = following, None
+                try:
+                    item = done.result()
+                except StopAsyncIteration:
+                    return
+                touched = touched or is_touched(item)
+                yield item
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.wait({following})
+
+    def _patience(self, created: float) -> float:
+        age = max(time.time() - created, 0.0) if created else 0.0
+        return max(self._untouched_s - age, min(self._untouched_s, 1.0))
+
+    async def require(self, name: str, *, waited_s: float) -> None:
+        """Raise OperatorNotRunningError unless an operator is seen to run."""
+        finding = await self.look()
+        if finding.ok is not True:
+            raise OperatorNotRunningError.not_picked_up(
+                environment=name, namespace=self._api.namespace, waited_s=waited_s
+            )
+
+    async def look(self) -> Finding:
+        """Return how the operator's Deployment is."""
+        return await look_at_deployment(self._api, "operator", OPERATOR, SYSTEM_NAMESPACE)
+
+
+async def look_at_deployment(api: ApiClient, about: str, name: str, namespace: str) -> Finding:
+    """Return whether a Deployment has a pod that is available; None where that may not be read."""
+    fix = f"kubectl -n {namespace} get deploy {name}"
+    try:
+        found: dict[str, Any] = await api.get(DEPLOYMENTS, name, namespace=namespace)
+    except NotFoundApiError:
+        fact = f"there is no Deployment {namespace}/{name}."
+        return Finding(about=about, ok=False, fact=fact, fixes=("helm install geopod …",))
+    except PermissionDeniedError:
+        fact = f"you may not look at Deployment {namespace}/{name}."
+        return Finding(about=about, ok=None, fact=fact, fixes=(fix,))
+    ready = int((found.get("status") or {}).get("availableReplicas") or 0)
+    wanted = int((found.get("spec") or {}).get("replicas", 1))
+    fact = f"Deployment {namespace}/{name}: {ready} of {wanted} pods available."
+    return Finding(about=about, ok=ready > 0, fact=fact, fixes=(fix,))
