@@ -22,7 +22,7 @@ from geopod_operator.environment.troubles import Trouble, refusals_of, signal_na
 
 PULL_WORDS, PLACE_WORDS, CRASH_WORDS, REFUSAL_WORDS, FAILURE_WORDS = 160, 200, 200, 600, 256
 MAX_FAILURES = 10
-_STORAGE = re.compile(r"ephemeral[ -]storage|emptyDir")
+_STORAGE = re.compile(r"(?i)ephemeral[ -]storage|emptydir")
 _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]*[A-Za-z0-9])")
 RECENT = timedelta(minutes=20)
 """Controllers repeat a refused creation at least every 17 minutes."""

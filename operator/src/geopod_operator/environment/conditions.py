@@ -66,8 +66,11 @@ def judge(at: Situation) -> tuple[Condition, ...]:
         conditions = _set(conditions, kind, judged(at), generation=generation, now=at.now)
     summary = summarize(conditions, generation=generation, now=at.now)
     ready = find(summary, Kind.READY)
-    assert ready is not None  # noqa: S101  # summarize sets it
-    said = Said(ready.is_true, ready.reason, ready.message)
+    if ready is None or (ready.reason == "Reconciling" and not at.coordinator_ready):
+        # Layers are not known because their reader is not there: that is what matters.
+        said = _coordinator(at)
+    else:
+        said = Said(ready.is_true, ready.reason, ready.message)
     stalled = _stalled(conditions, at)
     conditions = _set(conditions, Kind.STALLED, stalled, generation=generation, now=at.now)
     return _set(conditions, Kind.READY, said, generation=generation, now=at.now)
@@ -182,8 +185,11 @@ def _last_progress(at: Situation, before: Condition) -> datetime:
 def _stalled(conditions: tuple[Condition, ...], at: Situation) -> Said:
     """Return whether a person is needed; what pods do is given a minute first."""
     for kind in Kind:
+        if kind in {Kind.READY, Kind.STALLED}:
+            continue
         found = find(conditions, kind)
-        if found is None or found.status != "False" or found.reason not in FATAL:
+        is_fatal = found is not None and found.status == "False" and found.reason in FATAL
+        if found is None or not is_fatal:
             continue
         is_of_pods = kind in {Kind.COORDINATOR_READY, Kind.NODES_READY}
         if is_of_pods and at.now - found.last_transition_time < STALLED_AFTER:

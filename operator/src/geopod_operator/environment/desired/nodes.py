@@ -14,7 +14,6 @@ from geopod_operator.environment.resolved import Bundle, Resolved
 AWAY_S = 60
 POD_KEYS = (
     "affinity", "nodeSelector", "priorityClassName", "runtimeClassName", "schedulerName",
-    "topologySpreadConstraints",
 )  # fmt: skip  # names read best in lines
 """What a template sets on the pod as it is; everything else has a rule of its own."""
 
@@ -93,6 +92,10 @@ def _pod(resolved: Resolved, settings: Settings, bundle: Bundle) -> Raw:
             *(it for it in template.get("volumes", []) if it["name"] not in taken),
         ],
     }
+    spread = template.get("topologySpreadConstraints", [])
+    if spread:
+        own = {"matchLabels": names.child_labels(resolved.identity.name, "node")}
+        pod["topologySpreadConstraints"] = [{**it, "labelSelector": own} for it in spread]
     if profile is not None and profile.node_selector:
         pod["nodeSelector"] = {**pod.get("nodeSelector", {}), **profile.node_selector}
     if profile is not None and profile.runtime_class_name:

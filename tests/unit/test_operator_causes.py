@@ -1,0 +1,288 @@
+"""Root causes, read from objects that a real cluster made."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from geopod.api.reasons import EnvironmentCondition
+from geopod_operator.environment.causes import Asked, find_causes, recent_refusals
+from geopod_operator.environment.masking import mask
+from operator_builders import World, a_layer, a_pod, recorded
+
+ASKED = Asked(
+    condition=EnvironmentCondition.NODES_READY,
+    total=2,
+    namespace="tenant",
+    runtime="default",
+    pull_secrets=("team", "own"),
+    cpu="1",
+    memory="4Gi",
+    storage="10Gi",
+    gpus="1 nvidia.com/gpu",
+)
+DIGEST = "a" * 64
+IMAGE = f"registry.example:5000/geopod/runtime-py312@sha256:{DIGEST}"
+
+CASES = {
+    "badimage": (
+        "ImagePullFailed",
+        f"image {IMAGE} cannot be pulled on 2/2 nodes: failed to resolve image: "
+        f"registry.example:5000/geopod/runtime-py312@sha256:{DIGEST}: not found. "
+        "Check ComputeRuntime default and imagePullSecrets [team, own].",
+    ),
+    "badname": (
+        "ImagePullFailed",
+        "image Not A Name cannot be pulled on 1/1 nodes: Failed to apply default image tag "
+        '"Not A Name": couldn\'t parse image name "Not A Name": invalid reference format: '
+        "repository name (library/Not A Name) must be…. "
+        "Check ComputeRuntime default and imagePullSecrets [team, own].",
+    ),
+    "nogpu": (
+        "Unschedulable",
+        "2/2 nodes wait for a place: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu. "
+        "Each asks 1 cpu, 4Gi, 1 nvidia.com/gpu. "
+        "No machine has room for so much nvidia.com/gpu: lower it or add machines.",
+    ),
+    "toobig": (
+        "Unschedulable",
+        "1/1 nodes wait for a place: 0/1 nodes are available: 1 Insufficient cpu. "
+        "Each asks 1 cpu, 4Gi, 1 nvidia.com/gpu. "
+        "No machine has room for so much cpu: lower it or add machines.",
+    ),
+    "crash": (
+        "CrashLoop",
+        "crash-node-0/runner exited 1 (no signal) 8 times: ModuleNotFoundError: no module named "
+        "numpy, index https://user:***@pypi.example/simple.",
+    ),
+    "crash_backoff": (
+        "CrashLoop",
+        "crash-node-{n}/runner exited 1 (no signal) {count} times: ModuleNotFoundError: no module "
+        "named numpy, index https://user:***@pypi.example/simple.",
+    ),
+    "oom": (
+        "OutOfMemory",
+        "node 0 went over 4Gi 4 times, last in run unknown. "
+        "Raise spec.resources.memory or spec.nodes.",
+    ),
+    "oom_backoff": (
+        "OutOfMemory",
+        "node 0 went over 4Gi 4 times, last in run unknown. "
+        "Raise spec.resources.memory or spec.nodes.",
+    ),
+    "nosecret": (
+        "PodRefused",
+        'nosecret-node-0: secret "missing" not found. '
+        "Secret or key named in spec.env or spec.secrets is missing.",
+    ),
+    "nosecretfile": (
+        "PodRefused",
+        'nosecretfile-node-0: secret "missing" not found. '
+        "Secret or key named in spec.env or spec.secrets is missing.",
+    ),
+    "evict": (
+        "PodRefused",
+        'node 0 used more than 10Gi of scratch: Usage of EmptyDir volume "scratch" exceeds the '
+        'limit "20Mi". Raise spec.resources.ephemeralStorage.',
+    ),
+    "privileged": (
+        "PodRefused",
+        'the namespace refuses the pod: violates PodSecurity "restricted:latest": privileged '
+        '(container "runner" must not set securityContext.privileged=true), '
+        'allowPrivilegeEscalation != false (container "runner" must set '
+        "securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container "
+        '"runner" must set securityContext.capabilities.drop=["ALL"]).',
+    ),
+    "quota": (
+        "QuotaExceeded",
+        "quota pods in tenant refuses pods: requested: pods=1, used: pods=2, limited: pods=2. "
+        "2 of 4 nodes fit; lower spec.nodes or raise the quota.",
+    ),
+}
+
+
+def causes_of(name, **changes):
+    objects = recorded(name)
+    totals = {"quota": 4, "privileged": 2}
+    total = totals.get(name, len(objects["pods"]))
+    values = {field: getattr(ASKED, field) for field in ASKED.__slots__}
+    asked = Asked(**{**values, "total": total, **changes})
+    now = datetime.fromisoformat("2026-11-26T11:50:00+00:00")
+    return find_causes(
+        objects["pods"],
+        objects["events"],
+        asked=asked,
+        messages=recent_refusals(objects["events"], now)[:1],
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_recorded_object_is_told_as(name):
+    reason, message = CASES[name]
+    found = causes_of(name).causes[0]
+    if "{n}" in message:
+        pod = recorded(name)["pods"][0]
+        count = pod["status"]["containerStatuses"][1]["restartCount"]
+        message = message.replace("{n}", pod["metadata"]["name"][-1])
+        message = message.replace("{count}", str(count))
+    assert (found.reason, found.message) == (reason, message)
+
+
+def test_equal_causes_are_one_and_the_most_frequent_is_first():
+    pods = [*recorded("crash")["pods"][:1], *recorded("nogpu")["pods"]]
+    first, second = find_causes(pods, [], asked=ASKED).causes
+    assert (first.reason, first.count) == ("Unschedulable", 2)
+    assert (second.reason, second.count) == ("CrashLoop", 1)
+
+
+def test_order_of_pods_does_not_matter():
+    pods = [*recorded("crash")["pods"], *recorded("nogpu")["pods"], *recorded("oom")["pods"]]
+    assert find_causes(pods, [], asked=ASKED) == find_causes(pods[::-1], [], asked=ASKED)
+
+
+def test_ready_and_leaving_pods_have_no_trouble():
+    leaving = recorded("crash")["pods"][0]
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-26T11:50:00Z"
+    assert find_causes([a_pod(0), leaving], [], asked=ASKED).causes == ()
+
+
+def test_failures_name_the_first_ten_nodes():
+    pods = []
+    for index in range(30):
+        pod = recorded("nosecret")["pods"][0]
+        pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] = str(index)
+        pods.append(pod)
+    failures = find_causes(pods[::-1], [], asked=ASKED).failures
+    assert [it["index"] for it in failures] == list(range(10))
+    assert failures[0]["message"] == 'secret "missing" not found'
+
+
+def test_old_refusals_are_history():
+    events = recorded("quota")["events"]
+    late = datetime.fromisoformat("2026-11-26T15:00:00+00:00")
+    assert recent_refusals(events, late) == []
+
+
+def test_agent_out_of_memory_names_the_runtime():
+    objects = recorded("oom")
+    for state in objects["pods"][0]["status"]["containerStatuses"]:
+        state["name"] = "agent" if state["name"] == "runner" else "other"
+    (cause,) = find_causes(objects["pods"], [], asked=ASKED).causes
+    assert cause.message.endswith("Raise agentResources.memory of the ComputeRuntime.")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("https://user:pass@host/x", "https://user:***@host/x"),
+        ("https://ghp_abcdefgh@host/x", "https://***@host/x"),
+        ("Authorization: Bearer abcdefgh1234", "Authorization: Bearer ***"),
+        ("AWS_SECRET_ACCESS_KEY=abc/def+1", "AWS_SECRET_ACCESS_KEY=***"),
+        ('password: "hunter22"', 'password: "***"'),
+        ("url?token=abc&x=1", "url?token=***&x=1"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJwYXRoIjoi.abc-_def", "***"),
+        ("key of mine: 0123456789abcdef", "key of mine: ***"),
+        ('secret "missing" not found', 'secret "missing" not found'),
+    ],
+)
+def test_secrets_are_masked(said, shown):
+    assert mask(said, ("0123456789abcdef",)) == shown
+
+
+def looked_at(world, name):
+    """The world's pods are those of a recording; 20 s have passed."""
+    objects = recorded(name)
+    for number, pod in enumerate(objects["pods"]):
+        pod["metadata"]["labels"] = a_pod(number)["metadata"]["labels"]
+        pod["metadata"]["name"] = f"ndvi-node-{number}"
+    world.settle()
+    world.start_coordinator()
+    world.settle()
+    world.start_nodes(ready=0)
+    world.pods = [*objects["pods"], *world.pods[len(objects["pods"]) :]]
+    world.events_there = objects["events"]
+    return world
+
+
+def test_causes_are_looked_for_after_ten_seconds_and_then_more_seldom():
+    world = looked_at(World(), "badimage")
+    world.later(5).settle()
+    assert world.condition("NodesReady") == ("False", "Scaling")
+    assert not [it for it in world.log if it[0] == "list"]
+    seconds = 5
+    while seconds < 600:
+        wait = world.settle().requeue_after
+        world.later(wait).settle()
+        seconds += wait
+    listings = sum(kind == "list" for kind, _ in world.log)
+    assert 6 <= listings <= 12
+    assert world.condition("NodesReady") == ("False", "ImagePullFailed")
+
+
+def test_fatal_cause_stalls_after_a_minute():
+    world = looked_at(World(), "badimage")
+    world.later(20).settle()
+    assert world.condition("Ready") == ("False", "ImagePullFailed")
+    assert world.condition("Stalled") == ("False", "NotStalled")
+    assert world.told_reasons.count("ImagePullFailed") == 1
+    world.later(61).settle()
+    assert world.condition("Stalled") == ("True", "ImagePullFailed")
+    assert world.status["phase"] == "Failed"
+    assert len(world.status["failures"]) == 2
+
+
+def test_cause_is_kept_between_two_looks():
+    world = looked_at(World(), "nogpu")
+    world.later(20).settle()
+    message = world.message("NodesReady")
+    before = len(world.log)
+    world.later(5).settle()
+    assert world.message("NodesReady") == message
+    assert world.log[before:] == []
+
+
+def test_cause_is_forgotten_when_the_spec_changes():
+    world = looked_at(World(), "nogpu")
+    world.later(20).settle()
+    world.change(minReadyNodes=2)
+    world.later(1).settle()
+    assert world.condition("NodesReady") == ("False", "Scaling")
+
+
+def test_coordinator_that_lacks_a_layers_secret_says_so():
+    world = World(layers=[a_layer(credentials={"secretName": "missing"})])
+    world.settle()
+    world.deployment["status"] = {"replicas": 1}
+    objects = recorded("nosecretfile")
+    labels = dict(world.deployment["spec"]["template"]["metadata"]["labels"])
+    objects["pods"][0]["metadata"]["labels"] = labels
+    world.pods, world.events_there = objects["pods"], objects["events"]
+    world.later(15).settle()
+    assert world.condition("CoordinatorReady") == ("False", "PodRefused")
+    assert world.message("CoordinatorReady") == (
+        'nosecretfile-node-0: secret "missing" not found. '
+        "Create the Secret that a Layer's credentials name."
+    )
+
+
+def test_quota_that_refuses_the_coordinator_is_read_from_its_deployment():
+    world = World()
+    world.settle()
+    world.deployment["status"] = recorded("quota")["deployment"]["status"]
+    world.later(15).settle()
+    assert world.condition("CoordinatorReady") == ("False", "QuotaExceeded")
+    assert "quota pods in tenant" in world.message("Ready")
+
+
+def test_roll_out_without_progress_is_late():
+    world = looked_at(World(), "nogpu")
+    world.settle()
+    for _ in range(40):
+        world.later(60).settle()
+    assert world.condition("Progressing") == ("False", "ProgressDeadlineExceeded")
+    assert world.condition("Stalled") == ("True", "ProgressDeadlineExceeded")
+    world.pods = []
+    world.start_nodes()
+    world.later(1).settle()
+    assert world.condition("Progressing") == ("False", "RolloutComplete")
+    assert world.condition("Ready") == ("True", "Ready")
