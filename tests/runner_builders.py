@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from geopod.agent.runner_link import HandedOver, Outcome, RunnerLink, Work
 from geopod.agent.unpack import write_runner
-from geopod.api.bundles import FunctionRef
+from geopod.api.bundles import FunctionBundle, FunctionRef
 
 DEADLINE_S = 30
 """Of every wait in these tests: far more than any of them takes."""
@@ -97,12 +97,14 @@ async def a_runner(
             process.wait()
 
 
-def a_work(function: Callable[..., Any] | str, **options: Any) -> Work:
+def a_work(function: Callable[..., Any] | str | FunctionBundle, **options: Any) -> Work:
     """Return work of one task; `function` is sent by value, or as source if it is text."""
     if isinstance(function, str):
         pieces = [{"filename": "/home/ana/analysis.py", "firstLine": 7, "text": function}]
         bundle = {"entry": "f", "constants": {}, "imports": [], "pieces": pieces}
         kind, payload = "source", msgspec.json.encode(bundle)
+    elif isinstance(function, FunctionBundle):
+        kind, payload = function.format, function.payload
     else:
         kind, payload = "cloudpickle", cloudpickle.dumps(function)
     reference = FunctionRef(

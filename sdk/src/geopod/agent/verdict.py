@@ -109,9 +109,18 @@ def raised(exception: RemoteException, *, while_loading: bool = False) -> Failur
         reason=TaskReason.FUNCTION_NOT_LOADABLE if while_loading else TaskReason.EXCEPTION,
         code="E307",
         fact=f"could not be loaded: {said}" if while_loading else f"raised {said}",
-        fixes=["task.reproduce()"],
+        fixes=[*_fixes_of(exception), "task.reproduce()"],
         exception=exception,
     )
+
+
+def _fixes_of(exception: RemoteException) -> list[str]:
+    """Return how a module gets to the nodes, if one is missing there."""
+    found = re.fullmatch(r"No module named '([^'.]+)[^']*'", exception.message or "")
+    if exception.type != "ModuleNotFoundError" or found is None:
+        return []
+    name = found[1]
+    return [f"requirements=[{name!r}]", f"@geopod.function(include_modules=[{name!r}]) if yours"]
 
 
 def cancelled() -> Failure:

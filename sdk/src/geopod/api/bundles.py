@@ -6,6 +6,8 @@ A function's payload by format:
 * `source`: JSON `{"entry", "constants", "imports", "pieces"}`. The child fills one namespace with
   `constants` (name -> JSON value), runs `imports` (`[module, attribute or null, alias]`), then
   compiles and runs each piece `{"filename", "firstLine", "text"}` in order and takes `entry`.
+* `bundle`: a zip with `.geopod.json` `{"module", "qualname"}` and files. The child unpacks it, puts
+  the folder first on `sys.path`, works in it, imports `module` and takes `qualname`.
 
 Arguments: `GPA1`, a little-endian u32 count, count + 1 u64 offsets from the start of the object,
 then one blob per task: a pickle or JSON (`Arguments.format`) of `[args, kwargs]`.
@@ -22,6 +24,7 @@ from typing import Literal
 import msgspec
 
 FunctionFormat = Literal["cloudpickle", "source", "bundle"]
+BUNDLE_ENTRY = ".geopod.json"
 ARGUMENTS_MAGIC = b"GPA1"
 ARGUMENTS_HEADER = struct.Struct("<4sI")
 ARGUMENTS_OFFSET = struct.Struct("<Q")
@@ -31,7 +34,7 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
     """One object that travels inside a function: a global, a closure cell or a default."""
 
     name: str
-    kind: Literal["global", "closure", "default", "module", "import", "constant"]
+    kind: Literal["global", "closure", "default", "module", "import", "constant", "file"]
     type: str
     bytes: int = 0
 

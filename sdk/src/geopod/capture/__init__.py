@@ -1,5 +1,7 @@
 """The function and its arguments, as they travel: a pickle on the same minor, else source.
 
+With files that it names itself, on any minor: a zip of them.
+
 Never does bytecode cross Python minors, and nothing is unpickled here.
 """
 
@@ -7,7 +9,14 @@ from __future__ import annotations
 
 from geopod.capture.arguments import encode_arguments
 from geopod.capture.function import capture_function
-from geopod.capture.limits import LargeCaptureWarning, Send
+from geopod.capture.limits import Inclusion, LargeCaptureWarning, Send
 from geopod.capture.report import CaptureReport
 
-__all__ = ["CaptureReport", "LargeCaptureWarning", "Send", "capture_function", "encode_arguments"]
+__all__ = [
+    "CaptureReport",
+    "Inclusion",
+    "LargeCaptureWarning",
+    "Send",
+    "capture_function",
+    "encode_arguments",
+]

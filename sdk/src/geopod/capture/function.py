@@ -12,7 +12,7 @@ from typing import Any
 
 from geopod.api.bundles import Captured, FunctionBundle, FunctionFormat, digest
 from geopod.capture import bytecode
-from geopod.capture.limits import MAX_BUNDLE_BYTES, ROLES, Request, Send, check_object
+from geopod.capture.limits import MAX_BUNDLE_BYTES, ROLES, Inclusion, Request, Send, check_object
 from geopod.capture.names import (
     is_own,
     marked_function,
@@ -49,11 +49,13 @@ def capture_function(
     client_python: str = OWN_MINOR,
     send: Send = "auto",
     environment: str = "",
+    include: Inclusion | None = None,
 ) -> FunctionBundle:
     """Return what is sent of `f` to nodes of minor `node_python`, `3.12`.
 
     Same minor: a pickle by value. Another minor: source, if `f` stands alone. `environment` is a
-    name for errors. A second capture of an unchanged function returns the first one's bundle.
+    name for errors. `include`: files that travel along, and the function's own as they are.
+    A second capture of an unchanged function returns the first one's bundle.
     Raises PythonVersionMismatchError (E101), UnpicklableFunctionError (E102), BoundGlobalError
     (E103), FunctionTooLargeError (E104), SourceUnavailableError (E105).
     Source of the rules: the project's SDK design, §3.
@@ -61,6 +63,8 @@ def capture_function(
     request = Request(node_python, client_python, send, environment)
     while (inner := marked_function(f)) is not None:
         f = inner
+    if include:
+        return _bundle(f, request, include)
     content = content_of(f)
     if content is None:
         return _capture(f, request)
@@ -72,6 +76,22 @@ def capture_function(
     with _cache_lock:
         _cache.setdefault(f, {})[request] = _Cached(content, bundle)
     return bundle
+
+
+def _bundle(f: Callable[..., Any], request: Request, include: Inclusion) -> FunctionBundle:
+    """Return files as they are now: they may change between two runs."""
+    from geopod.capture.bundle import write_bundle  # most clients never need it
+
+    name = plain_name(f)
+    payload, captured = write_bundle(f, name, include)
+    return FunctionBundle(
+        format="bundle",
+        name=name,
+        python=request.client_python,
+        payload=payload,
+        sha256=digest(payload),
+        captured=captured,
+    )
 
 
 def _capture(f: Callable[..., Any], request: Request) -> FunctionBundle:

@@ -6,6 +6,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from geopod.capture.reach import Reached
@@ -24,6 +25,18 @@ PACKAGE = str(Path(__file__).parents[1])
 
 class LargeCaptureWarning(UserWarning):
     """A function carries a large object to every node; a file or a layer is staged once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """What travels besides the function, as files: modules by name, data by path."""
+
+    modules: tuple[str | ModuleType, ...] = ()
+    data: tuple[str | Path, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Something is to be included: the function travels as a bundle."""
+        return bool(self.modules or self.data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def is_own_module(name: str | None) -> bool:
     if not name or top in sys.stdlib_module_names or top in NEVER_BY_VALUE:
         return False
     module = sys.modules.get(name)
-    return isinstance(module, ModuleType) and _lies_in_own_files(_location(module))
+    return isinstance(module, ModuleType) and is_own_file(_location(module))
 
 
 def _location(module: ModuleType) -> str:
@@ -50,7 +50,8 @@ def _location(module: ModuleType) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _lies_in_own_files(location: str) -> bool:
+def is_own_file(location: str) -> bool:
+    """Tell whether a file or folder is neither the standard library's nor installed."""
     if location in {"built-in", "frozen"}:
         return False
     path = PurePath(location)

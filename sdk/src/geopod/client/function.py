@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from typing_extensions import override
@@ -15,6 +17,7 @@ from geopod import capture
 from geopod.client.aio.check import CheckReport
 from geopod.client.aio.submission import Retry
 from geopod.client.sync import Client, Environment, Run, Task, connect
+from geopod.errors import InvalidInputError
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -37,6 +40,8 @@ class FunctionOptions:
     task_timeout: float | str = "30m"
     retries: Retry | int = Retry()  # noqa: RUF009  # frozen
     send: Literal["auto", "source", "pickle"] = "auto"
+    include_modules: Sequence[str | ModuleType] = ()
+    include_data: Sequence[str | Path] = ()
 
     def environment(self) -> dict[str, Any]:
         """Return the keywords that describe the environment."""
@@ -45,6 +50,16 @@ class FunctionOptions:
             "large_result", "env", "secrets",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def include(self) -> capture.Inclusion:
+        """What travels along as files."""
+        for name in ("include_modules", "include_data"):
+            if isinstance(value := getattr(self, name), (str, Path)):
+                raise InvalidInputError.value(
+                    name=name, value=value, why="is no list", fix=f"{name}=[{str(value)!r}]"
+                )
+        return capture.Inclusion(tuple(self.include_modules), tuple(self.include_data))
 
     def run(self) -> dict[str, Any]:
         """Return the keywords that describe a run."""
@@ -92,6 +107,11 @@ class RemoteFunction(Generic[Parameters, Result]):
         )
 
     @property
+    def __geopod_include__(self) -> capture.Inclusion:
+        """What travels along as files, for whoever captures it."""
+        return self.options.include
+
+    @property
     def environment(self) -> Environment:
         """The environment it runs in, made at first use."""
         if self._environment is None:
@@ -133,7 +153,10 @@ class RemoteFunction(Generic[Parameters, Result]):
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
         python = (self.options.interpreter or own).removeprefix("python")
         bundle = capture.capture_function(
-            self.__geopod_function__, node_python=python, send=self.options.send
+            self.__geopod_function__,
+            node_python=python,
+            send=self.options.send,
+            include=self.options.include,
         )
         return capture.CaptureReport.of(bundle)
 

@@ -27,7 +27,7 @@ from .context import Cancellation, Context, Place, enter
 from .exceptions import describe, exit_code_of
 from .frames import FrameReader, pack_json
 from .handover import Refused, Writer
-from .loading import NotLoadableError, declares_context, load_source
+from .loading import NotLoadableError, declares_context, load_bundle, load_source
 from .outbox import Outbox
 from .page import LOADING, Page
 from .params import Params, Staged, touched
@@ -265,6 +265,8 @@ def serve_child(control: socket.socket, page: Page, streams: tuple[int, int]) ->
 def _load_function(begin: dict[str, Any], payload: bytes) -> Callable[..., Any]:
     if begin["format"] == "source":
         return load_source(payload)
+    if begin["format"] == "bundle":
+        return load_bundle(payload, Path(begin["scratch"]) / ".bundle")
     if begin["format"] != "cloudpickle":
         raise NotLoadableError(f"function format {begin['format']!r} is not known to this runner")
     if begin["python"] != MINOR:

@@ -1,18 +1,25 @@
 """A function sent as source: fill a namespace, run its pieces, take its entry.
 
 Source of the payload's form: `api.bundles`. The text is run as it was written, byte for byte.
+A function sent with files is unpacked and imported instead.
 """
 
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import linecache
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from .absent import stand_in_for_geopod
+
+BUNDLE_ENTRY = ".geopod.json"
 MODULE_NAME = "geopod_function"
 """`__module__` of everything that the source defines."""
 
@@ -65,6 +72,26 @@ def _prime_source_lines(pieces: list[dict[str, Any]]) -> None:
     for filename, lines in files.items():
         size = sum(map(len, lines))
         linecache.cache[filename] = (size, None, lines, filename)
+
+
+def load_bundle(payload: bytes, folder: Path) -> Callable[..., Any]:
+    """Unpack a `bundle` payload below `folder`, work there, and return its entry."""
+    import zipfile  # 10 ms, needed for bundles alone
+
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        entry = json.loads(archive.read(BUNDLE_ENTRY))
+        archive.extractall(folder)  # zipfile keeps names below the folder
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    stand_in_for_geopod()
+    found: Any = importlib.import_module(entry["module"])
+    for name in entry["qualname"].split("."):
+        found = getattr(found, name, None)
+    found = getattr(found, "__geopod_function__", found)
+    if not callable(found):
+        raise NotLoadableError(f"{entry['module']} defines no function {entry['qualname']!r}")
+    return found  # type: ignore[no-any-return]  # callable() was asked
 
 
 def declares_context(function: Callable[..., Any]) -> bool:

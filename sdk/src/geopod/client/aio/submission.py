@@ -82,7 +82,11 @@ def capture_for(function: Any, record: EnvironmentRecord, *, send: capture.Send)
     if not callable(function):
         raise InvalidInputError.value(name="f", value=function, why="is no function")
     return capture.capture_function(
-        function, node_python=record.interpreter, send=send, environment=record.name
+        function,
+        node_python=record.interpreter,
+        send=send,
+        environment=record.name,
+        include=getattr(function, "__geopod_include__", None),
     )
 
 
