@@ -31,8 +31,8 @@ MAX_INLINE_CHARACTERS = 174_764
 Inline = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=MAX_INLINE_CHARACTERS),
-    Field(json_schema_extra={"format": "byte"}),
 ]
+"""Base64. Not `format: byte`: CEL reads that as URL-safe base64 and refuses `+` and `/`."""
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9A-Za-z]+)*$", max_length=32)]
 
 ONE_PAYLOAD = Rule(

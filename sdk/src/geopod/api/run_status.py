@@ -60,9 +60,7 @@ class InlineResult(Model):
     """How it is encoded."""
     record: Annotated[str, StringConstraints(max_length=2048)] | None = None
     """What the manifest says of the task, as JSON."""
-    data: Annotated[
-        str, StringConstraints(max_length=5464), Field(json_schema_extra={"format": "byte"})
-    ]
+    data: Annotated[str, StringConstraints(max_length=5464)]
     """The bytes in base64."""
 
 
