@@ -23,10 +23,11 @@ from geopod.api.run_resource import order_from_resource
 from geopod.api.runs import RunState
 from geopod.backends.kubernetes import KubernetesBackend
 from geopod.client import aio
-from geopod.cluster.client import Listing, ProxyTarget, WatchEvent
+from geopod.cluster.client import ApiClient, Listing, ProxyTarget, WatchEvent
 from geopod.cluster.kinds import ENVIRONMENTS, RUNS, Kind
 from geopod.cluster.problems import ConflictApiError, InvalidApiError, NotFoundApiError
 from geopod.errors import PermissionDeniedError
+from geopod.store import Store
 from geopod.store.channel import Patience
 from geopod.store.directory import DirectoryStore
 from geopod_gateway.app import Gateway
@@ -115,6 +116,8 @@ class FakeApi:
         self._check()
         name = manifest["metadata"]["name"]
         known = self.objects.get((kind.plural, name))
+        if known is None and subresource:
+            raise NotFoundApiError(404, "NotFound", f'{kind.plural} "{name}" not found')
         if known is None:
             return await self._keep("ADDED", kind.plural, self._born(kind, manifest))
         wanted = manifest["metadata"].get("resourceVersion")
@@ -285,8 +288,8 @@ def ready_status(manifest: Manifest, *, nodes: int | None = None) -> Manifest:
 class Play:
     """Operator and coordinators in one: makes environments ready and plays scripts for runs."""
 
-    api: FakeApi
-    store: DirectoryStore
+    api: FakeApi | ApiClient
+    store: Store
     script: list[Any] = field(default_factory=lambda: [1])
     """One value or Failure per task."""
     inline: bool = True
@@ -322,7 +325,7 @@ class Play:
                     )
                 )
                 status["replicas"] = 0
-            await self.api.say(ENVIRONMENTS, meta["name"], status)
+            await self._tell(ENVIRONMENTS, meta["name"], status)
 
     async def _runs(self) -> None:
         async for event in self.api.watch(RUNS):
@@ -338,7 +341,7 @@ class Play:
         if manifest["spec"].get("mode") == "Publish":
             await self._end(manifest, "Succeeded")
             return
-        environment = self.api.objects["computeenvironments", manifest["spec"]["environment"]]
+        environment = await self.api.get(ENVIRONMENTS, manifest["spec"]["environment"])
         uid = environment["metadata"]["uid"]
         order = order_from_resource(manifest, environment_uid=uid)
         indexes = order.partitions or range(order.count or environment["spec"].get("nodes", 1))
@@ -379,7 +382,7 @@ class Play:
         )
 
     async def _end(self, manifest: Manifest, phase: str) -> None:
-        environment = self.api.objects["computeenvironments", manifest["spec"]["environment"]]
+        environment = await self.api.get(ENVIRONMENTS, manifest["spec"]["environment"])
         meta = manifest["metadata"]
         await self._say(
             RunState(
@@ -410,7 +413,15 @@ class Play:
             names.run_prefix(state.environment, state.uid), key_id=state.environment, may=("get",)
         )
         report = RunReport(now=time.time(), token=token, expires=time.time() + 3600, result_bytes=1)
-        await self.api.say(RUNS, state.name, status_from_state(state, report))
+        await self._tell(RUNS, state.name, status_from_state(state, report))
+
+    async def _tell(self, kind: Kind, name: str, status: Manifest) -> None:
+        """Apply a status; one that is deleted meanwhile needs none."""
+        manifest = {"metadata": {"name": name}, "status": status}
+        with suppress(NotFoundApiError):
+            await self.api.apply(
+                kind, manifest, field_manager=names.COORDINATOR, subresource="status"
+            )
 
 
 @asynccontextmanager

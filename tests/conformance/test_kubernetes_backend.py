@@ -41,6 +41,11 @@ def story(folder, act, **options):
     return asyncio.run(tell())
 
 
+def asked(api):
+    """Return what the client asked; the double, which applies and gets, is left out."""
+    return {it: n for it, n in api.calls.items() if it.split()[0] not in {"apply", "get"}}
+
+
 # ---- runs
 
 
@@ -49,10 +54,10 @@ def test_execute_is_one_post_and_one_watch(tmp_path):
         env = await client.environment("e", nodes=2, progress=False)
         api.calls.clear()
         first = await env.execute(plain, progress=False)
-        calls = dict(api.calls)
+        calls = asked(api)
         api.calls.clear()
         second = await env.execute(plain, progress=False)
-        return first, second, calls, dict(api.calls)
+        return first, second, calls, asked(api)
 
     first, second, calls, later = story(tmp_path, act, script=["a", None])
     assert first == second == ["a", None]
@@ -175,7 +180,7 @@ def test_runs_are_listed_in_one_list(tmp_path):
         for _ in range(3):
             await env.execute(plain, progress=False)
         api.calls.clear()
-        return len(await client.runs()), dict(api.calls)
+        return len(await client.runs()), asked(api)
 
     assert story(tmp_path, act) == (3, {"list computeruns": 1})
 

@@ -28,9 +28,10 @@ from geopod.backends.kubernetes.manifests import (
     terminated_text,
 )
 from geopod.backends.kubernetes.operator_watch import OperatorWatch
+from geopod.backends.kubernetes.refusals import callers_error
 from geopod.cluster.client import ApiClient
 from geopod.cluster.kinds import ENVIRONMENTS
-from geopod.cluster.problems import InvalidApiError, NotFoundApiError
+from geopod.cluster.problems import NotFoundApiError
 from geopod.errors import ClusterError, EnvironmentNotFoundError, InvalidInputError
 from geopod.errors.wording import about_text
 
@@ -69,7 +70,7 @@ class Environments:
             )
         namespace = self._api.namespace
         manifest = environment_manifest(name, spec, namespace=namespace, labels=labels)
-        with _Refusals():
+        with callers_error(f"environment {name!r}"):
             found = await self._api.apply(ENVIRONMENTS, manifest, field_manager=FIELD_MANAGER)
         if terminated_mark(found) is not None:
             found = await self._patch(name, _annotated(names.ANNOTATION_TERMINATED, None))
@@ -236,7 +237,7 @@ class Environments:
     async def _patch(self, name: str, change: Manifest) -> Manifest:
         known = self._names.get(name, name)
         try:
-            with _Refusals():
+            with callers_error(f"environment {name!r}"):
                 return await self._api.patch(
                     ENVIRONMENTS, known, change, field_manager=FIELD_MANAGER
                 )
@@ -256,19 +257,6 @@ class Environments:
             target=self._api.context,
             yours=sorted(it["metadata"]["name"] for it in listing.items)[:YOURS_SHOWN],
         )
-
-
-class _Refusals:
-    """Turns what the schema refuses into the caller's error."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, InvalidApiError):
-            raise InvalidInputError(
-                f"The API server refuses it: {error.message}", details={"reason": error.reason}
-            ) from error
 
 
 def _gives_token(manifest: Manifest) -> bool:

@@ -14,10 +14,11 @@ from geopod.backends.kubernetes.manifests import (
     layer_spec,
     merged_layer,
 )
+from geopod.backends.kubernetes.refusals import callers_error
 from geopod.cluster.client import ApiClient
 from geopod.cluster.kinds import LAYERS
-from geopod.cluster.problems import ConflictApiError, InvalidApiError, NotFoundApiError
-from geopod.errors import InvalidInputError, LayerNotFoundError
+from geopod.cluster.problems import ConflictApiError, NotFoundApiError
+from geopod.errors import LayerNotFoundError
 
 TRIES = 5
 NEAREST_LIMIT = 3
@@ -42,15 +43,12 @@ class Layers:
             if known is not None:
                 manifest["metadata"]["resourceVersion"] = known["metadata"]["resourceVersion"]
             try:
-                return _record(await self._api.apply(LAYERS, manifest, field_manager=FIELD_MANAGER))
+                with callers_error(f"layer {path_id!r}"):
+                    applied = await self._api.apply(LAYERS, manifest, field_manager=FIELD_MANAGER)
+                return _record(applied)
             except ConflictApiError:
                 if last:
                     raise
-            except InvalidApiError as error:
-                raise InvalidInputError(
-                    f"The API server refuses layer {path_id!r}: {error.message}",
-                    details={"reason": error.reason},
-                ) from error
         raise AssertionError(path_id)
 
     async def get(self, path_id: str) -> LayerRecord:

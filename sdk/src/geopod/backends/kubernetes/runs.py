@@ -27,9 +27,10 @@ from geopod.backends.kubernetes.manifests import (
     holds,
 )
 from geopod.backends.kubernetes.operator_watch import OperatorWatch
+from geopod.backends.kubernetes.refusals import callers_error
 from geopod.cluster.client import ApiClient
 from geopod.cluster.kinds import RUNS
-from geopod.cluster.problems import ConflictApiError, InvalidApiError, NotFoundApiError
+from geopod.cluster.problems import ConflictApiError, NotFoundApiError
 from geopod.errors import EnvironmentNotFoundError, InvalidInputError, RunNotFoundError
 
 TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled"})
@@ -128,7 +129,8 @@ class Runs:
         """Return the created run, or the one of the same name and spec that is there already."""
         name = manifest["metadata"]["name"]
         try:
-            return await self._api.create(RUNS, manifest, field_manager=FIELD_MANAGER)
+            with callers_error(f"run {name!r}"):
+                return await self._api.create(RUNS, manifest, field_manager=FIELD_MANAGER)
         except ConflictApiError as conflict:
             known = await self._api.get(RUNS, name)
             if holds(manifest["spec"], known["spec"]):
@@ -136,11 +138,6 @@ class Runs:
             raise InvalidInputError.value(
                 name="name", value=name, why="is the name of another run", fix="another name"
             ) from conflict
-        except InvalidApiError as error:
-            raise InvalidInputError(
-                f"The API server refuses the run: {error.message}",
-                details={"reason": error.reason},
-            ) from error
 
     async def get(self, name: str) -> tuple[RunOrder, RunState]:
         """Return a run by name or uid."""

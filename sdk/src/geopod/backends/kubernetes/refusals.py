@@ -1,0 +1,26 @@
+"""What a resource's schema refuses, as the error of the caller's own input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from geopod.cluster.problems import ApiError, InvalidApiError
+from geopod.errors import InvalidInputError
+
+UNDECLARED = "failed to create typed patch object"
+"""Server-side apply answers 500 with these words where a field is not in the schema."""
+
+
+@contextmanager
+def callers_error(what: str) -> Iterator[None]:
+    """Raise InvalidInputError for what the API server finds wrong with `what`."""
+    try:
+        yield
+    except ApiError as error:
+        if isinstance(error, InvalidApiError) or UNDECLARED in error.message:
+            raise InvalidInputError(
+                f"The API server refuses {what}: {error.message}",
+                details={"reason": error.reason},
+            ) from error
+        raise
