@@ -37,6 +37,7 @@ class EnvironmentWriter:
         """What of the report was written."""
         self._wrote_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
+        self._due_at = 0.0
         self._writing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self.is_gone = False
@@ -52,10 +53,11 @@ class EnvironmentWriter:
         if due is None or self.is_gone:
             return
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._due_at <= due:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(max(due, self._loop.time()), self._start)
+        self._due_at = max(due, self._loop.time())
+        self._timer = self._loop.call_at(self._due_at, self._start)
 
     async def cover(self, phase: str) -> None:
         """Return when the environment's status keeps it awake for a run of this phase."""
