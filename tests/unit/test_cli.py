@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from geopod import cli
+from geopod.backends import Finding
 from geopod.client import aio, sync
 from geopod.client.loop import shared_loop
 from geopod.testing import ScriptedBackend
@@ -26,7 +27,7 @@ def backend(monkeypatch):
     """Make every command talk to one scripted backend whose tasks return 1, None, "x"."""
     scripted = ScriptedBackend([1, None, "x"], python=PYTHON)
 
-    def connect(target):
+    def connect(target, *, namespace):
         assert target == "local"
         return sync.Client(aio.Client(scripted), shared_loop())
 
@@ -141,3 +142,74 @@ def test_help_names_every_command(capsys):
     out = capsys.readouterr().out
     for name in cli.COMMANDS:
         assert f"  {name} " in out
+
+
+def test_target_and_namespace_reach_the_client(backend, monkeypatch):
+    asked = []
+
+    def connect(target, *, namespace):
+        asked.append((target, namespace))
+        return sync.Client(aio.Client(backend), shared_loop())
+
+    monkeypatch.setattr("geopod.cli.target.connect", connect)
+    assert call("--target", "prod", "--namespace", "geo", "env", "list", "-o", "json") == 0
+    assert asked == [("prod", "geo")]
+
+
+def test_doctor_prints_what_it_found_and_says_so_by_its_code(backend, monkeypatch, capsys):
+    async def broken(environment=None):
+        fixes = ("helm install geopod …",)
+        return [Finding(about="operator", ok=False, fact="there is none.", fixes=fixes)]
+
+    assert call("doctor") == 0
+    assert "all is well" in capsys.readouterr().out
+    monkeypatch.setattr(backend, "diagnose", broken)
+    assert call("doctor", "--output", "json") == 3
+    told = json.loads(capsys.readouterr().out)
+    assert told["facts"] == [
+        {
+            "about": "operator",
+            "ok": False,
+            "fact": "there is none.",
+            "fixes": ["helm install geopod …"],
+        }
+    ]
+    assert told["fixes"] == ["helm install geopod …"]
+
+
+def test_capacity_prints_interpreters(backend, capsys):
+    assert call("capacity") == 0
+    assert f"python{PYTHON}" in capsys.readouterr().out
+    assert call("capacity", "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out)["interpreters"] == [f"python{PYTHON}"]
+
+
+def test_environment_and_run_are_explained(backend, script, capsys):
+    assert call("env", "create", "e", "--nodes", 3) == 0
+    assert call("run", f"{script}:fine", "--env", "e", "--detach") == 0
+    name = capsys.readouterr().out.split()[-1]
+    assert call("env", "explain", "e") == 0
+    assert "'e' is Ready" in capsys.readouterr().out
+    assert call("runs", "explain", name, "-o", "json") == 0
+    assert "3 of 3 tasks done" in json.loads(capsys.readouterr().out)["summary"]
+    assert call("runs", "stats", name, "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out)["finished"] == 3
+    assert call("runs", "provenance", name) == 0
+    assert json.loads(capsys.readouterr().out)["function"]["name"] == "fine"
+
+
+def test_task_is_reproduced_here(backend, script, capsys):
+    assert call("env", "create", "e", "--nodes", 3) == 0
+    assert call("run", f"{script}:fine", "--env", "e", "--detach") == 0
+    name = capsys.readouterr().out.split()[-1]
+    assert call("runs", "reproduce", name, 2) == 0
+    assert json.loads(capsys.readouterr().out) == [1]
+    assert call("runs", "reproduce", name, 9) == 2
+
+
+def test_environment_is_put_to_sleep_and_woken(backend):
+    assert call("env", "create", "e") == 0
+    assert call("env", "suspend", "e") == 0
+    assert backend.environments["e"].state.phase == "Suspended"
+    assert call("env", "resume", "e") == 0
+    assert backend.environments["e"].state.phase == "Ready"

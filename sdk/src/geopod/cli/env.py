@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from geopod.cli.output import output_option, print_rows
-from geopod.cli.target import open_client
+from geopod.cli.output import output_option, print_explanation, print_rows
+from geopod.cli.target import Chosen, open_client
 from geopod.client.sync import Environment
 from geopod.display.text import duration
 
@@ -52,7 +52,7 @@ def env() -> None:
 @click.option("--no-wait", is_flag=True, help="Return at once.")
 @output_option
 @click.pass_obj
-def create(target: str | None, /, name: str, *, no_wait: bool, output: str, **options: Any) -> None:
+def create(target: Chosen, /, name: str, *, no_wait: bool, output: str, **options: Any) -> None:
     """Create an environment, or update the one of this name."""
     with open_client(target) as client:
         made = client.environment(name, wait=not no_wait, **options)
@@ -62,7 +62,7 @@ def create(target: str | None, /, name: str, *, no_wait: bool, output: str, **op
 @env.command("list")
 @output_option
 @click.pass_obj
-def list_environments(target: str | None, output: str) -> None:
+def list_environments(target: Chosen, output: str) -> None:
     """List environments."""
     with open_client(target) as client:
         print_rows([row(found) for found in client.environments()], COLUMNS, output)
@@ -72,17 +72,27 @@ def list_environments(target: str | None, output: str) -> None:
 @click.argument("name")
 @output_option
 @click.pass_obj
-def show(target: str | None, name: str, output: str) -> None:
+def show(target: Chosen, name: str, output: str) -> None:
     """Show one environment."""
     with open_client(target) as client:
         found = client.get_environment(name)
         print_rows([row(found)], (*COLUMNS, "message"), output)
 
 
+@env.command()
+@click.argument("name")
+@output_option
+@click.pass_obj
+def explain(target: Chosen, name: str, output: str) -> None:
+    """Say why an environment is as it is, and what mends it."""
+    with open_client(target) as client:
+        print_explanation(client.get_environment(name).explain(), output)
+
+
 @env.command("build-log")
 @click.argument("name")
 @click.pass_obj
-def build_log(target: str | None, name: str) -> None:
+def build_log(target: Chosen, name: str) -> None:
     """Print what installing the requirements said."""
     with open_client(target) as client:
         click.echo(client.get_environment(name).build_log(), nl=False)
@@ -92,7 +102,7 @@ def build_log(target: str | None, name: str) -> None:
 @click.argument("name")
 @click.argument("nodes", type=click.IntRange(0))
 @click.pass_obj
-def scale(target: str | None, name: str, nodes: int) -> None:
+def scale(target: Chosen, name: str, nodes: int) -> None:
     """Change the number of nodes."""
     with open_client(target) as client:
         client.get_environment(name).scale(nodes)
@@ -101,7 +111,7 @@ def scale(target: str | None, name: str, nodes: int) -> None:
 @env.command()
 @click.argument("name")
 @click.pass_obj
-def refresh(target: str | None, name: str) -> None:
+def refresh(target: Chosen, name: str) -> None:
     """Plan the layers anew: their bytes have changed."""
     with open_client(target) as client:
         client.get_environment(name).refresh()
@@ -110,7 +120,16 @@ def refresh(target: str | None, name: str) -> None:
 @env.command()
 @click.argument("name")
 @click.pass_obj
-def resume(target: str | None, name: str) -> None:
+def suspend(target: Chosen, name: str) -> None:
+    """Put the nodes to sleep; runs wait."""
+    with open_client(target) as client:
+        client.get_environment(name).suspend()
+
+
+@env.command()
+@click.argument("name")
+@click.pass_obj
+def resume(target: Chosen, name: str) -> None:
     """Wake a sleeping or terminated environment."""
     with open_client(target) as client:
         client.get_environment(name).resume()
@@ -120,7 +139,7 @@ def resume(target: str | None, name: str) -> None:
 @click.argument("name", required=False)
 @click.option("--all", "every", is_flag=True, help="All environments.")
 @click.pass_obj
-def terminate(target: str | None, name: str | None, *, every: bool) -> None:
+def terminate(target: Chosen, name: str | None, *, every: bool) -> None:
     """End the nodes; the record and all results stay."""
     if (name is None) != every:
         raise click.UsageError("give a NAME, or --all")
@@ -135,7 +154,7 @@ def terminate(target: str | None, name: str | None, *, every: bool) -> None:
 @click.argument("name")
 @click.option("--results", is_flag=True, help="Remove its runs' results too.")
 @click.pass_obj
-def delete(target: str | None, name: str, *, results: bool) -> None:
+def delete(target: Chosen, name: str, *, results: bool) -> None:
     """Remove an environment."""
     with open_client(target) as client:
         client.get_environment(name).delete(results=results)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from geopod.cli.output import output_option, print_rows
-from geopod.cli.target import open_client
+from geopod.cli.target import Chosen, open_client
 from geopod.client.layerlike import LayerRef
 
 
@@ -35,7 +35,7 @@ def layer() -> None:
 @output_option
 @click.pass_obj
 def add(
-    target: str | None, path_id: str, uris: tuple[str, ...], *, timestamp: str, kind: str | None,
+    target: Chosen, path_id: str, uris: tuple[str, ...], *, timestamp: str, kind: str | None,
     write_to: str | None, output: str,
 ) -> None:  # fmt: skip
     """Add a layer, or a timestamp to one."""
@@ -49,7 +49,7 @@ def add(
 @layer.command("list")
 @output_option
 @click.pass_obj
-def list_layers(target: str | None, output: str) -> None:
+def list_layers(target: Chosen, output: str) -> None:
     """List layers."""
     with open_client(target) as client:
         print_rows(
@@ -61,7 +61,7 @@ def list_layers(target: str | None, output: str) -> None:
 @click.argument("path_id", metavar="NAME")
 @output_option
 @click.pass_obj
-def show(target: str | None, path_id: str, output: str) -> None:
+def show(target: Chosen, path_id: str, output: str) -> None:
     """Show one layer with its files."""
     with open_client(target) as client:
         found = client.get_layer(path_id)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from geopod.display.text import table
+
+if TYPE_CHECKING:
+    from geopod.client.aio.explain import Explanation
 
 output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json", "yaml", "name"]), default="table",
@@ -40,6 +43,39 @@ def print_results(results: Sequence[Any], output: str) -> None:
         return
     for index, result in enumerate(results):
         click.echo(f"{index}\t{json.dumps(result, default=plain, ensure_ascii=False)}")
+
+
+def print_explanation(explanation: Explanation, output: str) -> None:
+    """Print what was found and what mends it; `name` prints the fixes alone."""
+    match output:
+        case "json" | "yaml":
+            told = {
+                "summary": explanation.summary,
+                "ok": explanation.ok,
+                "fatal": explanation.fatal,
+                "facts": [
+                    {"about": it.about, "ok": it.ok, "fact": it.fact, "fixes": list(it.fixes)}
+                    for it in explanation.findings
+                ],
+                "fixes": list(explanation.fixes),
+            }
+            print_value(told, output)
+        case "name":
+            for fix in explanation.fixes:
+                click.echo(fix)
+        case _:
+            click.echo(str(explanation))
+
+
+def print_value(value: Any, output: str) -> None:
+    """Print one JSON-able value as JSON, or as YAML."""
+    text = json.dumps(value, indent=2, default=plain, ensure_ascii=False)
+    if output == "yaml":
+        import yaml  # seldom asked for
+
+        click.echo(yaml.safe_dump(json.loads(text), sort_keys=False, allow_unicode=True), nl=False)
+        return
+    click.echo(text)
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from geopod.cli.output import output_option, print_results
-from geopod.cli.target import load_function, open_client
+from geopod.cli.target import Chosen, load_function, open_client
 from geopod.client.sync import Client, Environment, Run
 
 
@@ -39,7 +39,7 @@ from geopod.client.sync import Client, Environment, Run
 @click.option("--timeout", help="Stop waiting after this long, `90s`; the run goes on.")
 @output_option
 @click.pass_obj
-def run(target: str | None, /, function: str, **options: Any) -> int:
+def run(target: Chosen, /, function: str, **options: Any) -> int:
     """Run FUNC on every node and print one result per node (or per line of --map)."""
     f = load_function(function)
     output, timeout, detach = options["output"], options["timeout"], options["detach"]
@@ -94,7 +94,7 @@ def _environment(client: Client, options: dict[str, Any]) -> Iterator[Environmen
 @click.option("--env", "environment", required=True, help="The environment to try it in.")
 @click.option("--partitions", type=click.IntRange(1), default=1, show_default=True)
 @click.pass_obj
-def check(target: str | None, function: str, environment: str, partitions: int) -> int:
+def check(target: Chosen, function: str, environment: str, partitions: int) -> int:
     """Run FUNC on one real partition: what is sent, what comes back, time and memory."""
     f = load_function(function)
     with open_client(target) as client:

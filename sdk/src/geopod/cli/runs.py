@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from geopod.cli.output import output_option, print_results, print_rows
-from geopod.cli.target import open_client
+from geopod.cli.output import (
+    output_option,
+    print_explanation,
+    print_results,
+    print_rows,
+    print_value,
+)
+from geopod.cli.target import Chosen, open_client
 from geopod.client.sync import Run
 from geopod.display.text import duration
 
@@ -43,7 +50,7 @@ def runs() -> None:
 @click.option("--env", "environment", help="Only those of this environment.")
 @output_option
 @click.pass_obj
-def list_runs(target: str | None, environment: str | None, output: str) -> None:
+def list_runs(target: Chosen, environment: str | None, output: str) -> None:
     """List runs, newest first."""
     with open_client(target) as client:
         print_rows([row(run) for run in client.runs(environment=environment)], COLUMNS, output)
@@ -53,7 +60,7 @@ def list_runs(target: str | None, environment: str | None, output: str) -> None:
 @click.argument("name")
 @output_option
 @click.pass_obj
-def show(target: str | None, name: str, output: str) -> None:
+def show(target: Chosen, name: str, output: str) -> None:
     """Show one run and its failures."""
     with open_client(target) as client:
         run = client.get_run(name)
@@ -69,9 +76,7 @@ def show(target: str | None, name: str, output: str) -> None:
 @click.option("--task", type=click.IntRange(0), help="Only this task.")
 @click.option("--tail", type=click.IntRange(0), help="Only the last lines of each attempt.")
 @click.pass_obj
-def logs(
-    target: str | None, name: str, *, follow: bool, task: int | None, tail: int | None
-) -> None:
+def logs(target: Chosen, name: str, *, follow: bool, task: int | None, tail: int | None) -> None:
     """Print what the tasks wrote to stdout and stderr."""
     with open_client(target) as client:
         lines = 0
@@ -90,9 +95,7 @@ def logs(
 @click.option("--wait/--no-wait", default=True)
 @output_option
 @click.pass_obj
-def results(
-    target: str | None, name: str, *, download: Path | None, wait: bool, output: str
-) -> int:
+def results(target: Chosen, name: str, *, download: Path | None, wait: bool, output: str) -> int:
     """Print one result per node or task; failed ones are printed as errors."""
     with open_client(target) as client:
         run = client.get_run(name)
@@ -108,9 +111,58 @@ def results(
 
 @runs.command()
 @click.argument("name")
+@output_option
+@click.pass_obj
+def explain(target: Chosen, name: str, output: str) -> None:
+    """Say why a run is as it is, and what mends it."""
+    with open_client(target) as client:
+        print_explanation(client.get_run(name).explain(), output)
+
+
+@runs.command()
+@click.argument("name")
+@output_option
+@click.pass_obj
+def stats(target: Chosen, name: str, output: str) -> None:
+    """Print how long a run's tasks took, how much memory and how many bytes."""
+    with open_client(target) as client:
+        found = client.get_run(name).stats()
+    if output in {"json", "yaml"}:
+        print_value(asdict(found), output)
+    else:
+        click.echo(str(found))
+
+
+@runs.command()
+@click.argument("name")
+@output_option
+@click.pass_obj
+def provenance(target: Chosen, name: str, output: str) -> None:
+    """Print what a run's results were made of and by, as JSON or YAML."""
+    with open_client(target) as client:
+        print_value(client.get_run(name).provenance(), output)
+
+
+@runs.command()
+@click.argument("name")
+@click.argument("task", type=click.IntRange(0))
+@click.option("--debug", is_flag=True, help="Step into it with pdb.")
+@click.pass_obj
+def reproduce(target: Chosen, name: str, task: int, *, debug: bool) -> None:
+    """Run one task again, here: its function, on its arguments or its partition."""
+    with open_client(target) as client:
+        run = client.get_run(name)
+        found = [it for it in run.tasks if it.index == task]
+        if not found:
+            raise click.UsageError(f"run {name} has {len(run.tasks)} tasks, counted from 0")
+        print_results([found[0].reproduce(debug=debug)], "json")
+
+
+@runs.command()
+@click.argument("name")
 @click.option("--task", "tasks", type=click.IntRange(0), multiple=True, help="Only these tasks.")
 @click.pass_obj
-def cancel(target: str | None, name: str, tasks: tuple[int, ...]) -> None:
+def cancel(target: Chosen, name: str, tasks: tuple[int, ...]) -> None:
     """Cancel a run; finished results stay."""
     with open_client(target) as client:
         client.get_run(name).cancel(tasks=list(tasks) or None)
@@ -129,9 +181,7 @@ def cancel(target: str | None, name: str, tasks: tuple[int, ...]) -> None:
 @click.option("--timeout", "task_timeout", help="Another limit for one task, `2h`.")
 @output_option
 @click.pass_obj
-def rerun(
-    target: str | None, name: str, chosen: str, task_timeout: str | None, output: str
-) -> None:
+def rerun(target: Chosen, name: str, chosen: str, task_timeout: str | None, output: str) -> None:
     """Run tasks again and print the merged results."""
     with open_client(target) as client:
         again = client.get_run(name).rerun(tasks=chosen, task_timeout=task_timeout)
@@ -143,7 +193,7 @@ def rerun(
 @click.argument("name")
 @click.option("--results", is_flag=True, help="Its results too.")
 @click.pass_obj
-def delete(target: str | None, name: str, *, results: bool) -> None:
+def delete(target: Chosen, name: str, *, results: bool) -> None:
     """Forget a run."""
     with open_client(target) as client:
         client.get_run(name).delete(results=results)

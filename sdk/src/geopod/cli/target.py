@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,19 @@ import click
 from geopod.client.sync import Client, connect
 
 
-def open_client(target: str | None) -> Client:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Where a command works, as `--target` and `--namespace` say."""
+
+    target: str | None = None
+    namespace: str | None = None
+
+
+def open_client(chosen: Chosen) -> Client:
     """Return the client of `--target`; without one this machine, and a line says so."""
-    if target is None:
+    if chosen.target is None:
         click.echo("target: this machine (--target picks a cluster)", err=True)
-    return connect(target or "local")
+    return connect(chosen.target or "local", namespace=chosen.namespace)
 
 
 def load_function(reference: str) -> Callable[..., Any]:
