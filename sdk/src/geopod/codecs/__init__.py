@@ -79,9 +79,9 @@ def _encode(kind: str, source: Source, meta: dict[str, Any], workdir: Path) -> E
 
             return table.encode_table(source, meta)
         case "geoarrow":
-            from geopod.codecs import table  # pyarrow, geopandas
+            from geopod.codecs import features  # pyarrow, shapely, pyproj
 
-            return table.encode_features(source, meta, workdir=workdir)
+            return features.encode_features(source, meta, workdir=workdir)
         case "raster":
             from geopod.codecs import raster  # GDAL
 
