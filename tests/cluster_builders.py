@@ -68,7 +68,6 @@ class FakeCluster:
         self.is_silent = False
         self._history = []
         self._changed = asyncio.Event()
-        self._asked = asyncio.Event()
         self._uids = 0
         self._cut = asyncio.Event()
 
@@ -126,10 +125,10 @@ class FakeCluster:
         self.history_from = self.version + 1
 
     async def until(self, is_so):
-        """Wait until something about the requests seen is so."""
+        """Wait until something about requests or objects is so."""
         while not is_so():
-            asked = self._asked
-            await asked.wait()
+            changed = self._changed
+            await changed.wait()
 
     # ---- the server
 
@@ -147,8 +146,10 @@ class FakeCluster:
 
     async def _answer(self, request):
         parts = request.path.strip("/").split("/")
-        if parts[0] == "apis" and len(parts) in (1, 3):
-            return web.json_response(discovery(*parts[1:]))
+        if parts[0] in ("version", "openapi"):
+            return web.json_response({"kind": "Status", "details": {"kind": parts[0]}}, status=404)
+        if parts in (["api"], ["api", "v1"]) or (parts[0] == "apis" and len(parts) in (1, 3)):
+            return web.json_response(discovery(*parts))
         kind, namespace, name, subresource = parse(parts)
         verb = verb_of(request, name)
         seen = Seen(
@@ -157,8 +158,7 @@ class FakeCluster:
             query=dict(request.query),
         )
         self.seen.append(seen)
-        self._asked.set()
-        self._asked = asyncio.Event()
+        self._wake()
         fault = self.faults(seen)
         if fault is not None:
             return fault

@@ -63,10 +63,12 @@ def verb_of(request, name):
     return {"POST": "create", "PATCH": "patch", "DELETE": "delete"}[request.method]
 
 
-def discovery(*path):
+def discovery(root, *path):
     groups = defaultdict(list)
     for kind in kinds.ALL:
         groups[kind.group].append(kind)
+    if root == "api" and not path:
+        return {"kind": "APIVersions", "versions": ["v1"]}
     if not path:
         entries = []
         for group in filter(None, groups):
@@ -77,7 +79,7 @@ def discovery(*path):
     resources = [
         {"name": k.plural, "kind": k.kind, "singularName": k.kind.lower()}
         | {"namespaced": k.namespaced, "verbs": verbs}
-        for k in groups[path[0]]
+        for k in groups["" if root == "api" else path[0]]
     ]
     return {"kind": "APIResourceList", "resources": resources}
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from cluster_builders import FakeCluster, a_client
 from geopod.cluster import kinds
-from geopod_operator.__main__ import plan_settings
+from geopod_operator.__main__ import Operator, plan_settings
 from geopod_operator.cluster import Cluster
+from geopod_operator.probes import WatchStamps
 from geopod_operator.reconciler import Clocks, Reconciler
 from geopod_operator.resync import Resync, Scope
 from geopod_operator.settings import Settings
@@ -101,6 +105,43 @@ class Shell:
         self.reconciler.take_stray(found.stray)
         for key in self.resync.all_keys(found):
             await self.reconciler.reconcile(key)
+
+
+@asynccontextmanager
+async def operating(fake, url, *, settings=SETTINGS, clock=None):
+    """A whole operator, kopf's watches included, until the block ends.
+
+    It has a thread and a loop of its own: kopf cancels every task that its loop has got meanwhile.
+    """
+    made, stop = [], threading.Event()
+
+    async def operate():
+        async with await a_client(url) as client:
+            operator = Operator(replace(settings, metrics_port=0), client)
+            if clock is not None:
+                operator.stamps = WatchStamps(clock)
+            operator.loop = asyncio.get_running_loop()
+            made.append(operator)
+            await operator.run(stop)
+
+    running = asyncio.ensure_future(asyncio.to_thread(asyncio.run, operate()))
+    try:
+        await eventually(lambda: running.done() or (made and made[0].stamps.are_open()))
+        yield made[0]
+    finally:
+        stop.set()
+        await running
+
+
+async def inside(operator, coroutine):
+    """Run a coroutine in the operator's own loop."""
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, operator.loop))
+
+
+async def eventually(is_so):
+    """Wait until something inside the operator is so; the test's time-out ends it."""
+    while not is_so():  # noqa: ASYNC110  # the operator's insides tell nobody
+        await asyncio.sleep(0.005)
 
 
 def play_controllers(fake, *, layers_resolved=True):

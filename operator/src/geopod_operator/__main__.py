@@ -7,8 +7,9 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ EXIT_REFUSED = 1
 """What cannot work was said in one sentence."""
 logger = logging.getLogger("geopod_operator")
 
-Connect = Callable[[Settings], Any]
+Stop = asyncio.Event | threading.Event
 
 
 class Operator:
@@ -48,7 +49,7 @@ class Operator:
         self.metrics = Metrics()
         self.stores = Stores()
         self.stamps = probes.WatchStamps()
-        cluster = Cluster(client, instance=settings.instance)
+        self._cluster = cluster = Cluster(client, instance=settings.instance)
         self._reconciler = Reconciler(
             self.stores, cluster, settings=plan_settings(settings), clocks=Clocks(now=_now)
         )
@@ -77,7 +78,7 @@ class Operator:
             is_synced=lambda: self.resyncer.is_synced,
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: Stop) -> None:
         """Work until SIGTERM, SIGINT or `stop`."""
         if self._settings.runtimes_file is not None:
             for runtime in read_runtimes(self._settings.runtimes_file):
@@ -85,11 +86,12 @@ class Operator:
         server = await self._serve()
         try:
             await self.resyncer.start()
+            await self._cluster.check_definitions()
             await self._work(stop)
         finally:
             await server.cleanup()
 
-    async def _work(self, stop: asyncio.Event) -> None:
+    async def _work(self, stop: Stop) -> None:
         """Run the queue and the resyncs beside kopf; whichever ends first ends all."""
         where = ", ".join(self._settings.watch_namespaces) or "all namespaces"
         logger.info("%d environments in %s", len(self.stores.environments()), where)
@@ -103,7 +105,7 @@ class Operator:
         try:
             await kopf.operator(
                 registry=self._registry(),
-                settings=handlers.kopf_settings(),
+                settings=handlers.kopf_settings(streams_lists=await self._cluster.streams_lists()),
                 standalone=True,
                 clusterwide=not self._settings.watch_namespaces,
                 namespaces=self._settings.watch_namespaces,
@@ -185,7 +187,7 @@ def _now() -> datetime:
     return datetime.fromtimestamp(time.time(), UTC)
 
 
-async def operate(settings: Settings, stop: asyncio.Event | None = None) -> None:
+async def operate(settings: Settings, stop: Stop | None = None) -> None:
     """Run one operator; raises what keeps it from working."""
     limits = Limits(qps=settings.api_qps, burst=settings.api_burst)
     client = await ApiClient.connect(timeout_s=REQUEST_S, limits=limits)

@@ -13,11 +13,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from geopod.api import names
+from geopod.api.crd import KINDS
 from geopod.cluster import kinds
 from geopod.cluster.client import ApiClient
 from geopod.cluster.kinds import Kind as Kind  # noqa: PLC0414  # the resync names it
 from geopod.cluster.problems import ConflictApiError, NotFoundApiError
 from geopod.cluster.watching import Listing
+from geopod.errors import ConfigError, PermissionDeniedError
 
 Raw = dict[str, Any]
 Ref = tuple[str, str]
@@ -42,6 +44,7 @@ NOTE_MAX = 1024
 EVENT_PERIOD_S = 300
 """At most one Event per reason and object in this time, also from two operators."""
 REPORTER = "geopod.dev/operator"
+STREAMING_SINCE = (1, 34)
 
 
 class Cluster:
@@ -53,6 +56,29 @@ class Cluster:
         self._instance = instance
 
     # ---- reading
+
+    async def check_definitions(self) -> None:
+        """Raise if the cluster's definitions are older than this operator.
+
+        Server-side apply of a status field that a definition lacks is a 500 that writes nothing.
+        """
+        for said, _, _, status in KINDS:
+            kind = next(each for each in OWN if each.kind == said.kind)
+            try:
+                known = await self._client.status_fields(kind)
+            except (PermissionDeniedError, NotFoundApiError):
+                return  # this server tells nobody: the first status write will
+            missing = set(status.model_json_schema()["properties"]) - known
+            if missing:
+                raise ConfigError(
+                    f"The cluster's definition of {kind.kind} is older than this operator: its "
+                    f"status lacks {', '.join(sorted(missing))}.",
+                    fixes=("apply the definitions of this release: helm upgrade geopod …",),
+                )
+
+    async def streams_lists(self) -> bool:
+        """Whether watches of this server may begin with what is there (Kubernetes 1.34)."""
+        return await self._client.version() >= STREAMING_SINCE
 
     async def list(self, kind: Kind, namespace: str) -> Listing:
         """Return all of a kind (children: geopod's), from the server's cache; empty: everywhere.
@@ -80,16 +106,16 @@ class Cluster:
         return tuple(listing.items)
 
     async def refusals(self, namespace: str, refs: Iterable[Ref]) -> tuple[Raw, ...]:
-        """Return the Events with reason FailedCreate about objects."""
+        """Return the Events that say why pods are not made (of pods: not mounted).
+
+        A reference without a name stands for all objects of its kind.
+        """
         found = await asyncio.gather(
             *(
                 self._client.list(
-                    kinds.CORE_EVENTS,
-                    namespace=namespace,
-                    field_selector=f"involvedObject.kind={kind},involvedObject.name={name},"
-                    "reason=FailedCreate",
+                    kinds.CORE_EVENTS, namespace=namespace, field_selector=_refusals_of(ref)
                 )
-                for kind, name in refs
+                for ref in refs
             )
         )
         return tuple(event for listing in found for event in listing.items)
@@ -195,6 +221,13 @@ class Cluster:
             )
         except ConflictApiError:
             return
+
+
+def _refusals_of(ref: Ref) -> str:
+    kind, name = ref
+    reason = "FailedMount" if kind == "Pod" else "FailedCreate"
+    about = f",involvedObject.name={name}" if name else ""
+    return f"involvedObject.kind={kind},reason={reason}{about}"
 
 
 def _identity(meta: Raw) -> Raw:

@@ -76,13 +76,14 @@ def _register(registry: kopf.OperatorRegistry, inbox: Inbox, kind: Kind) -> None
         inbox.take(kind, event["type"], dict(event["object"]))
 
 
-def kopf_settings() -> kopf.OperatorSettings:
+def kopf_settings(*, streams_lists: bool) -> kopf.OperatorSettings:
     """Return kopf's settings: bounded lists, selectors on the server, no traffic of its own."""
     settings = kopf.OperatorSettings()
     for kind in WATCHED_CHILDREN:  # `labels=` of a handler would filter on the client
         settings.watching.label_selectors[kind.group, kind.version, kind.plural] = OURS_SELECTOR
     settings.watching.field_selectors[RUNS.group, RUNS.version, RUNS.plural] = RUNS_SELECTOR
     settings.watching.chunk_size = 500
+    settings.watching.initial_streaming = streams_lists
     settings.networking.request_timeout = 30  # the default is five minutes
     settings.networking.connect_timeout = 10
     settings.networking.enforce_retry_after = True

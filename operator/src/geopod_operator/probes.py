@@ -56,7 +56,7 @@ class WatchStamps:
 
     def are_open(self) -> bool:
         """Whether every expected watch was taken once."""
-        return len(self._opened) == len(self._seen)
+        return bool(self._seen) and len(self._opened) == len(self._seen)
 
 
 def watch_of(path: str) -> Watch:

@@ -154,7 +154,7 @@ class Resyncer:
         wait_s = RETRY_S
         while True:
             try:
-                await self._once(FIRST_SPREAD_S)
+                await self.once(FIRST_SPREAD_S)
             except (ClusterUnreachableError, RateLimitedError) as error:
                 logger.warning("the first lists are tried again in %.0f s: %s", wait_s, error.fact)
                 await asyncio.sleep(wait_s)
@@ -167,11 +167,12 @@ class Resyncer:
         while True:
             await asyncio.sleep(_jittered(EVERY_S))
             try:
-                await self._once(SPREAD_S)
+                await self.once(SPREAD_S)
             except GeopodError as error:
                 logger.warning("a resync failed, the next one follows: %s", error.fact)
 
-    async def _once(self, spread_s: float) -> None:
+    async def once(self, spread_s: float = SPREAD_S) -> None:
+        """List and sweep now, and let everything be looked at."""
         found = await self._resync.once()
         self._take_stray(found.stray)
         for number, key in enumerate(self._resync.all_keys(found)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from typing import Any, Literal, Self
 import aiohttp
 
 from geopod.cluster.connection import Source
-from geopod.cluster.kinds import Kind
+from geopod.cluster.kinds import NODES, Kind
 from geopod.cluster.limits import Limits
-from geopod.cluster.problems import ConflictApiError, NotFoundApiError, Request
+from geopod.cluster.problems import ApiError, ConflictApiError, NotFoundApiError, Request
 from geopod.cluster.transport import Answered, Call, Transport
 from geopod.cluster.watching import Listing, Selection, WatchEvent, list_all, watch_all
+from geopod.errors import PermissionDeniedError
 
 Object = dict[str, Any]
 """One raw object of the API server."""
@@ -213,6 +215,31 @@ class ApiClient:
         except ConflictApiError:
             if uid is None:
                 raise
+
+    async def version(self) -> tuple[int, int]:
+        """Return the server's major and minor version; (0, 0) if it does not say."""
+        call = Call(request=self._request("get", NODES, ""), method="GET", path="/version")
+        try:
+            answer = await self._answered(call)
+        except (ApiError, PermissionDeniedError):
+            return 0, 0
+        major, minor = (
+            re.match(r"\d*", str(answer.get(part)))[0] or "0"  # type: ignore[index]  # matches
+            for part in ("major", "minor")
+        )
+        return int(major), int(minor)
+
+    async def status_fields(self, kind: Kind) -> frozenset[str]:
+        """Return the fields that the server knows in a kind's status; raises what `get` raises."""
+        request = self._request("get", kind, "")
+        call = Call(request=request, method="GET", path=f"/openapi/v3/apis/{kind.api_version}")
+        schemas = (await self._answered(call))["components"]["schemas"]
+        told = {"group": kind.group, "version": kind.version, "kind": kind.kind}
+        for schema in schemas.values():
+            if told in schema.get("x-kubernetes-group-version-kind", ()):
+                status = schema.get("properties", {}).get("status", {})
+                return frozenset(status.get("properties", {}))
+        return frozenset()
 
     def proxied(self, service: str, port: int, namespace: str) -> ProxyTarget:
         """Return how to reach a Service through the API server: where `kubectl` works."""

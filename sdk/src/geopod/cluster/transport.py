@@ -54,6 +54,8 @@ class Call:
     method: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
+    path: str = ""
+    """Empty: that of the request's object."""
     content_type: str = "application/json"
     may_repeat: bool = True
     """A second time does no harm, also when the first one was carried out."""
@@ -164,10 +166,10 @@ class Transport:
         headers = connection.headers()
         if call.body is not None:
             headers["Content-Type"] = call.content_type
+        path = request.kind.path(request.namespace, request.name, request.subresource)
         return await self._session.request(
             call.method,
-            connection.base_url
-            + request.kind.path(request.namespace, request.name, request.subresource),
+            connection.base_url + (call.path or path),
             params=call.query,
             data=None if call.body is None else encode(call.body),
             headers=headers,

@@ -1,0 +1,201 @@
+"""A whole operator, kopf included, on a fake API server: what it lists, watches and writes."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from cluster_request_builders import refusal
+from geopod.cluster import kinds
+from geopod_operator.probes import SILENT_S
+from shell_builders import (
+    SETTINGS,
+    Clock,
+    a_cluster,
+    a_run,
+    a_runtime,
+    an_environment,
+    eventually,
+    inside,
+    operating,
+)
+
+
+def run(scenario, *environments, **options):
+    async def drive():
+        fake = a_cluster(*environments)
+        async with asyncio.timeout(12), fake.running() as url:
+            await scenario(fake, url)
+
+    asyncio.run(drive())
+
+
+def test_every_kind_is_watched_once_and_the_framework_writes_nothing():
+    async def scenario(fake, url):
+        async with operating(fake, url):
+            counts = fake.counts()
+            watched = {kind: number for (verb, kind), number in counts.items() if verb == "watch"}
+            own = {"ComputeEnvironment", "ComputeRun", "Layer", "ComputeRuntime"}
+            assert watched == dict.fromkeys(own | {"StatefulSet", "Deployment", "Job"}, 1)
+            assert fake.count("list", "Pod") == fake.count("list", "Secret") == 0
+        assert all(seen.kind == "ComputeRuntime" for seen in fake.seen if seen.verb == "patch")
+
+    run(scenario)
+
+
+def test_selectors_are_the_servers_work():
+    async def scenario(fake, url):
+        async with operating(fake, url):
+            queries = {seen.kind: seen.query for seen in fake.seen if seen.verb == "watch"}
+        assert queries["StatefulSet"]["labelSelector"] == "app.kubernetes.io/managed-by=geopod"
+        finished = "status.phase!=Queued,status.phase!=Running"
+        assert queries["ComputeRun"]["fieldSelector"] == finished
+
+    run(scenario)
+
+
+def test_new_environment_is_seen_by_the_watch():
+    async def scenario(fake, url):
+        async with operating(fake, url):
+            fake.put(kinds.ENVIRONMENTS, an_environment("late"))
+            await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "late-coordinator"))
+
+    run(scenario)
+
+
+def test_progress_of_a_run_is_not_told_to_the_operator():
+    async def scenario(fake, url):
+        async with operating(fake, url) as operator:
+            fake.put(kinds.RUNS, a_run())
+            await eventually(lambda: operator.stores.runs(("geo", "e1")))
+            before = len(fake.seen)
+            for number in range(50):
+                fake.set_status(kinds.RUNS, "r1", {"phase": "Running", "progress": number})
+            await eventually(lambda: not operator.stores.runs(("geo", "e1")))
+            fake.set_status(kinds.RUNS, "r1", {"phase": "Succeeded"})
+            await eventually(lambda: operator.stores.runs(("geo", "e1")))
+            assert fake.count("patch", "ComputeRun") == 0
+            assert len(fake.seen) - before < 20
+
+    run(scenario, an_environment())
+
+
+def test_deletion_that_a_broken_watch_missed_is_found_by_the_resync():
+    async def scenario(fake, url):
+        async with operating(fake, url) as operator:
+            fake.is_silent = True
+            fake.remove(kinds.ENVIRONMENTS, "e1")
+            assert operator.stores.environment(("geo", "e1"))
+            await inside(operator, operator.resyncer.once())
+            assert operator.stores.environment(("geo", "e1")) is None
+
+    run(scenario, an_environment())
+
+
+def test_watch_that_is_too_old_begins_anew():
+    async def scenario(fake, url):
+        async with operating(fake, url):
+            fake.put(kinds.ENVIRONMENTS, an_environment("between"))
+            fake.forget_history()
+            fake.cut_watches()
+            await fake.until(lambda: fake.count("watch", "ComputeEnvironment") > 2)
+            fake.put(kinds.ENVIRONMENTS, an_environment("after"))
+            await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "after-coordinator"))
+            assert fake.get(kinds.DEPLOYMENTS, "between-coordinator")
+
+    run(scenario)
+
+
+def test_silent_watch_fails_the_liveness_probe_and_a_bookmark_heals_it():
+    async def scenario(fake, url):
+        clock = Clock()
+        async with operating(fake, url, clock=clock) as operator:
+            await eventually(operator.stamps.are_open)
+            assert operator.health.illness() == ""
+            clock.at += SILENT_S - 1
+            assert operator.health.illness() == ""
+            clock.at += 1
+            assert "told nothing for 180 s" in operator.health.illness()
+            fake.bookmark()
+            await eventually(lambda: operator.health.illness() == "")
+            assert operator.health.absence() == ""
+
+    run(scenario)
+
+
+def test_thousands_of_foreign_objects_do_not_raise_the_start():
+    async def scenario(fake, url):
+        for number in range(4000):
+            name = f"other-{number}"
+            fake.put(kinds.DEPLOYMENTS, {"metadata": {"name": name}, "spec": {}})
+            fake.put(kinds.PODS, {"metadata": {"name": name}, "spec": {}})
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with operating(fake, url) as operator:
+            await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "e1-coordinator"))
+            took = loop.time() - started
+            assert len(operator.stores.children("geo")) < 50
+        assert took < 10
+        chunks = [seen for seen in fake.seen if (seen.verb, seen.kind) == ("list", "Deployment")]
+        assert len(chunks) <= 2
+
+    run(scenario, an_environment())
+
+
+@pytest.mark.parametrize("status", [409, 429, 500, 503])
+def test_storm_of_refusals_ends_in_the_same_objects(status):
+    async def scenario(fake, url):
+        left = [4]
+
+        def storm(seen):
+            if seen.verb != "patch" or left[0] == 0:
+                return None
+            left[0] -= 1
+            headers = {"Retry-After": "0"} if status in (429, 503) else None
+            return refusal(status, "Conflict", kinds.DEPLOYMENTS, seen.name, headers=headers)
+
+        fake.faults = storm
+        async with operating(fake, url):
+            await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "e1-coordinator"))
+            await fake.until(lambda: fake.get(kinds.ENVIRONMENTS, "e1").get("status"))
+        assert left == [0]
+
+    run(scenario, an_environment())
+
+
+def test_two_operators_at_once_make_the_same_objects_once():
+    async def scenario(fake, url):
+        async with operating(fake, url), operating(fake, url):
+            fake.put(kinds.ENVIRONMENTS, an_environment("e2"))
+            await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "e1-coordinator"))
+            await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "e2-coordinator"))
+            await fake.until(lambda: fake.get(kinds.ENVIRONMENTS, "e2").get("status"))
+        assert len(fake.all(kinds.DEPLOYMENTS)) == 2
+        assert fake.get(kinds.DEPLOYMENTS, "e2-coordinator")["metadata"]["generation"] == 1
+
+    run(scenario, an_environment())
+
+
+def test_named_namespaces_are_watched_one_by_one_and_nothing_else():
+    async def scenario(fake, url):
+        settings = replace(SETTINGS, watch_namespaces=("geo",))
+        async with operating(fake, url, settings=settings) as operator:
+            fake.put(kinds.ENVIRONMENTS, an_environment("here"))
+            fake.put(kinds.ENVIRONMENTS, an_environment("there", namespace="other"))
+            await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "here-coordinator"))
+            assert list(operator.stores.environments()) == [("geo", "here")]
+        spaces = {seen.namespace for seen in fake.seen if seen.kind != "ComputeRuntime"}
+        assert spaces == {"geo"}
+
+    run(scenario)
+
+
+def test_changed_runtime_concerns_the_environments_that_name_it():
+    async def scenario(fake, url):
+        async with operating(fake, url):
+            fake.put(kinds.ENVIRONMENTS, an_environment("waits", runtime="later"))
+            await fake.until(lambda: fake.get(kinds.ENVIRONMENTS, "waits").get("status"))
+            assert not fake.get(kinds.DEPLOYMENTS, "waits-coordinator")
+            fake.put(kinds.RUNTIMES, a_runtime("later"))
+            await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "waits-coordinator"))
+
+    run(scenario)
