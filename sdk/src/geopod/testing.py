@@ -55,14 +55,12 @@ class MemoryStore:
         """Return the bytes under `key`."""
         if key not in self.objects:
             raise KeyMissingError(key)
-        end = None if length is None else start + length
-        return self.objects[key][start:end]
+        return self.objects[key][start : None if length is None else start + length]
 
     async def fetch(self, key: str) -> Path:
         """Return a temporary file with the bytes under `key`."""
-        data = await self.get(key)
         with tempfile.NamedTemporaryFile(delete=False) as file:
-            file.write(data)
+            file.write(await self.get(key))
         return Path(file.name)
 
     async def exists(self, key: str) -> bool:
@@ -75,8 +73,7 @@ class MemoryStore:
 
     async def delete(self, prefix: str) -> None:
         """Remove a key, or all below it."""
-        gone = await self.names(prefix) if prefix.endswith("/") else [prefix]
-        for key in gone:
+        for key in await self.names(prefix) if prefix.endswith("/") else [prefix]:
             self.objects.pop(key, None)
 
 
@@ -281,8 +278,7 @@ class ScriptedBackend:
 
     async def diagnose(self, environment: str | None = None) -> list[Finding]:
         """Find that all is well."""
-        about = "target" if environment is None else environment
-        return [Finding(about=about, ok=True, fact="scripted.")]
+        return [Finding(about=environment or "target", ok=True, fact="scripted.")]
 
     async def capacity(self) -> Capacity:
         """Return one interpreter."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -224,16 +225,15 @@ class Target:
 
 async def open_backend(target: Target) -> Backend:
     """Return the backend of a target; raises ConfigError when no target can be found."""
-    if target.context == "local":
-        from geopod.backends.local import LocalBackend  # the branch that picks it
-
-        return await LocalBackend.open(namespace=target.namespace or "local")
-    try:
-        from geopod.backends.kubernetes import KubernetesBackend  # the branch that picks it
+    place = "local" if target.context == "local" else "kubernetes"
+    try:  # by name: backends know this module, and must not know each other through it
+        module = import_module(f"geopod.backends.{place}")
     except ImportError as error:
         from geopod.errors import MissingExtraError  # only on the way out
 
+        extra = "node" if place == "local" else place
         raise MissingExtraError.needed(
-            extra="kubernetes", purpose="A cluster", module=error.name or "kubernetes"
+            extra=extra, purpose=f"connect({target.context!r})", module=error.name or extra
         ) from error
-    return await KubernetesBackend.open(target)
+    opened: Backend = await module.open_target(target)
+    return opened

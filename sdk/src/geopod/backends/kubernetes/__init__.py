@@ -7,4 +7,7 @@ objects, but for a function of at most 128 KiB and copies of results of at most 
 
 from geopod.backends.kubernetes.backend import KubernetesBackend
 
-__all__ = ["KubernetesBackend"]
+__all__ = ["KubernetesBackend", "open_target"]
+
+open_target = KubernetesBackend.open
+"""How `geopod.backends.open_backend` opens this backend."""

@@ -8,9 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geopod.backends import Target
     from geopod.backends.local.backend import LocalBackend
 
-__all__ = ["LocalBackend"]
+__all__ = ["LocalBackend", "open_target"]
+
+
+async def open_target(target: Target) -> LocalBackend:
+    """Open this machine for `geopod.backends.open_backend`."""
+    from geopod.backends.local.backend import LocalBackend  # see above
+
+    return await LocalBackend.open(namespace=target.namespace or "local")
 
 
 def __getattr__(name: str) -> Any:
