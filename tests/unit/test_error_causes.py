@@ -10,7 +10,9 @@ import sys
 import pytest
 from error_builders import a_failure, a_remote, memory_failure, public, remote_error
 from geopod import errors
+from geopod.api.environment_resource import CoordinatorReport, coordinator_status
 from geopod.api.results import TaskReason
+from geopod.api.runs import EnvironmentState
 
 # ---- the user's exceptions
 
@@ -204,3 +206,21 @@ def test_unknown_reasons_belong_to_the_start_or_the_run():
     run = errors.from_condition("DeadlineExceeded", "", during="run")
     assert (type(start), start.fixes) == (errors.EnvironmentStartTimeout, ("env.explain()",))
     assert (type(run), run.fact) == (errors.RunFailedError, "DeadlineExceeded")
+
+
+def test_layers_that_cannot_be_cut_reach_the_client_with_the_number_that_fits():
+    error = errors.PartitionError.overlap_too_large(
+        overlap=256, node=3, smallest=(300, 512), largest_overlap=150, fitting_nodes=2
+    )
+    state = EnvironmentState(
+        uid="u",
+        name="e",
+        phase="Failed",
+        reason="OverlapTooLarge",
+        message=error.fact,
+        fixes=list(error.fixes),
+    )
+    report = CoordinatorReport(now=0.0, generation=1)
+    (condition,) = coordinator_status(state, report)["conditions"]
+    read = errors.from_condition(condition["reason"], condition["message"], during="start")
+    assert str(read) == str(error)

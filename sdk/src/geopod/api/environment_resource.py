@@ -141,14 +141,16 @@ def _layers_resolved(state: EnvironmentState, report: CoordinatorReport) -> dict
         parts = len(report.plan.partitions) or report.plan.nodes
         write.say(kind, "Planned", status=True, count=len(report.plan.layers), parts=parts)
     elif state.phase == "Failed":
-        write.set(kind, state.reason or "LayerUnreachable", _words(state.message), status=False)
+        write.set(kind, state.reason or "LayerUnreachable", _told(state), status=False)
     else:
         write.say(kind, "Reading", status=False, count=len(report.layers))
     return write.done()[0]
 
 
-def _words(text: str) -> str:
-    return shorten(text, MESSAGE_BYTES)
+def _told(state: EnvironmentState) -> str:
+    """Return what failed and what mends it, as `errors.from_condition` takes it apart again."""
+    fixes = " ".join(f"{number}) {fix}" for number, fix in enumerate(state.fixes, start=1))
+    return shorten(f"{state.message} fix: {fixes}" if fixes else state.message, MESSAGE_BYTES)
 
 
 def _layer(entry: Mapping[str, Any], state: EnvironmentState, plan: Plan | None) -> dict[str, Any]:
