@@ -403,12 +403,15 @@ def test_monitors_are_left_out_where_nobody_reads_them():
 # ---- helm test
 
 
-def test_life_cycle_test_makes_valid_objects():
+def test_life_cycle_test_is_in_the_chart_and_makes_valid_objects(defaults):
     from geopod.api.environment import ComputeEnvironmentSpec
     from geopod.api.run import ComputeRunSpec
     from geopod.runner.loading import load_source
 
-    names = runpy.run_path(str(CHART / "files" / "life_cycle.py"))
+    script = CHART / "files" / "life_cycle.py"
+    mounted = only(defaults, "ConfigMap", "geopod-test")["data"]["life_cycle.py"]
+    assert mounted.strip() == script.read_text("utf-8").strip()
+    names = runpy.run_path(str(script))
     ComputeEnvironmentSpec.model_validate(names["environment"]("python3.12"))
     run = ComputeRunSpec.model_validate(names["run"]("python3.12"))
     assert load_source(b64decode(run.function.inline))({}) == 42

@@ -24,6 +24,12 @@ DEPLOYMENTS = ("geopod-gateway", "geopod-operator")
 AVAILABLE_S = 180
 """For images of 1 GB that the node pulls and unpacks on two busy cores; 20 s is usual."""
 
+LOOK_S = 10
+"""Between two looks at what keeps a pod from running."""
+
+RESTARTS = 3
+"""So many deaths are no accident."""
+
 SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 
@@ -158,30 +164,49 @@ def _helm(places: Places, say: Say, *arguments: str) -> None:
 
 def _wait_until_available(kubectl: Kubectl, deployment: str) -> None:
     target = f"deployment/{deployment}"
-    try:
-        kubectl("rollout", "status", target, f"--timeout={AVAILABLE_S}s", timeout_s=AVAILABLE_S + 9)
-    except KubectlError as error:
-        raise ClusterError(
-            f"{deployment} is not available after {AVAILABLE_S} s: {_trouble(kubectl, deployment)}",
-            fix=f"kubectl -n {NAMESPACE} describe pods, logs {target}",
-        ) from error
+    deadline = time.monotonic() + AVAILABLE_S
+    while True:
+        try:
+            kubectl("rollout", "status", target, f"--timeout={LOOK_S}s")
+        except KubectlError as error:
+            if time.monotonic() < deadline and not _keeps_dying(kubectl, deployment):
+                continue
+            raise ClusterError(
+                f"{deployment} is not available: {_trouble(kubectl, deployment)}",
+                fix=f"kubectl -n {NAMESPACE} describe pods, logs {target}",
+            ) from error
+        return
+
+
+def _pods(kubectl: Kubectl, deployment: str) -> list[dict[str, Any]]:
+    component = deployment.removeprefix("geopod-")
+    selector = f"--selector=app.kubernetes.io/component={component}"
+    pods: list[dict[str, Any]] = kubectl.get("pods", selector)["items"]
+    return pods
+
+
+def _keeps_dying(kubectl: Kubectl, deployment: str) -> bool:
+    restarts = [
+        container["restartCount"]
+        for pod in _pods(kubectl, deployment)
+        for container in pod.get("status", {}).get("containerStatuses", ())
+    ]
+    return max(restarts, default=0) >= RESTARTS
 
 
 def _trouble(kubectl: Kubectl, deployment: str) -> str:
     """What the containers of a Deployment wait for or died of, and the last lines they wrote."""
-    component = deployment.removeprefix("geopod-")
-    selector = f"--selector=app.kubernetes.io/component={component}"
     words = []
-    for pod in kubectl.get("pods", selector)["items"]:
+    for pod in _pods(kubectl, deployment):
         status = pod.get("status", {})
         for container in status.get("containerStatuses", ()):
             for state in (container.get("state", {}), container.get("lastState", {})):
                 for kind in ("waiting", "terminated"):
                     found = state.get(kind, {})
-                    words += [found[key] for key in ("reason", "message") if found.get(key)]
+                    words += [found[key][-700:] for key in ("reason", "message") if found.get(key)]
         words += [entry["message"] for entry in status.get("conditions", ()) if "message" in entry]
     try:
-        lines = kubectl("logs", selector, "--tail=3").strip().splitlines()
+        lines = kubectl("logs", f"deployment/{deployment}", "--tail=3").strip().splitlines()
     except KubectlError:
         lines = []
-    return " | ".join([*words, *lines])[:2000] or "it has no pods"
+    return " | ".join(dict.fromkeys([*words, *lines])) or "it has no pods"
