@@ -1,0 +1,423 @@
+"""The coordinator on resources: what it reads from them, what it writes, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+
+import pytest
+from coordinator_builders import UID, ScriptedAgent, done, failed
+from coordinator_pod_builders import NAME, a_cluster, a_run, an_environment, serving
+from geopod.api.messages import Assign, Cancel, HeldLease
+from geopod.api.run_status import ComputeRunStatus
+from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS
+from geopod.coordinator.epochs import Fenced
+from geopod.errors import ClusterUnreachableError
+
+
+def play(story) -> None:
+    asyncio.run(story())
+
+
+def succeed(agent):
+    agent.answer = lambda assign: [done(assign, agent.index, value=b"42")]
+    return agent
+
+
+def conditions(status):
+    return {it["type"]: (it["status"], it["reason"]) for it in status["conditions"]}
+
+
+def set_cancel(manifest):
+    manifest["spec"]["cancel"] = True
+
+
+# ---- runs in, statuses out
+
+
+def test_warm_run_takes_one_write_with_its_results(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await succeed(agent).ready()
+            await cluster.until(lambda: cluster.status(ENVIRONMENTS, NAME)["nodes"]["ready"] == 1)
+            cluster.put(RUNS, a_run("one"))
+            status = await cluster.phase("one", "Succeeded")
+            assert len(cluster.written(RUNS, "one")) == 1
+        ComputeRunStatus.model_validate(status)
+        (copy,) = status["results"]["inline"]
+        assert json.loads(base64.b64decode(copy["data"])) == 42
+        assert status["environmentUID"] == UID
+
+    play(story)
+
+
+def test_runs_in_a_row_write_the_environment_seldom(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await succeed(agent).ready()
+            await cluster.until(lambda: cluster.status(ENVIRONMENTS, NAME)["nodes"]["ready"] == 1)
+            before = len(cluster.written(ENVIRONMENTS, NAME))
+            for number in range(20):
+                cluster.put(RUNS, a_run(f"run-{number}"))
+                await cluster.phase(f"run-{number}", "Succeeded")
+            assert len(cluster.written(ENVIRONMENTS, NAME)) - before <= 3
+
+    play(story)
+
+
+def test_environment_counts_a_waiting_run_before_the_run_says_queued(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path):
+            cluster.put(RUNS, a_run("waits"))
+            await cluster.phase("waits", "Queued")
+            said = [
+                it.kind
+                for it in cluster.writes
+                if it.status.get("queuedRuns") or it.kind == RUNS.plural
+            ]
+            assert said[:2] == [ENVIRONMENTS.plural, RUNS.plural]
+
+    play(story)
+
+
+def test_long_run_says_running_and_the_environment_is_covered_first(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await agent.ready()
+            cluster.put(RUNS, a_run("long"))
+            assign = await agent.next(Assign)
+            status = await cluster.phase("long", "Running")
+            assert conditions(status)["Dispatched"] == ("True", "Dispatched")
+            environment = cluster.status(ENVIRONMENTS, NAME)
+            assert environment["lastActivityTime"] or environment["activeRuns"]
+            await agent.send(done(assign, 0))
+            await cluster.phase("long", "Succeeded")
+            assert len(cluster.written(RUNS, "long")) <= 3
+
+    play(story)
+
+
+def test_failed_task_is_listed_with_its_exception(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            agent.answer = lambda assign: failed(assign, 0)
+            await agent.ready()
+            cluster.put(RUNS, a_run("fails"))
+            status = await cluster.phase("fails", "Failed")
+            assert conditions(status)["Failed"] == ("True", "TaskFailed")
+            assert status["failures"][0]["reason"] == "Exception"
+
+    play(story)
+
+
+def test_write_is_repeated_until_the_server_takes_it(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await succeed(agent).ready()
+            await cluster.until(lambda: cluster.status(ENVIRONMENTS, NAME)["nodes"]["ready"] == 1)
+            cluster.outage = [ClusterUnreachableError("it does not answer.")]
+            cluster.put(RUNS, a_run("patient"))
+            await cluster.phase("patient", "Succeeded")
+
+    play(story)
+
+
+# ---- refusals
+
+
+def test_bytecode_of_another_minor_is_refused_once_and_for_all(tmp_path):
+    async def story():
+        cluster = a_cluster(interpreter="python3.12")
+        async with serving(cluster, tmp_path):
+            cluster.put(RUNS, a_run("old"))
+            status = await cluster.phase("old", "Failed")
+            assert conditions(status)["Accepted"] == ("False", "InterpreterMismatch")
+            assert len(cluster.written(RUNS, "old")) == 1
+
+    play(story)
+
+
+def test_full_queue_refuses_without_a_phase(tmp_path):
+    async def story():
+        cluster = a_cluster(maxQueuedRuns=1)
+        async with serving(cluster, tmp_path):
+            cluster.put(RUNS, a_run("first"))
+            await cluster.phase("first", "Queued")
+            cluster.put(RUNS, a_run("second"))
+            await cluster.until(lambda: cluster.written(RUNS, "second"))
+            status = cluster.status(RUNS, "second")
+            assert "phase" not in status
+            assert conditions(status)["Accepted"] == ("False", "QueueFull")
+
+    play(story)
+
+
+def test_run_of_an_earlier_environment_of_this_name_is_left_alone(tmp_path):
+    async def story():
+        foreign = {**a_run("foreign"), "status": {"phase": "Running", "environmentUID": "other"}}
+        cluster = a_cluster(foreign)
+        async with serving(cluster, tmp_path) as (process, _):
+            cluster.put(RUNS, a_run("own"))
+            await cluster.phase("own", "Queued")
+            assert "uid-foreign" not in process.coordinator.runs
+            assert cluster.written(RUNS, "foreign") == []
+
+    play(story)
+
+
+# ---- cancel and delete
+
+
+def test_spec_cancels_a_run(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await agent.ready()
+            cluster.put(RUNS, a_run("stop"))
+            await agent.next(Assign)
+            cluster.change(RUNS, "stop", set_cancel)
+            await agent.next(Cancel)
+
+    play(story)
+
+
+def test_run_that_is_cancelled_before_it_was_seen_ends_cancelled(tmp_path):
+    async def story():
+        cluster = a_cluster(a_run("early", cancel=True))
+        async with serving(cluster, tmp_path):
+            status = await cluster.phase("early", "Cancelled")
+            assert conditions(status)["Failed"] == ("True", "Cancelled")
+
+    play(story)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_deleted_run_is_stopped_also_when_nobody_told_of_it(tmp_path, told):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await agent.ready()
+            cluster.put(RUNS, a_run("gone"))
+            await agent.next(Assign)
+            await cluster.phase("gone", "Running")
+            cluster.delete(RUNS, "gone", told=told)
+            if not told:
+                cluster.begin_anew(RUNS)
+            await agent.next(Cancel)
+
+    play(story)
+
+
+def test_watch_that_began_anew_takes_no_run_twice(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await agent.ready()
+            cluster.put(RUNS, a_run("once"))
+            assign = await agent.next(Assign)
+            cluster.begin_anew(RUNS)
+            await agent.send(done(assign, 0))
+            await cluster.phase("once", "Succeeded")
+            cluster.begin_anew(RUNS)
+            cluster.put(RUNS, a_run("next"))
+            assert (await agent.next(Assign)).run == "uid-next"
+
+    play(story)
+
+
+# ---- epochs and restarts
+
+
+def test_epoch_goes_up_with_every_start_and_is_told_before_anything_else(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        for epoch in (1, 2):
+            async with serving(cluster, tmp_path):
+                assert cluster.status(ENVIRONMENTS, NAME)["coordinator"]["epoch"] == epoch
+        assert cluster.writes[0].status["coordinator"]["epoch"] == 1
+
+    play(story)
+
+
+def test_epoch_in_the_status_counts_when_the_store_has_lost_its_own(tmp_path):
+    async def story():
+        environment = {**an_environment(), "status": {"coordinator": {"epoch": 7}}}
+        cluster = a_cluster()
+        cluster.put(ENVIRONMENTS, environment)
+        async with serving(cluster, tmp_path) as (process, _):
+            assert process.coordinator.epoch == 8
+
+    play(story)
+
+
+def test_coordinator_ends_when_it_reads_a_higher_epoch(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (process, _):
+            cluster.change(
+                ENVIRONMENTS, NAME, lambda it: it["status"]["coordinator"].update(epoch=9)
+            )
+            with pytest.raises(Fenced):
+                await process.serve()
+
+    play(story)
+
+
+def test_restart_runs_what_is_missing_and_nothing_twice(tmp_path):
+    async def story():
+        cluster = a_cluster(nodes=2)
+        async with (
+            serving(cluster, tmp_path) as (_, settings),
+            ScriptedAgent(settings, 0) as first,
+            ScriptedAgent(settings, 1) as second,
+        ):
+            await first.ready()
+            await second.ready()
+            cluster.put(RUNS, a_run("survives"))
+            assign = await first.next(Assign)
+            await second.next(Assign)
+            await first.send(done(assign, 0))
+            await cluster.until(
+                lambda: cluster.status(RUNS, "survives").get("tasks", {}).get("succeeded") == 1
+            )
+        async with serving(cluster, tmp_path) as (process, settings):
+            assert process.coordinator.epoch == 2
+            async with ScriptedAgent(settings, 0, "new-0") as first:
+                await first.ready()
+                async with ScriptedAgent(settings, 1, "new-1") as second:
+                    await second.ready()
+                    again = await second.next(Assign)
+                    assert [index for index, _ in again.tasks] == [1]
+                    await second.send(done(again, 1))
+                    status = await cluster.phase("survives", "Succeeded")
+                    assert status["completedIndexes"] == "0-1"
+                    assert status["results"]["manifestSha256"]
+
+    play(story)
+
+
+def test_run_that_ended_without_a_last_word_gets_it_after_a_restart(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await succeed(agent).ready()
+            cluster.put(RUNS, a_run("mute"))
+            await cluster.phase("mute", "Succeeded")
+        cluster.change(RUNS, "mute", lambda it: it.pop("status"))  # as if it had never been written
+        async with serving(cluster, tmp_path):
+            status = await cluster.phase("mute", "Succeeded")
+            assert status["coordinatorEpoch"] == 2
+
+    play(story)
+
+
+def test_lease_that_a_node_still_holds_goes_on_after_a_restart(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await agent.ready()
+            cluster.put(RUNS, a_run("held"))
+            assign = await agent.next(Assign)
+            await cluster.phase("held", "Running")
+        held = HeldLease(lease=assign.lease, run=assign.run, tasks=assign.tasks, epoch=1)
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await agent.ready(leases=(held,))
+            await agent.send(done(assign, 0))
+            await cluster.phase("held", "Succeeded")
+            assert not any(isinstance(it, Assign) for it in agent.seen)
+
+    play(story)
+
+
+# ---- the environment
+
+
+def test_raised_limit_starts_a_waiting_run(tmp_path):
+    async def story():
+        cluster = a_cluster(maxConcurrentRuns=1)
+        async with (
+            serving(cluster, tmp_path) as (_, settings),
+            ScriptedAgent(settings) as agent,
+        ):
+            await agent.ready(slots=2)
+            cluster.put(RUNS, a_run("first"))
+            await agent.next(Assign)
+            cluster.put(RUNS, a_run("second"))
+            await cluster.phase("second", "Queued")
+            cluster.change(ENVIRONMENTS, NAME, lambda it: it["spec"].update(maxConcurrentRuns=2))
+            assert (await agent.next(Assign)).run == "uid-second"
+
+    play(story)
+
+
+def test_condition_is_about_the_spec_of_now(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path):
+            cluster.change(ENVIRONMENTS, NAME, lambda it: it["spec"].update(maxQueuedRuns=5))
+            await cluster.until(lambda: observed(cluster) == 2)
+
+    play(story)
+
+
+def observed(cluster) -> int:
+    found = [
+        it["observedGeneration"]
+        for it in cluster.status(ENVIRONMENTS, NAME).get("conditions", ())
+        if it["type"] == "LayersResolved"
+    ]
+    return found[0] if found else 0
+
+
+def test_missing_layer_is_named_until_it_is_there(tmp_path):
+    async def story():
+        entry = {"pathId": "dem", "timestampId": "2024"}
+        cluster = a_cluster(layers=[entry])
+        async with serving(cluster, tmp_path):
+            await cluster.until(lambda: reason(cluster) == "LayerUnreachable")
+            layers = cluster.status(ENVIRONMENTS, NAME)["layers"]
+            assert [it["state"] for it in layers] == ["Failed"]
+            stamp = {"id": "2024", "uri": "/nowhere/dem.tif"}
+            layer = {"metadata": {"name": "dem"}, "spec": {"type": "raster", "timestamps": [stamp]}}
+            cluster.put(LAYERS, layer)
+            await cluster.until(lambda: "/nowhere/dem.tif" in message(cluster))
+
+    play(story)
+
+
+def reason(cluster) -> str:
+    found = conditions(cluster.status(ENVIRONMENTS, NAME) | {}) if observed(cluster) else {}
+    return found.get("LayersResolved", ("", ""))[1]
+
+
+def message(cluster) -> str:
+    found = cluster.status(ENVIRONMENTS, NAME)["conditions"]
+    return next(it["message"] for it in found if it["type"] == "LayersResolved")
+
+
+def test_node_of_an_earlier_template_is_drained_and_told(tmp_path):
+    async def story():
+        cluster = a_cluster(nodes=2)
+        async with (
+            serving(cluster, tmp_path) as (_, settings),
+            ScriptedAgent(settings, 0) as old,
+            ScriptedAgent(settings, 1) as fresh,
+        ):
+            await old.ready(template_hash="a")
+            await fresh.ready(template_hash="b")
+            cluster.change(
+                ENVIRONMENTS,
+                NAME,
+                lambda it: it.setdefault("status", {}).update(templateHash="b"),
+            )
+            await cluster.until(lambda: cluster.status(ENVIRONMENTS, NAME).get("drained") == "0")
+            assert cluster.status(ENVIRONMENTS, NAME)["nodes"]["outdated"] == 1
+
+    play(story)

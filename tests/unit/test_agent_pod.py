@@ -1,0 +1,143 @@
+"""An agent in its pod: what it reads, the bundle that it trusts, the files for the probes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+
+import pyarrow as pa
+import pytest
+from geopod.agent import bundle as bundles
+from geopod.agent.bundle import MARKER, BundleError, unpack_bundle
+from geopod.agent.pod import read_place
+from geopod.agent.signs import FileSigns
+from geopod.process.pod import Pod, PodVariableError
+
+
+def packed(tmp_path, *members: tarfile.TarInfo):
+    """A bundle of these members, each with its own name as content."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        for member in members:
+            data = member.name.encode() if member.isreg() else b""
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    target = tmp_path / "bundle.tar.zst"
+    with pa.CompressedOutputStream(str(target), "zstd") as stream:
+        stream.write(raw.getvalue())
+    return target, hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def a_member(name: str, **changes) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    for key, value in changes.items():
+        setattr(member, key, value)
+    return member
+
+
+GOOD = "site-packages/numpy/__init__.py"
+
+
+def test_bundle_is_unpacked_for_agent_and_runner(tmp_path):
+    path, sha256 = packed(
+        tmp_path, a_member(GOOD, mode=0o600), a_member("site-packages/bin/tool", mode=0o700)
+    )
+    folder = tmp_path / "env"
+    unpack_bundle(path, sha256, folder)
+    module, tool = folder / GOOD, folder / "site-packages/bin/tool"
+    assert module.read_text() == GOOD
+    assert (module.stat().st_mode & 0o777, tool.stat().st_mode & 0o777) == (0o644, 0o755)
+    assert (folder / MARKER).read_text() == sha256
+
+
+def test_bundle_of_another_sha256_is_refused_before_it_is_opened(tmp_path):
+    path, _ = packed(tmp_path, a_member(GOOD))
+    with pytest.raises(BundleError, match="sha256"):
+        unpack_bundle(path, "0" * 64, tmp_path / "env")
+    assert not (tmp_path / "env").exists()
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        a_member("/etc/passwd"),
+        a_member("site-packages/../../outside"),
+        a_member("site-packages/link", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+        a_member("site-packages/hard", type=tarfile.LNKTYPE, linkname=GOOD),
+        a_member("site-packages/pipe", type=tarfile.FIFOTYPE),
+    ],
+    ids=lambda member: member.name,
+)
+def test_member_that_leaves_the_folder_spoils_the_whole_bundle(tmp_path, member):
+    path, sha256 = packed(tmp_path, a_member(GOOD), member)
+    with pytest.raises(BundleError):
+        unpack_bundle(path, sha256, tmp_path / "env")
+    assert not (tmp_path / "env" / "site-packages").exists()
+
+
+def test_bundle_without_packages_is_refused(tmp_path):
+    path, sha256 = packed(tmp_path, a_member("other/file"))
+    with pytest.raises(BundleError, match="site-packages"):
+        unpack_bundle(path, sha256, tmp_path / "env")
+
+
+def test_bundle_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    path, sha256 = packed(tmp_path, a_member(GOOD), a_member("site-packages/more"))
+    monkeypatch.setattr(bundles, "MAX_FILES", 1)
+    with pytest.raises(BundleError, match="too large"):
+        unpack_bundle(path, sha256, tmp_path / "env")
+
+
+def test_bytes_that_are_no_bundle_are_refused(tmp_path):
+    path = tmp_path / "bundle"
+    path.write_bytes(b"no archive")
+    with pytest.raises(BundleError, match="cannot be unpacked"):
+        unpack_bundle(path, hashlib.sha256(b"no archive").hexdigest(), tmp_path / "env")
+
+
+def test_probes_see_no_file_of_an_earlier_life(tmp_path):
+    started, ready = tmp_path / "started", tmp_path / "ready"
+    started.touch()
+    ready.touch()
+    signs = FileSigns(started, ready)
+    assert (started.exists(), ready.exists()) == (False, False)
+    signs.started()
+    signs.ready(ready=True)
+    assert (started.exists(), ready.exists()) == (True, True)
+    signs.ready(ready=False)
+    signs.ready(ready=False)
+    assert (started.exists(), ready.exists()) == (True, False)
+
+
+def variables(tmp_path, **changes) -> dict[str, str]:
+    folder = tmp_path / "geopod" / "link"
+    folder.mkdir(parents=True)
+    (folder / "link-key").write_text("cd" * 32)
+    return {
+        "GEOPOD_ROOT": str(tmp_path), "GEOPOD_NAMESPACE": "team", "GEOPOD_ENVIRONMENT_UID": "u",
+        "GEOPOD_STORE": "http://gateway:8080", "GEOPOD_POD_UID": "pod-1", "GEOPOD_NODE": "3",
+        "GEOPOD_COORDINATOR": "ws://c:7420/v1", "GEOPOD_TEMPLATE_HASH": "abc", **changes,
+    }  # fmt: skip  # pairs read better side by side
+
+
+def test_place_of_a_node_is_read_from_its_pod(tmp_path):
+    place = read_place(Pod(variables(tmp_path)))
+    settings = place.settings
+    assert (settings.node, settings.template_hash, settings.runner_uid) == (3, "abc", 10002)
+    assert settings.scratch_dir == tmp_path / "scratch"
+    assert settings.runner_socket == tmp_path / "geopod/socket/runner.sock"
+    assert place.runner_file == tmp_path / "geopod/bin/geopod.runner.pyz"
+    assert place.bundle is None
+
+
+def test_restarted_container_is_another_instance_of_its_pod(tmp_path):
+    pod = Pod(variables(tmp_path))
+    first, second = read_place(pod).settings.instance, read_place(pod).settings.instance
+    assert first.startswith("pod-1-")
+    assert first != second
+
+
+def test_bundle_needs_the_sha256_that_its_builder_said(tmp_path):
+    with pytest.raises(PodVariableError, match="GEOPOD_BUNDLE_SHA256"):
+        read_place(Pod(variables(tmp_path, GEOPOD_BUNDLE_KEY="k" * 64)))
