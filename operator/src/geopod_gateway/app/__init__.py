@@ -45,7 +45,7 @@ class Gateway:
             max_object_bytes=settings.max_object_bytes,
         )
         self.metrics = Metrics()
-        self.shelf = Shelf(storage, room, self.metrics, settings.idle_s, settings.fsync)
+        self.shelf = Shelf(storage, room, self.metrics, settings.idle_s)
         self._settings = settings
         self._clock = clock
         self._uploads = Uploads(self.shelf)

@@ -37,7 +37,6 @@ class Shelf:
     room: Room
     metrics: Metrics
     idle_s: float
-    fsync: bool
 
     def new_part(self) -> Path:
         """Return the name of a new file for what is not yet an object."""
@@ -71,7 +70,7 @@ async def write(request: web.Request, allowed: Allowed, shelf: Shelf) -> web.Str
     limit = shelf.room.limit(allowed.tenant, request.content_length)
     with shelf.room.promised(allowed.tenant, request.content_length or 0):
         spool, digest = await receiving.to_file(
-            request, shelf.new_part(), limit=limit, idle_s=shelf.idle_s, fsync=False
+            request, shelf.new_part(), limit=limit, idle_s=shelf.idle_s
         )
         try:
             if asked.digest not in {"", digest}:

@@ -158,8 +158,7 @@ class Uploads:
         return plan, folder
 
     async def _read_plan(self, request: web.Request, key: str, digest: str) -> Plan:
-        chunks = receiving.body(request, limit=PLAN_LIMIT_BYTES, idle_s=self._shelf.idle_s)
-        text = b"".join([chunk async for chunk in chunks])
+        text = await receiving.text(request, limit=PLAN_LIMIT_BYTES, idle_s=self._shelf.idle_s)
         try:
             said = json.loads(text)
             plan = Plan(key, digest, int(said["bytes"]), int(said["partBytes"]))
