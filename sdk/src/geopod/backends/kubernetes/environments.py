@@ -51,6 +51,8 @@ class Environments:
         self._operator = operator
         self._names: dict[str, str] = {}
         """uid -> name, of every environment that was seen."""
+        self._large: dict[str, bool] = {}
+        """uid -> whether its results may be large: runs do not say so themselves."""
 
     async def apply(
         self,
@@ -100,6 +102,10 @@ class Environments:
         known = self._names.get(uid)
         return known if known is not None else str((await self.read(uid))["metadata"]["name"])
 
+    def is_large(self, uid: str) -> bool | None:
+        """Say whether results of an environment may be large; None: it was never seen."""
+        return self._large.get(uid)
+
     async def uids(self) -> dict[str, str]:
         """Return name -> uid of all environments, in one list."""
         return {record.name: record.uid for record in await self.all()}
@@ -108,6 +114,7 @@ class Environments:
         """Return a manifest's record, and keep its name and tokens."""
         record = record_of(manifest)
         self._names[record.uid] = record.name
+        self._large[record.uid] = bool(record.spec.get("largeResult", False))
         self._book.learn_environment(manifest)
         return record
 

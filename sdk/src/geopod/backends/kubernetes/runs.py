@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from geopod.api import names
 from geopod.api.compact import join_ranges
@@ -143,29 +142,42 @@ class Runs:
         """Return a run by name or uid."""
         manifest = await self._read(name)
         uid = await self._environment_uid(manifest)
-        return _order(manifest, uid), self._state(manifest)
+        return self._order(manifest, uid), self._state(manifest)
 
     async def _environment_uid(self, manifest: Manifest) -> str:
         """Return the uid of a run's environment; empty for one that never was."""
-        bound = (manifest.get("status") or {}).get("environmentUID")
-        if bound:
-            return str(bound)
+        bound = str((manifest.get("status") or {}).get("environmentUID") or "")
+        if bound and self._environments.is_large(bound) is not None:
+            return bound
         try:
-            return (await self._environments.get(manifest["spec"]["environment"])).uid
+            found = await self._environments.get(bound or manifest["spec"]["environment"])
         except EnvironmentNotFoundError:
-            return ""
+            return bound
+        return found.uid
+
+    def _order(self, manifest: Manifest, environment_uid: str) -> RunOrder:
+        """Return a run's order; a Publish run has no function, and is shown by its mode."""
+        large = bool(self._environments.is_large(environment_uid))
+        if manifest["spec"].get("mode") == "Publish":
+            function = {"format": "source", "name": "publish", "pythonVersion": "", "sha256": ""}
+            artifact = {"artifact": {"sha256": "", "bytes": 0}}
+            spec = {**manifest["spec"], "mode": "PerNode", "function": {**function, **artifact}}
+            manifest = {**manifest, "spec": spec}
+        return order_from_resource(manifest, environment_uid=environment_uid, large_result=large)
 
     async def all(self, *, environment: str | None) -> list[tuple[RunOrder, RunState]]:
         """Return all runs, or those of one environment, newest first."""
         chosen = "" if environment is None else await self._selector(environment)
         listing = await self._api.list(RUNS, field_selector=chosen)
-        unbound = any(not (it.get("status") or {}).get("environmentUID") for it in listing.items)
-        uids = await self._environments.uids() if unbound else {}
+        bound = [str((it.get("status") or {}).get("environmentUID") or "") for it in listing.items]
+        if any(self._environments.is_large(uid) is None for uid in bound):
+            uids = await self._environments.uids()
+        else:
+            uids = {}
         found = []
-        for manifest in listing.items:
-            bound = (manifest.get("status") or {}).get("environmentUID")
-            uid = str(bound or uids.get(manifest["spec"]["environment"], ""))
-            found.append((_order(manifest, uid), self._state(manifest)))
+        for manifest, uid in zip(listing.items, bound, strict=True):
+            home = uid or uids.get(manifest["spec"]["environment"], "")
+            found.append((self._order(manifest, home), self._state(manifest)))
         return sorted(found, key=lambda it: (it[1].created, it[1].name), reverse=True)
 
     async def _selector(self, environment: str) -> str:
@@ -271,13 +283,3 @@ async def _news(follower: Follower, uid: str) -> AsyncGenerator[Manifest, None]:
             continue
         if manifest["metadata"]["uid"] == uid:
             yield manifest
-
-
-def _order(manifest: Mapping[str, Any], environment_uid: str) -> RunOrder:
-    """Return a run's order; a Publish run has no function, and is shown by its mode."""
-    if manifest["spec"].get("mode") != "Publish":
-        return order_from_resource(manifest, environment_uid=environment_uid)
-    function = {"format": "source", "name": "publish", "pythonVersion": "", "sha256": ""}
-    artifact = {"artifact": {"sha256": "", "bytes": 0}}
-    spec = {**manifest["spec"], "mode": "PerNode", "function": {**function, **artifact}}
-    return order_from_resource({**manifest, "spec": spec}, environment_uid=environment_uid)

@@ -148,7 +148,7 @@ def _open(blob: bytes, form: str) -> tuple[list[Any], dict[str, Any]]:
 
 async def _staged(task: Task, scratch: Path) -> Staged:
     """Stage the task's partition below `scratch`; without layers and files there is nothing."""
-    sha256 = task.run.state.plan_sha256
+    sha256 = await task.run.plan_sha256()
     if not sha256:
         return Staged(None, {})
     try:

@@ -115,7 +115,7 @@ async def run_provenance(run: Run) -> dict[str, Any]:
 
 async def _inputs(run: Run) -> dict[str, Any]:
     """Return the layers and files of the run's plan, with the versions that were planned on."""
-    sha256 = run.state.plan_sha256
+    sha256 = await run.plan_sha256()
     if not sha256:
         return {"plan": None, "layers": [], "files": []}
     try:

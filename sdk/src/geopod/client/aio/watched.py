@@ -223,6 +223,16 @@ class WatchedRun:
         at = datetime.fromtimestamp((self.state.finished or self.created) + keep_s, UTC)
         return ResultExpiredError.expired(run=self.name, at=at, keep_s=keep_s)
 
+    async def plan_sha256(self) -> str:
+        """Return the plan of the run's partitions; where it does not say, its environment's."""
+        if self.state.plan_sha256:
+            return self.state.plan_sha256
+        try:
+            environment = await self._backend.get_environment(self.environment)
+        except EnvironmentNotFoundError:
+            return ""
+        return environment.state.plan_sha256
+
     async def failed_indexes(self) -> list[int]:
         """Return the tasks without a result, sorted."""
         await self._reader.complete(self.indexes)
