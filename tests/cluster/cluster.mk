@@ -25,6 +25,14 @@ cluster-status: setup ## What runs, where, and its nodes
 images: setup ## Build geopod's images and push them to the cluster's registry
 	@$(TESTCLUSTER) images
 
+.PHONY: deploy
+deploy: setup ## Install geopod's chart with these images; DEPLOY="--set path=value"
+	@$(TESTCLUSTER) deploy $(DEPLOY)
+
+.PHONY: undeploy
+undeploy: setup ## Uninstall geopod from the cluster; definitions stay
+	@$(TESTCLUSTER) undeploy
+
 .PHONY: test-cluster
 test-cluster: setup cluster-packages ## Tests on a real Kubernetes; starts one and ends it if none runs
 	@$(TESTCLUSTER) around $(RUN) pytest $(or $(TESTS),tests/cluster)
