@@ -53,3 +53,29 @@ def test_geoparquet_is_staged_without_gdal(tmp_path):
     loaded = modules_after(STAGE, str(path), str(tmp_path))
 
     assert not {"rasterio", "geopandas", "pyogrio"} & loaded
+
+
+LEAN = """
+from geopod.layers.lean import never_load_pandas
+never_load_pandas()
+"""
+FEATURES = """
+from geopod import codecs
+from pyarrow import BufferOutputStream, ipc, table
+from shapely import Point
+sink = BufferOutputStream()
+with ipc.new_file(sink, (rows := table({"g": [Point(0, 1).wkb]})).schema) as writer:
+    writer.write_table(rows)
+meta = {"type": "GeoDataFrame", "geometry": "g", "crs": "EPSG:4326"}
+codecs.encode("geoarrow", sink.getvalue().to_pybytes(), meta, workdir=Path(sys.argv[2]))
+"""
+
+
+def test_lean_process_stages_every_format_and_encodes_features_without_pandas(tmp_path):
+    for path in write_vector_formats(tmp_path, scene_polygons(5)).values():
+        scratch = tmp_path / f"of {path.name}"
+        scratch.mkdir()
+
+        loaded = modules_after(LEAN + STAGE + FEATURES, str(path), str(scratch))
+
+        assert not {"pandas", "geopandas"} & loaded

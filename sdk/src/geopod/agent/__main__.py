@@ -9,6 +9,7 @@ from pathlib import Path
 
 from geopod.agent.node import main
 from geopod.agent.settings import read_settings
+from geopod.layers.lean import never_load_pandas
 from geopod.process.running import log_to_stderr, run_process
 
 
@@ -20,6 +21,7 @@ def run() -> int:
     place.add_argument("--pod", action="store_true")
     parser.add_argument("--node", type=int, default=None)
     arguments = parser.parse_args()
+    never_load_pandas()
     log_to_stderr()
     if arguments.pod:
         from geopod.agent.pod import serve_pod  # what only a pod needs

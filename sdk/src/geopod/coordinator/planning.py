@@ -18,6 +18,7 @@ from geopod.api.plan import FilePlan, LayerPlan, Partition, Plan, encode_plan
 from geopod.errors import DuplicateKeyError, GeopodError, InvalidInputError
 from geopod.layers.access import OWN_MACHINE, Access, read_access
 from geopod.layers.headers import OpenedHeader, read_header
+from geopod.layers.lean import never_load_pandas
 from geopod.layers.sources import LayerSource
 from geopod.layers.versions import library_versions
 from geopod.partitions import NodeLimits, RasterInput, VectorInput, make_plan, read_options
@@ -66,6 +67,7 @@ def plan_layers(request: PlanRequest, access: Access = OWN_MACHINE) -> tuple[Pla
 
 def main() -> int:
     """Answer the request on stdin; the process of this module."""
+    never_load_pandas()
     try:
         try:
             request = msgspec.json.decode(sys.stdin.buffer.read(), type=PlanRequest)

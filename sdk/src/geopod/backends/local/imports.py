@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from geopod.errors import GeopodError
+from geopod.layers.lean import never_load_pandas
 
 Drivers = frozenset[tuple[str, str]]
 """(kind, driver) of every layer's files."""
 _STAGING = {"raster": "geopod.layers.stage_rasters", "vector": "geopod.layers.stage_vectors"}
-_ENCODING = {"raster": "geopod.codecs.raster", "vector": "geopod.codecs.table"}
+_ENCODING = {"raster": "geopod.codecs.raster", "vector": "geopod.codecs.features"}
 _THREADS = "OPENBLAS_NUM_THREADS"
 
 
@@ -40,8 +41,6 @@ def agent_modules(drivers: Drivers) -> list[str]:
         modules.append("geopod.layers.stage")
     for kind in sorted({kind for kind, _ in drivers}):
         modules += [_STAGING[kind], _ENCODING[kind]]
-    if any(kind == "vector" for kind, _ in drivers):
-        modules.append("geopandas")  # pyarrow asks for pandas with the first array it converts
     if any(kind == "vector" and driver != PARQUET for kind, driver in drivers):
         modules.append("geopod.layers.ogr")
     return modules
@@ -60,6 +59,7 @@ def runner_modules(drivers: Drivers) -> list[str]:
 
 def load(modules: Iterable[str]) -> None:
     """Import modules without starting the threads that linear algebra keeps: a fork loses them."""
+    never_load_pandas()
     with _variable(_THREADS, "1"):
         for name in modules:
             importlib.import_module(name)
