@@ -11,6 +11,7 @@ from chart_builders import CHART, EVERYTHING_ON, HelmError, find_helm, helm, ren
 from cluster.testcluster import binaries
 from cluster.testcluster.image_contexts import PROJECT
 from cluster.testcluster.kubectl import KubectlError
+from cluster.testcluster.policies import Connection, Peer, allowed
 from cluster.testcluster.readiness import wait_until
 
 NEEDS_ANOTHER_PROGRAM = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
@@ -147,3 +148,74 @@ def test_operator_can_give_a_coordinator_its_rights_and_no_others(roles):
 def test_wrong_values_stop_before_the_cluster_is_asked(cluster):
     with pytest.raises(HelmError, match="not allowed"):
         helm("install", "geopod", str(CHART), "--set=operator.replicas=2", "--dry-run=client")
+
+
+@pytest.fixture(scope="session")
+def cyclonus():
+    return str(binaries.build("cyclonus", print) / "cyclonus")
+
+
+GEOPOD = {"app.kubernetes.io/name": "geopod", "app.kubernetes.io/instance": "geopod"}
+OPERATOR, GATEWAY = (
+    Peer(address, "geopod-system", {**GEOPOD, "app.kubernetes.io/component": component})
+    for address, component in (("10.244.0.3", "operator"), ("10.244.0.4", "gateway"))
+)
+NODE = Peer("10.244.0.7", "team", {"app.kubernetes.io/name": "geopod"})
+DNS = Peer("10.244.0.2", "kube-system", {"k8s-app": "kube-dns"})
+API_SERVER = Peer("172.31.100.2")
+WORLD = Peer("203.0.113.5")
+METADATA = Peer("169.254.169.254")
+
+OPEN = {"networkPolicy": {"apiServerCIDRs": ["172.31.100.2/32"]}}
+BUCKET = {"gateway": {"storage": {"kind": "s3", "s3": {"bucket": "b", "secretName": "keys"}}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (
+            {},
+            [
+                (NODE, GATEWAY, 8080, True),
+                (NODE, GATEWAY, 22, False),
+                (API_SERVER, GATEWAY, 8080, True),  # the service proxy
+                (GATEWAY, WORLD, 443, False),
+                (GATEWAY, METADATA, 80, False),
+                (OPERATOR, API_SERVER, 6443, True),
+                (OPERATOR, DNS, 53, True),
+                (OPERATOR, METADATA, 80, False),
+                (NODE, OPERATOR, 9090, True),
+                (WORLD, OPERATOR, 9090, False),
+            ],
+        ),
+        (
+            OPEN,
+            [
+                (OPERATOR, API_SERVER, 6443, True),
+                (OPERATOR, WORLD, 443, False),
+                (API_SERVER, GATEWAY, 8080, True),
+                (WORLD, GATEWAY, 8080, False),
+                (NODE, GATEWAY, 8080, True),
+            ],
+        ),
+        (
+            BUCKET,
+            [
+                (GATEWAY, WORLD, 443, True),
+                (GATEWAY, DNS, 53, True),
+                (GATEWAY, METADATA, 80, False),
+            ],
+        ),
+    ],
+    ids=["defaults", "known API server", "bucket with keys"],
+)
+def test_policies_open_what_is_needed_and_nothing_else(cyclonus, values, expected):
+    policies = [it for it in render(values) if it["kind"] == "NetworkPolicy"]
+    questions = [
+        Connection(source, target, port, "UDP" if port == 53 else "TCP")
+        for source, target, port, _ in expected
+    ]
+    answers = allowed(cyclonus, policies, questions)
+    assert list(zip(questions, answers, strict=True)) == [
+        (question, row[3]) for question, row in zip(questions, expected, strict=True)
+    ]
