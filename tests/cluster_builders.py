@@ -7,6 +7,7 @@ selectors of watches (leaving one is DELETED), bookmarks when told to, chunks, 4
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -26,34 +27,8 @@ from cluster_request_builders import (
     verb_of,
 )
 from geopod.cluster import kinds
-from geopod.cluster.client import ApiClient
-from geopod.cluster.connection import Connection, TlsFiles
-from geopod.cluster.limits import Limits
-from geopod.cluster.transport import Transport
 
-FAST = Limits(qps=100_000, burst=100_000, tries=3)
 COUNTED_GENERATION = ("spec", "data", "rules")
-
-
-class FixedSource:
-    """Where the fake server is; a token if the test wants one."""
-
-    def __init__(self, base_url, *, bearer="", expires_in_s=None):
-        self.base_url, self.bearer = str(base_url).rstrip("/"), bearer
-        self.expires_in_s = expires_in_s
-        self.loads = 0
-
-    async def load(self, before=None):
-        self.loads += 1
-        return Connection(
-            base_url=self.base_url,
-            context="fake",
-            namespace="geo",
-            tls=TlsFiles(),
-            ssl=True,
-            authorization=f"Bearer {self.bearer}-{self.loads}" if self.bearer else "",
-            expires_in_s=self.expires_in_s,
-        )
 
 
 class FakeCluster:
@@ -69,6 +44,7 @@ class FakeCluster:
         self._history = []
         self._changed = asyncio.Event()
         self._uids = 0
+        self._managed = {}
         self._cut = asyncio.Event()
 
     # ---- what tests do
@@ -108,6 +84,14 @@ class FakeCluster:
             owners = child["metadata"].get("ownerReferences") or ()
             if any(owner["uid"] == uid for owner in owners):
                 self.remove(next(k for k in kinds.ALL if k.plural == plural), owned, space)
+
+    def copy(self):
+        """Another server with the same objects."""
+        other = FakeCluster()
+        other.objects = copy.deepcopy(self.objects)
+        other.version, other._uids = self.version, self._uids
+        other._managed = copy.deepcopy(self._managed)
+        return other
 
     def bookmark(self):
         """Send a bookmark on every open watch."""
@@ -247,7 +231,7 @@ class FakeCluster:
             meta["namespace"] = namespace
         whole["metadata"] = {**meta, **kept, "name": name}
         if before is not None:
-            whole.setdefault("status", before.get("status", {}))
+            whole |= {part: before[part] for part in ("status",) if part in before}
             if content(before) == content(whole):
                 return before
             if any(before.get(part) != whole.get(part) for part in COUNTED_GENERATION):
@@ -255,7 +239,7 @@ class FakeCluster:
         return self._commit(kind, key, before, whole)
 
     def _merge_status(self, kind, found, status, manager):
-        owned = found["metadata"].setdefault("x-status", {})
+        owned = self._managed.setdefault(found["metadata"]["uid"], {})
         owned[manager] = status
         merged, conditions = {}, {}
         for part in owned.values():
@@ -289,9 +273,3 @@ class FakeCluster:
     def _wake(self):
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-async def a_client(base_url, *, limits=FAST, timeout_s=5.0, source=None):
-    transport = Transport(source or FixedSource(base_url), limits, timeout_s=timeout_s)
-    await transport.open()
-    return ApiClient(transport)

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from cluster_builders import FakeCluster, a_client
+from api_client_builders import a_client
+from cluster_builders import FakeCluster
 from geopod.cluster import kinds
 from geopod_operator.__main__ import Operator, plan_settings
 from geopod_operator.cluster import Cluster
@@ -76,6 +77,7 @@ class Shell:
     """Everything of an operator but kopf and the queue: `settle` works until nothing changes."""
 
     def __init__(self, client, *, scope=None):
+        self.client = client
         self.clock = Clock()
         self.stores = Stores()
         cluster = Cluster(client, instance="operator-0")
@@ -87,24 +89,43 @@ class Shell:
 
     @classmethod
     @asynccontextmanager
-    async def at(cls, base_url, **options):
-        async with await a_client(base_url) as client:
+    async def at(cls, base_url, *, writes=-1, **options):
+        async with await a_client(base_url, writes=writes) as client:
             yield cls(client, **options)
 
+    @property
+    def writes_left(self):
+        return self.client._transport.writes_left
+
     async def settle(self, fake):
+        """List once, then reconcile until nothing changes."""
+        keys = await self.turn()
         for _ in range(20):
             before = fake.version
-            await self.turn()
+            for key in keys:
+                await self.reconciler.reconcile(key)
             if fake.version == before:
                 return
         raise AssertionError("every turn changes something")
+
+    async def ready(self, fake):
+        """Work, and let the controllers work, until nothing changes."""
+        for _ in range(8):
+            before = fake.version
+            await self.settle(fake)
+            play_controllers(fake)
+            if fake.version == before:
+                return
+        raise AssertionError("it never settles")
 
     async def turn(self):
         """One resync, and one reconcile of everything."""
         found = await self.resync.once()
         self.reconciler.take_stray(found.stray)
-        for key in self.resync.all_keys(found):
+        keys = self.resync.all_keys(found)
+        for key in keys:
             await self.reconciler.reconcile(key)
+        return keys
 
 
 @asynccontextmanager

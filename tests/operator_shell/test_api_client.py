@@ -4,7 +4,8 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from cluster_builders import FakeCluster, FixedSource, a_client
+from api_client_builders import FixedSource, a_client
+from cluster_builders import FakeCluster
 from cluster_request_builders import refusal
 from geopod.cluster import kinds
 from geopod.cluster.limits import Limits
