@@ -19,8 +19,9 @@ from typing import Protocol
 from geopod.store import KeyMissingError
 from geopod.store.directory import DirectoryStore
 from geopod.store.keys import PART
-from geopod.store.objects import DIGEST, WRITER, ObjectStore
+from geopod.store.objects import CREATE_BYTES, DIGEST, WRITER, ObjectStore
 
+from geopod_gateway.app.asking import RefusedError
 from geopod_gateway.app.tenants import tenant_of
 
 ATTRIBUTE = "user.geopod."
@@ -215,6 +216,8 @@ class BucketStorage:
         self, part: Path, key: str, *, digest: str, writer: str, if_absent: bool
     ) -> None:
         """Make a whole file in `spool` the object `key`; raises KeyExistsError."""
+        if if_absent and part.stat().st_size > CREATE_BYTES:  # noqa: ASYNC240  # a local file
+            raise RefusedError(413, "TooLarge", f"A bucket creates {CREATE_BYTES} bytes at once.")
         facts = {DIGEST: digest, WRITER: writer} if writer else {DIGEST: digest}
         await self._store.put_file(key, part, move=True, if_absent=if_absent, facts=facts)
 

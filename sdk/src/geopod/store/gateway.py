@@ -127,6 +127,16 @@ class GatewayStore:
             return False
         return True
 
+    async def describe(self, key: str) -> tuple[int, str]:
+        """Return size and sha256 of what lies under `key`; raises KeyMissingError.
+
+        The sha256 is empty where the gateway's disk cannot keep it.
+        """
+        answer = await self._channel.ask(Call("HEAD", check_key(key)), self._channel.attempts())
+        answer.release()
+        size = int(answer.headers.get("Content-Length", "0"))
+        return size, answer.headers.get(deployment.DIGEST_HEADER, "")
+
     async def names(self, prefix: str) -> list[str]:
         """Return all keys below `prefix` (which ends in `/`), sorted."""
         attempts = self._channel.attempts()
