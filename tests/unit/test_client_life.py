@@ -6,10 +6,18 @@ import asyncio
 import sys
 
 import pytest
+from geopod.api.runs import EnvironmentState
 from geopod.client import aio, sync
 from geopod.client.aio.opening import Opening
 from geopod.client.loop import shared_loop
-from geopod.errors import ConfigError, InvalidInputError
+from geopod.errors import (
+    ConfigError,
+    EnvironmentStartTimeout,
+    InvalidInputError,
+    QuotaExceededError,
+    RequirementsError,
+    UnschedulableError,
+)
 from geopod.testing import ScriptedBackend
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -164,3 +172,60 @@ def test_interpreter_that_nobody_named_is_the_targets_choice():
         return (await aio.Client(backend).environment("e")).record.spec["interpreter"]
 
     assert asyncio.run(work()) == "python3.13"
+
+
+LATE = [
+    ("Unschedulable", UnschedulableError, "0/6 nodes are available."),
+    ("QuotaExceeded", QuotaExceededError, "quota team refuses pods."),
+    ("Scaling", EnvironmentStartTimeout, "'e' has 0 of 2 nodes ready after 0.01 s: 1 of 2."),
+]
+
+
+@pytest.mark.parametrize(("reason", "error", "fact"), LATE, ids=[row[0] for row in LATE])
+def test_environment_that_is_late_says_what_it_waits_for(reason, error, fact):
+    message = "1 of 2." if reason == "Scaling" else fact
+    waiting = EnvironmentState(
+        uid="u", name="e", phase="Starting", reason=reason, message=message, nodes=2
+    )
+
+    class Waiting(ScriptedBackend):
+        async def watch_environment(self, name):
+            yield waiting
+            await asyncio.Event().wait()
+
+    async def work():
+        client = aio.Client(Waiting([1], python=PYTHON))
+        await client.environment("e", nodes=2, start_timeout=0.01, progress=False)
+
+    with pytest.raises(error) as caught:
+        asyncio.run(work())
+    assert caught.value.fact == fact
+    assert caught.value.fixes
+
+
+def test_more_requirements_join_those_there_are():
+    backend = scripted()
+
+    async def work():
+        environment = await aio.Client(backend).environment("e", requirements=["numpy>=2"])
+        await environment.add_requirements("shapely", "numpy>=2")
+        return environment.record.spec["requirements"]
+
+    assert asyncio.run(work()) == ["numpy>=2", "shapely"]
+    with pytest.raises(RequirementsError):
+        asyncio.run(
+            aio.Client(backend).environment("e", requirements=["geopandas=0.14"], progress=False)
+        )
+
+
+def test_layers_of_a_url_keep_it(tmp_path):
+    backend = scripted()
+
+    async def work():
+        client = aio.Client(backend)
+        await client.add_layer("dem", "https://host/dem.tif?sig=1", write_to="s3://bucket/out")
+        return backend.layers["dem"].spec
+
+    spec = asyncio.run(work())
+    assert spec["timestamps"] == [{"id": "dem", "uris": ["https://host/dem.tif?sig=1"]}]
+    assert spec["writeTo"] == {"uri": "s3://bucket/out"}

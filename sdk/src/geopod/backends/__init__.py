@@ -29,6 +29,10 @@ class EnvironmentRecord:
     """The nodes' minor version is the client's own: bytecode may be sent."""
     packages: str = ""
     """Where the nodes' packages come from, in words."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """pathId -> file, of layers that are files of this machine and stand in no catalogue."""
+    image: str = ""
+    """The runner's image with its digest; empty on this machine, or not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,18 +147,18 @@ class Environments:
 
     async def _changes(self, name: str, uid: str, since: str) -> AsyncGenerator[Manifest, None]:
         """Yield what a watch tells of one object, until it is gone."""
-        is_told = True
+        is_listed = False
         events = self._api.watch(ENVIRONMENTS, field_selector=f"metadata.name={name}", since=since)
         async with aclosing(events) as changes:
             async for event in changes:
-                if event.type == "SYNCED":
-                    if not is_told:
+                if event.type == "SYNCED":  # listed again
+                    if not is_listed:
                         return
-                    is_told = False
+                    is_listed = False
                     continue
                 if event.type == "DELETED" or event.object["metadata"]["uid"] != uid:
                     return
-                is_told = True
+                is_listed = event.type == "ADDED"
                 yield event.object
 
     async def until(

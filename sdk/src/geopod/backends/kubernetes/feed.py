@@ -124,6 +124,8 @@ class RunFeed:
                     continue
                 if event.type == "ADDED":
                     told.add(name)
+                else:  # within a list there are no changes: what was told before it is old
+                    told.clear()
                 self._tell(name, event.object)
 
     async def _check(self, runs: set[str]) -> None:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from geopod.api.names import check_path_id
 from geopod.backends import LayerRecord
 from geopod.backends.kubernetes.manifests import (
     FIELD_MANAGER,
@@ -33,12 +34,14 @@ class Layers:
     async def apply(self, path_id: str, spec: Mapping[str, Any]) -> LayerRecord:
         """Create a layer or update it: timestamps are joined by id, other fields replaced.
 
-        What somebody else wrote meanwhile is read and joined again.
+        What somebody else wrote meanwhile is read and joined again. Raises InvalidInputError.
         """
+        check_path_id(path_id)
         for last in (*([False] * (TRIES - 1)), True):
             known = await self._read(path_id)
             old = known["spec"] if known is not None else {}
             wanted = merged_layer(old, layer_spec(path_id, spec, known_type=old.get("type")))
+            _check(wanted)
             manifest = layer_manifest(path_id, wanted, namespace=self._api.namespace)
             if known is not None:
                 manifest["metadata"]["resourceVersion"] = known["metadata"]["resourceVersion"]
@@ -78,6 +81,19 @@ class Layers:
             return await self._api.get(LAYERS, path_id)
         except NotFoundApiError:
             return None
+
+
+def _check(spec: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError for what the schema would refuse, in the SDK's words."""
+    from pydantic import ValidationError  # only where a layer is made
+
+    from geopod.api.common import invalid_input
+    from geopod.api.layer import LayerSpec  # loads pydantic
+
+    try:
+        LayerSpec.model_validate(spec)
+    except ValidationError as error:
+        raise invalid_input(error) from error
 
 
 def _record(manifest: Manifest) -> LayerRecord:

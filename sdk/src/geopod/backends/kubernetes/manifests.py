@@ -139,6 +139,7 @@ def record_of(manifest: Mapping[str, Any]) -> EnvironmentRecord:
         interpreter=state.python,
         same_minor=state.python == OWN_MINOR,
         packages=_packages(manifest),
+        image=str(((manifest.get("status") or {}).get("runtime") or {}).get("image") or ""),
     )
 
 

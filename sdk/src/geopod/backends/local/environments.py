@@ -129,6 +129,7 @@ class Environments:
             interpreter=record.interpreter,
             same_minor=record.interpreter == own_interpreter().minor,
             packages=describe_packages(record.requirements_key, interpreter, requirements),
+            sources=record.sources,
         )
 
     async def watch(self, name: str) -> AsyncGenerator[EnvironmentState, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -166,8 +167,10 @@ class Client:
 
     async def terminate_all(self, *, wait: bool = True) -> None:
         """End the nodes of every environment."""
-        for record in await self._backend.list_environments():
-            await self._backend.terminate_environment(record.name, wait=wait)
+        known = await self._backend.list_environments()
+        await asyncio.gather(
+            *(self._backend.terminate_environment(record.name, wait=wait) for record in known)
+        )
 
     async def add_layer(
         self,
@@ -186,17 +189,15 @@ class Client:
         uris = [uri] if isinstance(uri, (str, Path)) else list(uri or ())
         spec: dict[str, Any] = {"timestamps": []}
         if uris:
-            named = [
-                str(place) if "://" in str(place) else str(Path(place).absolute()) for place in uris
-            ]
-            first = Path(named[0]).stem
+            named = [_place(place) for place in uris]
+            first = Path(named[0].partition("?")[0]).stem
             spec["timestamps"] = [{"id": timestamp or first, "uris": named}]
         if type is not None:
             spec["type"] = type
         if secret is not None:
             spec["credentials"] = {"secretName": secret}
         if write_to is not None:
-            spec["writeTo"] = {"uri": str(Path(write_to).absolute())}
+            spec["writeTo"] = {"uri": _place(write_to)}
         return _reference(await self._backend.apply_layer(path_id, spec))
 
     async def get_layer(self, path_id: str) -> LayerRef:
@@ -218,6 +219,11 @@ class Client:
     async def close(self) -> None:
         """Close the connection; environments and runs go on, this client's objects do not."""
         await self._connection.close()
+
+
+def _place(uri: str | Path) -> str:
+    """Return a URL as it is, and a path from the root of this machine."""
+    return str(uri) if "://" in str(uri) else str(Path(uri).absolute())
 
 
 def _sources(choices: Sequence[LayerChoice]) -> dict[str, Path]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from typing_extensions import override
@@ -18,7 +19,7 @@ from geopod.client.aio.check import CheckReport, check_function
 from geopod.client.aio.explain import Explanation, explain_environment
 from geopod.client.aio.mapping import MapStream
 from geopod.client.aio.run import Errors, Run
-from geopod.client.aio.state_errors import failed_error, terminated_error
+from geopod.client.aio.state_errors import failed_error, late_error, terminated_error
 from geopod.client.aio.submission import (
     Retry,
     RunOptions,
@@ -29,10 +30,9 @@ from geopod.client.aio.submission import (
     read_arguments,
     upload,
 )
-from geopod.client.options import validate
+from geopod.client.options import read_requirements, validate
 from geopod.client.quantities import seconds
 from geopod.display.progress import Progress
-from geopod.errors import EnvironmentStartTimeout
 
 
 class Environment:
@@ -54,6 +54,8 @@ class Environment:
     interpreter = property(lambda self: f"python{self.record.interpreter}")
     python_version = property(lambda self: self.record.interpreter)
     packages = property(lambda self: self.record.packages)
+    image_digest = property(lambda self: self.record.image.partition("@")[2])
+    gpu = property(lambda self: self.record.spec.get("gpu") or {})
     created = property(lambda self: self.record.created)
     layers = property(lambda self: list(self.record.state.layers or self.record.spec["layers"]))
     files = property(lambda self: list(self.record.spec.get("files", ())))
@@ -89,7 +91,7 @@ class Environment:
     ) -> Self:
         """Wait until the nodes are ready; a fatal reason ends the wait early with its error.
 
-        Raises EnvironmentStartTimeout after `timeout`.
+        After `timeout` raises EnvironmentStartTimeout, or the SchedulingError that says why.
         """
         limit = seconds(timeout, name="start_timeout")
         if not self.nodes:
@@ -101,13 +103,7 @@ class Environment:
             except TimeoutError as error:
                 if not waiting.expired():
                     raise
-                raise EnvironmentStartTimeout.not_ready(
-                    environment=self.name,
-                    ready=self.nodes_ready,
-                    total=self.nodes,
-                    after_s=limit,
-                    why=self.message or f"its nodes are {self.phase.lower()}",
-                ) from error
+                raise late_error(self.record, limit) from error
         return self
 
     async def _until_ready(self, line: Progress) -> None:
@@ -258,6 +254,18 @@ class Environment:
         """Resolve dependencies and plan the layers anew: the bytes at their sources changed."""
         await self._backend.refresh_environment(self.name)
         await self.refresh_state()
+
+    async def add_requirements(self, *requirements: str) -> None:
+        """Install more packages; nodes take them over one by one, idle ones first."""
+        known = self.record.spec.get("requirements", ())
+        more = read_requirements(list(requirements))
+        wanted = {**self.record.spec, "requirements": list(dict.fromkeys([*known, *more]))}
+        self.record = await self._backend.apply_environment(
+            self.name,
+            validate(wanted),
+            labels=self.record.labels,
+            sources={name: Path(file) for name, file in self.record.sources.items()},
+        )
 
     async def suspend(self) -> None:
         """Put the nodes to sleep until `resume()`."""

@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from geopod.api.runs import EnvironmentState
-from geopod.errors import EnvironmentTerminatedError, GeopodError, from_condition
+from geopod.backends import EnvironmentRecord
+from geopod.errors import (
+    EnvironmentStartTimeout,
+    EnvironmentTerminatedError,
+    GeopodError,
+    from_condition,
+)
+
+NAMED_WHEN_LATE = frozenset({"Unschedulable", "ImagePullFailed", "QuotaExceeded"})
+"""Reasons that may pass by themselves, and whose own error says more than that time is over."""
 
 
 def failed_error(state: EnvironmentState) -> GeopodError:
@@ -13,6 +22,22 @@ def failed_error(state: EnvironmentState) -> GeopodError:
     if state.code:
         return GeopodError.from_wire(state.code, state.message, state.fixes, state.details)
     return from_condition(state.reason, state.message, during="start", fixes=state.fixes)
+
+
+def late_error(record: EnvironmentRecord, after_s: float) -> GeopodError:
+    """Return the public error of an environment that was not ready in time."""
+    state = record.state
+    total = record.spec.get("nodes", 1)
+    if state.reason in NAMED_WHEN_LATE:
+        details = {"ready": state.ready, "total": total, "seconds": after_s}
+        return from_condition(state.reason, state.message, during="start", details=details)
+    return EnvironmentStartTimeout.not_ready(
+        environment=record.name,
+        ready=state.ready,
+        total=total,
+        after_s=after_s,
+        why=state.message or f"its nodes are {state.phase.lower()}",
+    )
 
 
 def terminated_error(name: str, state: EnvironmentState) -> EnvironmentTerminatedError:

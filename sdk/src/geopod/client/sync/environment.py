@@ -32,6 +32,8 @@ class Environment:
     interpreter = Forwarded()
     python_version = Forwarded()
     packages = Forwarded()
+    image_digest = Forwarded()
+    gpu = Forwarded()
     created = Forwarded()
 
     def __init__(self, environment: aio.Environment, loop: LoopThread) -> None:
@@ -125,6 +127,10 @@ class Environment:
     @mirrors(aio.Environment.refresh)
     def refresh(self) -> None:
         self._loop.run(self._aio.refresh())
+
+    @mirrors(aio.Environment.add_requirements)
+    def add_requirements(self, *requirements: str) -> None:
+        self._loop.run(self._aio.add_requirements(*requirements))
 
     @mirrors(aio.Environment.suspend)
     def suspend(self) -> None:
