@@ -11,9 +11,8 @@ import msgspec
 from geopod.api.layer_sources import LATEST
 from geopod.api.reasons import RunCondition, sentence
 from geopod.api.runs import RunOrder
+from geopod.coordinator.publication import DEFAULT_FORMATS
 from geopod.errors import InvalidInputError
-
-DEFAULT_FORMATS = {"raster": "tif", "vector": "parquet"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,190 @@
+"""Results of finished runs into one layer timestamp: what is asked of the publishing process.
+
+The process itself (`coordinator.publishing`) may load GDAL; nothing here does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from geopod.api import names
+from geopod.api.plan import Plan, decode_plan
+from geopod.api.results import TaskRecord
+from geopod.coordinator.manifest import accepted_keys, read_records
+from geopod.errors import GeopodError, InconsistentPartsError
+from geopod.errors.wording import items_text
+from geopod.store import KeyMissingError, Store
+
+PUBLISHING = (sys.executable, "-P", "-m", "geopod.coordinator.publishing")
+DEFAULT_FORMATS = {"raster": "tif", "vector": "parquet"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """A run whose results are published."""
+
+    uid: str
+    name: str
+    environment: str
+    """The environment's uid."""
+    created: float
+    total: int
+    plan_sha256: str = ""
+    function_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The timestamp that results become."""
+
+    folder: str
+    """Of this timestamp alone."""
+    path_id: str
+    timestamp: str
+    kind: str
+    """raster or vector."""
+    format: str
+
+
+@dataclass(slots=True)
+class _Gathered:
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+
+
+async def publish_runs(store: Store, runs: Sequence[FinishedRun], target: Target) -> list[str]:
+    """Return the uris of the timestamp's files; publishing the same results twice is once.
+
+    Raises InconsistentPartsError when results are missing, and what `coordinator.publishing`
+    raises; nothing is published then.
+    """
+    gathered = _Gathered()
+    for run in runs:
+        await _gather(store, run, gathered)
+    if not gathered.parts:
+        raise InconsistentPartsError(
+            f"No task of {items_text([run.name for run in runs])} returned anything.",
+            fixes=("run.results()",),
+        )
+    first = runs[0]
+    request = {
+        "folder": target.folder,
+        "pathId": target.path_id,
+        "timestamp": target.timestamp,
+        "kind": target.kind,
+        "format": target.format,
+        "parts": gathered.parts,
+        "run": first.uid,
+        "functionSha256": first.function_sha256,
+        "created": datetime.fromtimestamp(first.created, UTC).isoformat(),
+        "derivedFrom": sorted(gathered.touched),
+    }
+    return await _assemble(msgspec.json.encode(request))
+
+
+async def _gather(store: Store, run: FinishedRun, gathered: _Gathered) -> None:
+    """Add one run's results, in task order, each as a file of this machine."""
+    plan = await _read_plan(store, run)
+    records = await _records(store, run)
+    for record in records:
+        entry = record.entry
+        if entry is None:
+            continue
+        gathered.parts.append(
+            {
+                "node": len(gathered.parts),
+                "entry": entry,
+                "path": str(await store.fetch(entry.key)),
+                "windows": _windows(plan, record.index) if entry.codec == "npy" else [],
+            }
+        )
+    gathered.touched |= _touched(plan, records)
+
+
+async def _records(store: Store, run: FinishedRun) -> list[TaskRecord]:
+    """Return every task's record in task order; raises unless all of them have a result."""
+    keys = await accepted_keys(store, run.environment, run.uid)
+    records = {record.index: record for record in await read_records(store, keys)}
+    missing = [
+        index
+        for index in range(run.total)
+        if index not in records or records[index].failure is not None
+    ]
+    if missing:
+        raise InconsistentPartsError(
+            f"{len(missing)} of {run.total} tasks of {run.name!r} have no result "
+            f"({items_text(missing)}); nothing is published.",
+            fixes=("run.rerun(), then add_to_layer",),
+            details={"missing": missing[:100]},
+        )
+    return [records[index] for index in range(run.total)]
+
+
+async def _read_plan(store: Store, run: FinishedRun) -> Plan | None:
+    if not run.plan_sha256:
+        return None
+    try:
+        return decode_plan(await store.get(names.plan_key(run.environment, run.plan_sha256)))
+    except KeyMissingError:
+        return None
+
+
+async def _assemble(request: bytes) -> list[str]:
+    """Run the publishing process on a request; return the timestamp's uris."""
+    child = await asyncio.create_subprocess_exec(
+        *PUBLISHING,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        told, words = await child.communicate(request)
+    finally:
+        if child.returncode is None:
+            child.kill()
+    if child.returncode != 0:
+        lines = words.decode("utf-8", "replace").strip().splitlines()
+        raise InconsistentPartsError(
+            f"Assembling the parts ended with exit code {child.returncode}: "
+            f"{lines[-1] if lines else 'no words'}.",
+        )
+    answer: dict[str, Any] = msgspec.json.decode(told)
+    if "error" in answer:
+        raise GeopodError.from_wire(**answer["error"])
+    return list(answer["files"])
+
+
+def _windows(plan: Plan | None, partition: int) -> list[dict[str, Any]]:
+    """Return where a partition's arrays lie: one window per raster layer."""
+    if plan is None or partition >= len(plan.partitions):
+        return []
+    part = plan.partitions[partition]
+    return [
+        {
+            "key": layer.key,
+            "core": part.windows[layer.key],
+            "padded": part.padded.get(layer.key, part.windows[layer.key]),
+            "crs": layer.raster.warp.crs if layer.raster.warp else layer.raster.crs,
+            "transform": layer.raster.warp.transform
+            if layer.raster.warp
+            else layer.raster.transform,
+            "nodata": None if layer.raster.nodata is None else float(layer.raster.nodata),
+        }
+        for layer in plan.layers
+        if layer.raster is not None and layer.key in part.windows
+    ]
+
+
+def _touched(plan: Plan | None, records: Sequence[TaskRecord]) -> set[str]:
+    """Return the uris of the layers that the function read."""
+    keys = {key for record in records for key in record.touched}
+    return {
+        href for layer in (plan.layers if plan else ()) if layer.key in keys for href in layer.hrefs
+    }
