@@ -6,7 +6,9 @@ import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from geopod.errors import GeopodError
 from geopod.layers.lean import never_load_pandas
@@ -15,21 +17,46 @@ Drivers = frozenset[tuple[str, str]]
 """(kind, driver) of every layer's files."""
 _STAGING = {"raster": "geopod.layers.stage_rasters", "vector": "geopod.layers.stage_vectors"}
 _ENCODING = {"raster": "geopod.codecs.raster", "vector": "geopod.codecs.features"}
+_VECTOR_SUFFIXES = {
+    ".fgb": "FlatGeobuf",
+    ".geojson": "GeoJSON",
+    ".gpkg": "GPKG",
+    ".parquet": "Parquet",
+    ".shp": "ESRI Shapefile",
+}
 _THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def find_drivers(sources: Iterable[Mapping[str, Any]]) -> Drivers:
-    """Return what the layers are; one that cannot be read is left to planning, which says so."""
+    """Return what the layers are; one that cannot be read is left to planning, which says so.
+
+    Files elsewhere are told by their names: the caller has no time to ask for them.
+    """
+    from geopod.layers.remote import SCHEMES
     from geopod.layers.sources import find_source
 
     found: set[tuple[str, str]] = set()
     for source in sources:
+        href = source["hrefs"][0]
+        if href.partition("://")[0] in SCHEMES:
+            found.add(_likely(href, source.get("kind")))
+            continue
         try:
-            file = find_source(source["hrefs"][0], path_id=source["pathId"])
+            file = find_source(href, path_id=source["pathId"])
         except (GeopodError, OSError):
             continue
         found.add((file.kind, file.driver))
     return frozenset(found)
+
+
+def _likely(href: str, kind: str | None) -> tuple[str, str]:
+    """Return what a file elsewhere most likely is."""
+    from geopod.layers.sources import PARQUET
+
+    suffix = PurePosixPath(urlsplit(href).path).suffix.lower()
+    if kind == "raster" or (kind is None and suffix not in _VECTOR_SUFFIXES):
+        return "raster", "GTiff"
+    return "vector", _VECTOR_SUFFIXES.get(suffix, PARQUET)
 
 
 def agent_modules(drivers: Drivers) -> list[str]:
