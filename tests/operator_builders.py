@@ -201,6 +201,16 @@ class World:
                 return outcome
         raise AssertionError(f"no fixed point: {self.log[-10:]}")
 
+    def settle_or_end(self):
+        """Like `settle`; an environment that deletes itself is at its end."""
+        for _ in range(ROUNDS):
+            before = len(self.log)
+            self.step()
+            done = [it for it in self.log[before:] if it[0] != "list"]
+            if not done or done[-1] == ("delete", Ref("ComputeEnvironment", "ndvi")):
+                return
+        raise AssertionError(f"no fixed point: {self.log[-10:]}")
+
     def _apply(self, manifest):
         ref = ref_of(manifest)
         self.log.append(("apply", ref))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from geopod.api import names, reasons
+from geopod.api import reasons
 from geopod.api.common import Resources, invalid_input
 from geopod.api.environment import ComputeEnvironmentSpec
 from geopod.api.layer import LayerSpec
@@ -15,6 +15,7 @@ from geopod.api.runtime import ComputeRuntimeSpec, OfferedInterpreter
 from geopod.errors import GeopodError, LayerNotFoundError, RequirementsError
 from pydantic import ValidationError
 
+from geopod_operator.environment.desired.addresses import is_closed
 from geopod_operator.environment.observed import Observed, Raw
 from geopod_operator.environment.resolved import Gpu, Identity, Refusal, Resolved
 from geopod_operator.environment.template import (
@@ -22,6 +23,9 @@ from geopod_operator.environment.template import (
     secrets_of_volume,
     unsafe_volumes,
 )
+
+OWN_SECRETS = ("-link", "-purge")
+"""How Secrets of environments end; also another environment's are closed."""
 
 
 class NotAcceptedError(Exception):
@@ -81,7 +85,7 @@ def _resolve(observed: Observed) -> Resolved:
             )
         ),
     )
-    for what, limit, asked in _excesses(resolved):
+    for what, limit, asked in (*_excesses(resolved), *_secret_excesses(resolved, observed)):
         raise _not_accepted(
             "LimitExceeded", runtime=spec.runtime, what=what, limit=limit, asked=asked
         )
@@ -95,7 +99,7 @@ def _not_accepted(reason: str, **values: object) -> NotAcceptedError:
 
 def _quoted(reason: str, error: GeopodError) -> NotAcceptedError:
     hint = f" fix: {error.hint}" if error.fixes else ""
-    return _not_accepted(reason, message=f"{error.fact}{hint}")
+    return NotAcceptedError(reason, f"{error.fact}{hint}")
 
 
 def _spec(environment: Raw) -> ComputeEnvironmentSpec:
@@ -113,7 +117,12 @@ def _runtime(observed: Observed, name: str) -> ComputeRuntimeSpec:
     if observed.runtime is None:
         there = ", ".join(sorted(observed.runtimes)) or "none"
         raise _not_accepted("RuntimeNotFound", runtime=name, names=there)
-    return ComputeRuntimeSpec.model_validate(observed.runtime["spec"])
+    try:
+        return ComputeRuntimeSpec.model_validate(observed.runtime["spec"])
+    except ValidationError as error:
+        fact = invalid_input(error).fact
+        message = f"ComputeRuntime {name} cannot be used: {fact}"
+        raise NotAcceptedError("RuntimeNotFound", message) from error
 
 
 def _interpreter(spec: ComputeEnvironmentSpec, runtime: ComputeRuntimeSpec) -> OfferedInterpreter:
@@ -173,7 +182,11 @@ def _layers(
                 path_id=asked.path_id, timestamp_id=asked.timestamp_id, namespace=namespace
             )
             raise _quoted("LayerNotFound", error)
-        found[asked.path_id] = LayerSpec.model_validate(layer["spec"])
+        try:
+            found[asked.path_id] = LayerSpec.model_validate(layer["spec"])
+        except ValidationError as broken:
+            message = f"Layer {asked.path_id} cannot be used: {invalid_input(broken).fact}"
+            raise NotAcceptedError("LayerNotFound", message) from broken
     return found
 
 
@@ -195,8 +208,10 @@ def _excesses(resolved: Resolved) -> Iterator[tuple[str, str, str]]:
         yield "networkModes", _listed(runtime.allow.network_modes), spec.network.mode
     if spec.network.egress and not runtime.allow.egress:
         yield "egress", "none", spec.network.egress[0].cidr
+    for cidr in (it.cidr for it in spec.network.egress):
+        if is_closed(cidr):
+            yield "egress", "addresses that are not link-local", cidr
     yield from _template_excesses(resolved)
-    yield from _secret_excesses(resolved)
 
 
 def _template_excesses(resolved: Resolved) -> Iterator[tuple[str, str, str]]:
@@ -212,17 +227,21 @@ def _template_excesses(resolved: Resolved) -> Iterator[tuple[str, str, str]]:
         yield "volumes", "no way out of the pod", refused
 
 
-def _secret_excesses(resolved: Resolved) -> Iterator[tuple[str, str, str]]:
+def _secret_excesses(resolved: Resolved, observed: Observed) -> Iterator[tuple[str, str, str]]:
     """Yield Secrets that user code must never read: geopod's own, and those of Layers."""
     spec = resolved.spec
     asked = {it.name for it in spec.secrets}
     asked |= {it.secret_key_ref.name for it in spec.env if it.secret_key_ref is not None}
-    if spec.template is not None:
-        asked |= {name for it in spec.template.volumes for name in secrets_of_volume(it)}
-    closed = {names.link_name(resolved.identity.name), *resolved.layer_secrets.values()}
+    for template in (spec.template, resolved.runtime.pod_template):
+        volumes = template.volumes if template is not None else ()
+        asked |= {name for it in volumes for name in secrets_of_volume(it)}
+    credentials = ((it["spec"].get("credentials") or {}) for it in observed.layers)
+    closed = {str(it.get("secretName", "")) for it in credentials}
+    if resolved.runtime.index is not None:
+        closed.add(resolved.runtime.index.secret_name or "")
     for name in sorted(asked):
-        if name in closed or name.startswith("geopod-"):
-            yield "secrets", "not geopod's own or a Layer's", name
+        if name in closed or name.startswith("geopod-") or name.endswith(OWN_SECRETS):
+            yield "secrets", "not geopod's own, an index's or a Layer's", name
 
 
 def _listed(words: tuple[str, ...]) -> str:

@@ -22,6 +22,8 @@ from geopod_operator.environment.troubles import Trouble, refusals_of, signal_na
 
 PULL_WORDS, PLACE_WORDS, CRASH_WORDS, REFUSAL_WORDS, FAILURE_WORDS = 160, 200, 200, 600, 256
 MAX_FAILURES = 10
+_NO_RUN = "?"
+"""A pod's status does not tell which run it was."""
 _STORAGE = re.compile(r"(?i)ephemeral[ -]storage|emptydir")
 _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]*[A-Za-z0-9])")
 RECENT = timedelta(minutes=20)
@@ -172,14 +174,10 @@ def _out_of_memory(group: list[Trouble], asked: Asked) -> str:
     first = group[0]
     count = sum(it.count for it in group)
     if first.container == "runner":
-        return _say(
-            asked,
-            "OutOfMemory",
-            index=first.index,
-            limit=asked.memory,
-            count=count,
-            run="unknown",
+        said = _say(
+            asked, "OutOfMemory", index=first.index, limit=asked.memory, count=count, run=_NO_RUN
         )
+        return said.replace(f", last in run {_NO_RUN}", "")
     return (
         f"{first.pod}/{first.container} went over its memory limit {count} times. "
         "Raise agentResources.memory of the ComputeRuntime."

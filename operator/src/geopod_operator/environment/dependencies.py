@@ -6,30 +6,37 @@ bundle is in the store. Source: operator design, §8.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from geopod.api import names, reasons
+from geopod.api import names
 from geopod.api.reasons import EnvironmentCondition
 
 from geopod_operator.environment.access import mint_build_token
-from geopod_operator.environment.bundle import architecture, bundle_key
+from geopod_operator.environment.build_answer import (
+    CONDITION,
+    FIRST_RETRY_S,
+    ended_at,
+    failure_of,
+    platform_of,
+    pods_of,
+    python_of,
+    result_of,
+    say,
+)
+from geopod_operator.environment.bundle import bundle_key
 from geopod_operator.environment.causes import Asked, find_causes, recent_refusals
 from geopod_operator.environment.desired import builder
 from geopod_operator.environment.desired.network import build_policy
 from geopod_operator.environment.facts import Facts
-from geopod_operator.environment.masking import mask
 from geopod_operator.environment.observed import Observed, Raw, Ref
 from geopod_operator.environment.outcome import Delete
 from geopod_operator.environment.policies.runs import stamp
 from geopod_operator.environment.resolved import Bundle, Resolved
 
-CONDITION = EnvironmentCondition.DEPENDENCIES_READY
-FIRST_RETRY_S, LAST_RETRY_S = 30.0, 600.0
+LAST_RETRY_S = 600.0
 """An index that does not answer is asked again after as long as it has been away, within these."""
-WORDS = 2048
 RETRIED = {"IndexUnreachable": FIRST_RETRY_S, "BuilderFailed": LAST_RETRY_S}
 """Reason -> seconds before the first retry; what cannot be resolved is not tried again."""
 NO_BUNDLE = Bundle()
@@ -60,7 +67,7 @@ def dependencies_of(observed: Observed, resolved: Resolved, facts: Facts) -> Dep
     """Return how far the packages are, and what brings them further."""
     key = bundle_key(resolved)
     if not key:
-        return Dependencies(ready=True, reason="NotNeeded", message=_say("NotNeeded"))
+        return Dependencies(ready=True, reason="NotNeeded", message=say("NotNeeded"))
     record_ref = Ref("ConfigMap", names.bundle_name(key))
     job_ref = Ref("Job", names.build_name(key))
     resolving = _resolving(resolved, key)
@@ -84,8 +91,9 @@ def _built(
         return _conflict(base, Ref("Job", job["metadata"]["name"]))
     if job["metadata"].get("deletionTimestamp"):
         return base
-    if _ended(job) is None:
-        return _running(observed, resolved, replace(base, watches_pods=True), job)
+    if ended_at(job) is None:
+        known = _known(facts, base, {"BuilderFailed"})
+        return _running(observed, resolved, replace(known or base, watches_pods=True), job)
     return _answer(observed, resolved, facts, replace(base, list_pods=True), job)
 
 
@@ -96,7 +104,7 @@ def is_builders(found: Raw, key: str) -> bool:
 
 
 def _resolving(resolved: Resolved, key: str) -> Dependencies:
-    message = _say("Resolving", python=_python(resolved), platform=_platform(resolved))
+    message = say("Resolving", python=python_of(resolved), platform=platform_of(resolved))
     return Dependencies(ready=False, reason="Resolving", message=message, key=key)
 
 
@@ -112,7 +120,7 @@ def _recorded(observed: Observed, key: str, record: Raw, job_ref: Ref) -> Depend
     return Dependencies(
         ready=True,
         reason="Built",
-        message=_say("Built", key=key),
+        message=say("Built", key=key),
         key=key,
         bundle=Bundle(
             key=key,
@@ -150,17 +158,30 @@ def _new_build(observed: Observed, resolved: Resolved, key: str) -> tuple[Raw, .
 
 
 def _running(observed: Observed, resolved: Resolved, base: Dependencies, job: Raw) -> Dependencies:
-    """Return why the builder's pod does not start, if it was looked at and does not."""
+    """Return why the builder's pod does not start, if it was looked at and does not.
+
+    `base` tells what was found when it was last looked at.
+    """
     if observed.pods is None:
         return base
     messages = recent_refusals(
         (it for it in observed.events or () if _is_about(it, job["metadata"]["name"])), observed.now
     )
-    pods = _pods_of(observed.pods, job["metadata"]["name"])
+    pods = pods_of(observed.pods, job["metadata"]["name"])
     findings = find_causes(pods, observed.events or (), asked=_asked(resolved), messages=messages)
-    if not findings.causes:
-        return base
-    return replace(base, reason="BuilderFailed", message=findings.causes[0].message)
+    if findings.causes:
+        return replace(base, reason="BuilderFailed", message=findings.causes[0].message)
+    return replace(_resolving(resolved, base.key), watches_pods=True)
+
+
+def _known(facts: Facts, base: Dependencies, outcomes: Collection[str]) -> Dependencies | None:
+    """Return what the condition says of this key already, if it is one of `outcomes`."""
+    said = facts.condition(CONDITION)
+    runtime = facts.status.runtime
+    is_told = runtime is not None and runtime.bundle_key == base.key
+    if said is None or not is_told or said.reason not in outcomes:
+        return None
+    return replace(base, reason=said.reason, message=said.message)
 
 
 def _is_about(event: Raw, name: str) -> bool:
@@ -186,27 +207,24 @@ def _answer(
     observed: Observed, resolved: Resolved, facts: Facts, base: Dependencies, job: Raw
 ) -> Dependencies:
     """Return what an ended Job says: read from its pod once, kept in the condition afterwards."""
-    said = facts.condition(CONDITION)
-    runtime = facts.status.runtime
-    is_told = runtime is not None and runtime.bundle_key == base.key
-    if said is not None and is_told and said.reason in OUTCOMES and observed.pods is None:
-        known = replace(base, reason=said.reason, message=said.message, list_pods=False)
-        return _retried(known, facts, job)
+    known = _known(facts, base, OUTCOMES)
+    if known is not None and observed.pods is None:
+        return _retried(replace(known, list_pods=False), facts, job)
     if observed.pods is None:
         return base
-    result = _result(observed.pods, job["metadata"]["name"])
+    result = result_of(observed.pods, job["metadata"]["name"])
     if result.get("ok"):
         time = stamp(observed.now)
         record = builder.bundle_record(resolved, base.key, result, time)
         return replace(base, wanted=(record,), list_pods=False)
-    failed = replace(base, list_pods=False, **_failure(result, resolved))
+    failed = replace(base, list_pods=False, **failure_of(result, resolved))
     return _retried(failed, facts, job)
 
 
 def _retried(failed: Dependencies, facts: Facts, job: Raw) -> Dependencies:
     """Return the failure with its retry: the Job is deleted when the time has come."""
     first = RETRIED.get(failed.reason)
-    ended = _ended(job)
+    ended = ended_at(job)
     if first is None or ended is None:
         return failed
     away = (ended - min(facts.since(CONDITION), ended)).total_seconds()
@@ -214,82 +232,3 @@ def _retried(failed: Dependencies, facts: Facts, job: Raw) -> Dependencies:
     if facts.now >= due:
         return replace(failed, deletes=_drop(job))
     return replace(failed, retry_at=due)
-
-
-def _ended(job: Raw) -> datetime | None:
-    """Return when a Job ended, well or not."""
-    for condition in (job.get("status") or {}).get("conditions", []):
-        if condition["type"] in {"Complete", "Failed"} and condition["status"] == "True":
-            return datetime.fromisoformat(condition["lastTransitionTime"])
-    return None
-
-
-def _result(pods: tuple[Raw, ...], job: str) -> Raw:
-    """Return the builder's own answer from its youngest pod, or what is known of its end."""
-    for pod in _pods_of(pods, job):
-        status = pod.get("status") or {}
-        states = [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
-        for state in states:
-            ended = state.get("state", {}).get("terminated")
-            if ended and state["name"] == "upload":
-                return _parsed(ended)
-            if ended and ended.get("exitCode"):
-                return {"exit": ended["exitCode"], "lines": [ended.get("message", "")]}
-        if status.get("message"):
-            return {"exit": "unknown", "lines": [status["message"]]}
-    return {"exit": "unknown", "lines": ["its pod is gone"]}
-
-
-def _pods_of(pods: tuple[Raw, ...], job: str) -> list[Raw]:
-    """Return the Job's pods, the youngest first."""
-    label = "batch.kubernetes.io/job-name"
-    own = [it for it in pods if (it["metadata"].get("labels") or {}).get(label) == job]
-    return sorted(
-        own, key=lambda it: str(it["metadata"].get("creationTimestamp", "")), reverse=True
-    )
-
-
-def _parsed(ended: Raw) -> Raw:
-    text = ended.get("message", "")
-    try:
-        said = json.loads(text)
-    except ValueError:
-        said = None
-    if isinstance(said, dict):
-        return said
-    return {"exit": ended.get("exitCode", "unknown"), "lines": [text or ended.get("reason", "")]}
-
-
-def _failure(result: Raw, resolved: Resolved) -> dict[str, Any]:
-    lines = "\n".join(str(line) for line in result.get("lines", []))
-    words = mask(lines).strip()[:WORDS].rstrip(". ")
-    log = str(result.get("logSha256") or "none")
-    reason = result.get("reason")
-    if reason == "ResolutionFailed":
-        message = _say(
-            reason,
-            python=_python(resolved),
-            platform=_platform(resolved),
-            words=words,
-            log=log,
-        )
-    elif reason == "IndexUnreachable":
-        index = resolved.runtime.index
-        url = mask((index.url if index else None) or "https://pypi.org/simple")
-        message = _say(reason, url=url, words=words, seconds=int(FIRST_RETRY_S))
-    else:
-        reason = "BuilderFailed"
-        message = _say(reason, exit=result.get("exit", "unknown"), words=words, log=log)
-    return {"reason": reason, "message": message}
-
-
-def _python(resolved: Resolved) -> str:
-    return resolved.interpreter.name
-
-
-def _platform(resolved: Resolved) -> str:
-    return resolved.interpreter.abi or f"linux/{architecture(resolved) or 'any'}"
-
-
-def _say(reason: str, **values: object) -> str:
-    return reasons.sentence(CONDITION, reason, **values)

@@ -14,7 +14,6 @@ from geopod.api.environment_status import ComputeEnvironmentStatus
 from geopod_operator.environment.observed import Observed, Raw, Ref
 
 FINISHED = frozenset({"Succeeded", "Failed", "Cancelled"})
-_FIELDS = {it.alias or name for name, it in ComputeEnvironmentStatus.model_fields.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +101,10 @@ def read_facts(observed: Observed) -> Facts:
     """Return what the observed objects say."""
     environment = observed.environment
     metadata = environment["metadata"]
-    said = {k: v for k, v in (environment.get("status") or {}).items() if k in _FIELDS}
-    status = ComputeEnvironmentStatus.model_validate(said)
+    # What a later version of geopod wrote is no reason to stop.
+    status = ComputeEnvironmentStatus.model_validate(
+        environment.get("status") or {}, extra="ignore"
+    )
     name = metadata["name"]
     counted = (status.active_runs or 0) + (status.queued_runs or 0)
     return Facts(

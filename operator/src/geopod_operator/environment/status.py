@@ -75,7 +75,8 @@ def told_status(at: Situation, minted: Tokens) -> Raw:
 def changed(observed: Observed, status: Raw) -> Raw | None:
     """Return the status to write; None: the object says so already."""
     present = ComputeEnvironmentStatus.model_validate(
-        {k: v for k, v in (observed.environment.get("status") or {}).items() if k in OWN}
+        {k: v for k, v in (observed.environment.get("status") or {}).items() if k in OWN},
+        extra="ignore",
     ).to_wire()
     present["conditions"] = _own_conditions(present.get("conditions", []))
     wanted = ComputeEnvironmentStatus.model_validate(status).to_wire()

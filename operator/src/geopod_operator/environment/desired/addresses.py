@@ -16,21 +16,30 @@ EVERYWHERE = ("0.0.0.0/0", "::/0")
 def blocks(cidrs: Iterable[str], *, never: Iterable[str] = ()) -> list[Raw]:
     """Return the peers that open these ranges, less link-local and the ranges in `never`.
 
-    A range that lies inside a closed one is left out; one that touches it carries an exception.
+    A range that lies inside a closed one, or is none, is left out; one around it has an exception.
     """
-    closed = [ip_network(it, strict=False) for it in (*NEVER, *never)]
+    closed = [it for it in map(_network, (*NEVER, *never)) if it is not None]
     peers: list[Raw] = []
     for text in cidrs:
-        block = _block(ip_network(text, strict=False), closed)
+        network = _network(text)
+        block = _block(network, closed) if network is not None else None
         if block is not None and block not in peers:
             peers.append(block)
     return peers
 
 
 def is_closed(cidr: str) -> bool:
-    """Say whether a range lies inside one that is never open."""
-    network = ip_network(cidr, strict=False)
-    return any(_contains(ip_network(it), network) for it in NEVER)
+    """Say whether a range lies inside one that is never open, or is no range at all."""
+    network = _network(cidr)
+    return network is None or any(_contains(ip_network(it), network) for it in NEVER)
+
+
+def _network(text: str) -> Network | None:
+    """Return a range of addresses; the schema's pattern lets some through that are none."""
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
 
 
 def _block(network: Network, closed: Iterable[Network]) -> Raw | None:

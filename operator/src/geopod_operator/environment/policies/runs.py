@@ -189,7 +189,7 @@ def _status(run: Raw, conditions: tuple[Condition, ...], more: Raw) -> RunStatus
 
 def _conditions(run: Raw) -> tuple[Condition, ...]:
     raw = (run.get("status") or {}).get("conditions", [])
-    return ComputeRunStatus.model_validate({"conditions": raw}).conditions
+    return ComputeRunStatus.model_validate({"conditions": raw}, extra="ignore").conditions
 
 
 def _say(reason: str, **values: object) -> str:
