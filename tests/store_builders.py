@@ -91,10 +91,13 @@ async def cut(request: web.Request, whole: web.StreamResponse) -> None:
 @contextlib.asynccontextmanager
 async def running(gateway: Gateway, faults: Faults | None = None) -> AsyncIterator[str]:
     """Serve a gateway on a free port; yields its URL."""
+    if faults is None:
+        async with gateway.serving(host="127.0.0.1", port=0) as served:
+            yield "http://{}:{}".format(*served.addresses[0][:2])
+        return
     application = gateway.application()
-    if faults is not None:
-        application.middlewares.append(faults.middleware)
-        application.on_response_prepare.append(unsign)
+    application.middlewares.append(faults.middleware)
+    application.on_response_prepare.append(unsign)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import socket
 import time
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import pytest
 from geopod.api import deployment, names
 from geopod.store.directory import DirectoryStore
 from geopod_gateway.app import Gateway
+from geopod_gateway.app.connections import Connections
 from geopod_gateway.app.sweep import sweep
 from store_builders import UID, a_token, running, some_settings
 
@@ -350,6 +352,46 @@ def test_body_that_stops_moving_is_given_up(tmp_path):
 
     served(tmp_path, check, idle_s=0.2)
     assert leftovers(tmp_path) == []
+
+
+def test_connection_that_never_ends_its_headers_is_closed(tmp_path):
+    async def check(session, _gateway):
+        host, port = str(session._base_url).rstrip("/").removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: ga")
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+
+    served(tmp_path, check, idle_s=0.2)
+
+
+def test_busy_connection_is_none_to_close():
+    connections = Connections(10.0)
+    connections._busy.add("busy")
+    assert connections.overdue(["busy", "idle"], now=0.0) == []
+    assert connections.overdue(["busy", "idle", "new"], now=10.1) == ["idle"]
+    connections._busy.clear()
+    assert set(connections.overdue(["busy", "new"], now=20.3)) == {"new"}
+
+
+def test_small_answer_leaves_in_one_segment(tmp_path):
+    """Headers and body apart, without TCP_NODELAY, cost 40 ms at the other end's delayed ACK."""
+    request = f"GET {path()} HTTP/1.1\r\nHost: gateway\r\n"
+    request += f"{deployment.TOKEN_HEADER}: {a_token()}\r\n\r\n"
+
+    async def check(session, _gateway):
+        await (await session.put(path(), data=b"x" * 1000)).release()
+        host, port = str(session._base_url).rstrip("/").removeprefix("http://").split(":")
+        loop = asyncio.get_running_loop()
+        with socket.create_connection((host, int(port))) as client:
+            client.settimeout(0)
+            for _ in range(20):
+                await loop.sock_sendall(client, request.encode())
+                answer = await loop.sock_recv(client, 1 << 16)
+                assert answer.endswith(b"x" * 1000)
+
+    served(tmp_path, check)
 
 
 def test_larger_object_than_allowed_is_refused_announced_or_not(tmp_path):

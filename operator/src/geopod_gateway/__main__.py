@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import signal
 import sys
-
-from aiohttp import web
 
 from geopod_gateway.app import Gateway
 from geopod_gateway.settings import Settings
-
-GRACE_S = 20.0
-"""Below the pod's grace period of 30 s: transfers under way may end."""
 
 
 def main() -> int:
@@ -24,15 +21,18 @@ def main() -> int:
     except (ValueError, OSError) as error:
         logging.getLogger("geopod_gateway").error("%s", error)  # noqa: TRY400  # says it all
         return 1
-    web.run_app(
-        gateway.application(),
-        port=settings.port,
-        access_log=None,  # paths would name users' runs, and each line costs more than a small GET
-        shutdown_timeout=GRACE_S,
-        keepalive_timeout=75.0,
-        print=None,
-    )
+    asyncio.run(serve(gateway, settings.port))
     return 0
+
+
+async def serve(gateway: Gateway, port: int) -> None:
+    """Serve on all addresses until a signal asks to end."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with gateway.serving(host=None, port=port):
+        await ended.wait()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from geopod_gateway import access
 from geopod_gateway.access import Allowed, Asked, Refused
 from geopod_gateway.app import objects
 from geopod_gateway.app.asking import RefusedError
+from geopod_gateway.app.connections import Connections
 from geopod_gateway.app.objects import Shelf
 from geopod_gateway.app.parts import Uploads
 from geopod_gateway.app.room import Room
@@ -30,6 +31,14 @@ from geopod_gateway.settings import Settings
 
 _QUIET = frozenset({"Missing", "Exists", "Replaced", "BadRange"})
 """Answers that are part of ordinary work, not refusals to look at."""
+
+
+GRACE_S = 20.0
+"""Below the pod's grace period of 30 s: transfers under way may end."""
+KEEP_ALIVE_S = 75.0
+"""Longer than clients keep an idle connection (30 s): they close it, and no request is lost."""
+MAX_LINE_BYTES = 8190
+"""Of the request's line and of each header: a token has at most 4096 characters."""
 
 
 class Gateway:
@@ -49,6 +58,7 @@ class Gateway:
         self._settings = settings
         self._clock = clock
         self._uploads = Uploads(self.shelf)
+        self._connections = Connections(settings.idle_s)
 
     def application(self) -> web.Application:
         """Return the application; it sweeps while it runs."""
@@ -61,7 +71,31 @@ class Gateway:
         app.cleanup_ctx.append(self._sweeping)
         return app
 
+    @contextlib.asynccontextmanager
+    async def serving(self, *, host: str | None, port: int) -> AsyncIterator[web.AppRunner]:
+        """Serve, with limits to what a connection may hold; ends what is under way at the end."""
+        runner = web.AppRunner(
+            self.application(),
+            access_log=None,  # paths would name users' runs; a line costs more than a small GET
+            shutdown_timeout=GRACE_S,
+            keepalive_timeout=KEEP_ALIVE_S,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+        )
+        await runner.setup()
+        closing = asyncio.create_task(self._connections.close_overdue(_server(runner)))
+        try:
+            await web.TCPSite(runner, host, port, backlog=1024).start()
+            yield runner
+        finally:
+            closing.cancel()
+            await runner.cleanup()
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request for an object; its connection is busy meanwhile."""
+        return await self._connections.track(request, self._counted)
+
+    async def _counted(self, request: web.Request) -> web.StreamResponse:
         """Answer one request for an object; every end of it is counted."""
         began = time.perf_counter()
         method = request.method if request.method in access.METHODS else "other"
@@ -158,6 +192,12 @@ class Gateway:
         sweeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sweeping
+
+
+def _server(runner: web.AppRunner) -> web.Server:
+    """Return the server of a runner that was set up."""
+    assert runner.server is not None  # noqa: S101  # setup made it
+    return runner.server
 
 
 def open_storage(settings: Settings) -> Storage:
