@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from geopod.api.plan import Plan, plan_sha256
 from geopod.coordinator.planning import PlanRequest, plan_layers
+from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.sources import LayerSource
 from geopod.layers.stage import stage_partition, staged_folder
 from numpy.typing import NDArray
@@ -55,18 +56,31 @@ def layer_source(path: Path, **changes: Any) -> LayerSource:
     return LayerSource(**{**usual, **changes})
 
 
+def web_source(href: str, **changes: Any) -> LayerSource:
+    """A layer of one file elsewhere under its stem."""
+    stem = Path(href).stem
+    return LayerSource(
+        **{"key": stem, "path_id": stem, "timestamp": stem, "hrefs": (href,), **changes}
+    )
+
+
 def plan_of(*sources: LayerSource, nodes: int = 4, **options: Any) -> Plan:
     return plan_layers(PlanRequest(layers=sources, nodes=nodes, options=options))[0]
 
 
 def stage_job(
-    scratch: Path, *sources: LayerSource, nodes: int = 4, files: Any = (), **options: Any
+    scratch: Path,
+    *sources: LayerSource,
+    nodes: int = 4,
+    files: Any = (),
+    access: Access = OWN_MACHINE,
+    **options: Any,
 ) -> StagedJob:
     request = PlanRequest(layers=sources, nodes=nodes, options=options, files=tuple(files))
-    plan, data = plan_layers(request)
+    plan, data = plan_layers(request, access)
     job = StagedJob(plan, plan_sha256(data), scratch)
     for partition in job:
-        stage_partition(plan, job.sha256, partition, scratch)
+        stage_partition(plan, job.sha256, partition, scratch, access=access)
     return job
 
 

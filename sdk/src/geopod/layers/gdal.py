@@ -69,8 +69,12 @@ def unreadable(
 ) -> LayerAccessError:
     """Return what GDAL said, without what may be a key in an address."""
     details = {} if source is None else {"href": source.href}
+    deepest: BaseException = error
+    # rasterio's own words only point to GDAL's.
+    while str(deepest).startswith("Read failed") and deepest.__cause__ is not None:
+        deepest = deepest.__cause__
     return LayerAccessError.unreachable(
-        path_id=path_id, words=without_queries(str(error)), details=details
+        path_id=path_id, words=without_queries(str(deepest)), details=details
     )
 
 

@@ -169,7 +169,8 @@ def _read_header(file: SourceFile, *, path_id: str) -> OgrLayer:
             header: dict[str, Any] = pyogrio.read_info(path, force_feature_count=True)
             with pyogrio.raw.open_arrow(path, use_pyarrow=True, read_geometry=False) as stream:
                 schema = stream[1].schema
-    except (DataSourceError, DataLayerError) as error:
+    except (DataSourceError, DataLayerError, IndexError, ValueError) as error:
+        # The last two: pyogrio on a header that makes no sense to it.
         raise LayerAccessError.unreachable(
             path_id=path_id, words=without_queries(str(error)), details={"href": file.href}
         ) from error
@@ -218,7 +219,11 @@ def ogr_settings(file: SourceFile) -> Iterator[None]:
 
 @contextmanager
 def _without_measures() -> Iterator[None]:
-    """Read geometry with measures as geometry without: pyogrio says so once per call."""
+    """Read geometry with measures as geometry without: pyogrio says so once per call.
+
+    What GDAL only warns of (a request that it repeats, a foreign application id) is not told.
+    """
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
         warnings.filterwarnings("ignore", message=r"Measured \(M\)")
         yield

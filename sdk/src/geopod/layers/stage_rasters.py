@@ -22,7 +22,8 @@ from geopod.layers.grids import (
     window_extent,
 )
 from geopod.layers.npy import NpyWriter
-from geopod.layers.raster import delivered_grid, fill_value, nodata_value, open_raster
+from geopod.layers.raster import delivered_grid, open_raster
+from geopod.layers.raster_files import fill_value, nodata_value
 
 PART_BYTES = 16 << 20
 """What is read at once: large enough to keep GDAL busy, small beside the agent's memory."""

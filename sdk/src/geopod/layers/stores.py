@@ -16,6 +16,10 @@ from geopod.layers.web import SourceRefusedError, SourceSilentError
 STORE_ERRORS = (BaseError, FileNotFoundError, PermissionError)
 """What a store's client raises."""
 _STATUS = re.compile(r"status code: (\d{3})([A-Za-z ]*)")
+# S3's words for keys that are not good; the status beside them is 400, 403 or 404 by server.
+_KEY_CODE = re.compile(
+    r"InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|TokenRefreshRequired"
+)
 _REQUEST_S = 300
 
 
@@ -80,6 +84,8 @@ def _azure_identity(keys: Mapping[str, str]) -> dict[str, Any]:
 def told(error: Exception) -> SourceRefusedError | SourceSilentError:
     """Return what a store's client says, without the address it asked: a signature may be in it."""
     text = str(error)
+    if code := _KEY_CODE.search(text):
+        return SourceRefusedError(403, code[0])
     if isinstance(error, FileNotFoundError):
         return SourceRefusedError(404, "Not Found")
     if status := _STATUS.search(text):

@@ -47,7 +47,6 @@ _NO_IDENTITY = {
     "AZURE_STORAGE_ACCESS_KEY": "",
     "AZURE_STORAGE_SAS_TOKEN": "",
     "GDAL_HTTP_HEADERS": "",
-    "GDAL_HTTP_HEADER_FILE": "",
     "GDAL_HTTP_USERPWD": "",
     "GDAL_HTTP_NETRC": "NO",
 }
@@ -69,13 +68,12 @@ def remote_options(file: RemoteFile) -> dict[str, str]:
     return {
         "GDAL_HTTP_MAX_RETRY": str(patience.tries - 1),
         "GDAL_HTTP_RETRY_DELAY": str(patience.delay_s),
-        "GDAL_HTTP_RETRY_CODES": "ALL",
+        "GDAL_HTTP_RETRY_CODES": "408,429,500,502,503,504",
         "GDAL_HTTP_CONNECTTIMEOUT": str(max(1, round(patience.connect_s))),
         "GDAL_HTTP_LOW_SPEED_TIME": str(max(1, round(patience.stall_s))),
         "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
         "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
         "GDAL_HTTP_VERSION": "1.1",
-        "CPL_VSIL_CURL_USE_HEAD": "NO",
         "VSI_CACHE": "TRUE",
         # What one layer read with its keys is not there for another layer without.
         "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsigs/:/vsiaz/:/vsicurl/",

@@ -17,6 +17,8 @@ from geopod.partitions.scene import Scene
 CELLS_PER_NODE = 8
 """With fewer cells to choose from the parts come out uneven."""
 SMALLEST_UNIT_PX = 16
+MOST_CELLS = 1 << 22
+"""A header may claim any size, and each cell takes some 40 bytes of the planner: cells grow."""
 LARGEST_BLOCK_PX = 1024
 PLAIN_UNIT_PX = 256
 """For strips, and for blocks too large to balance with."""
@@ -113,6 +115,9 @@ def _lines(scene: Scene, nodes: int) -> tuple[int, NDArray[np.float64], NDArray[
         return _even_lines(scene, nodes)
     work, origin = scene.work, scene.lattice_origin
     unit = first_unit(scene.block, origin.cols)
+    width, height = scene.extent[2] - scene.extent[0], scene.extent[3] - scene.extent[1]
+    while (width / origin.dx / unit) * (height / work.dy / unit) > MOST_CELLS:
+        unit *= 2
     while True:
         x = _axis_lines(scene.extent[0], scene.extent[2], origin.x, origin.dx, unit)
         y = -_axis_lines(-scene.extent[3], -scene.extent[1], -origin.y, work.dy, unit)

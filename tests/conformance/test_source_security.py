@@ -1,0 +1,339 @@
+"""What a layer must not reach: the machine's files, other people's keys, addresses inside."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import rasterio
+from geopod.errors import LayerAccessError, PartitionError
+from geopod.layers.access import OWN_MACHINE, Access, read_access
+from geopod.layers.headers import read_header
+from geopod.layers.sources import find_source
+from geopod.layers.vsi import remote_options
+from layer_builders import raster_spec, scene_polygons, write_raster, write_sparse
+from source_builders import file_server, quick_access
+from staging_builders import layer_source, plan_of, stage_job, web_source
+
+METADATA = "169.254.169.254"
+
+
+@pytest.fixture
+def pod(tmp_path):
+    """Access in a pod: volumes in one folder, the machine's own files beside it."""
+    volumes = tmp_path / "volumes"
+    (volumes / "claim").mkdir(parents=True)
+    write_raster(tmp_path / "secret.tif", raster_spec())
+    write_raster(volumes / "claim" / "dem.tif", raster_spec())
+    return Access(volumes=volumes)
+
+
+def refused(href, access=OWN_MACHINE):
+    with pytest.raises(LayerAccessError) as caught:
+        find_source(href, path_id="dem", access=access)
+    assert caught.value.code == "E122"
+    return str(caught.value.fact)
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        pytest.param(f"http://{METADATA}/latest/meta-data/x.tif", id="address"),
+        pytest.param("http://[fd00:ec2::254]/x.tif", id="IPv6"),
+        pytest.param("http://[::ffff:169.254.169.254]/x.tif", id="mapped"),
+        pytest.param("http://0.0.0.0/x.tif", id="any"),
+        pytest.param("http://168.63.129.16/x.tif", id="Azure"),
+        pytest.param("http://100.100.100.200/x.tif", id="Alibaba"),
+        pytest.param("http://2852039166/x.tif", id="as a number"),
+    ],
+)
+def test_metadata_addresses_are_refused_on_every_machine(href):
+    assert "an address that layers may not have" in refused(href)
+
+
+def test_loopback_is_refused_in_a_pod(pod):
+    assert "an address that layers may not have" in refused("http://localhost:1/x.tif", pod)
+
+
+def test_endpoint_of_a_store_is_checked_like_an_address():
+    keys = {"AWS_ENDPOINT_URL": f"http://{METADATA}"}
+
+    words = refused("s3://bucket/x.tif", Access(credentials={"dem": keys}))
+
+    assert "an address that layers may not have" in words
+
+
+@pytest.mark.parametrize("target", [f"http://{METADATA}/x.tif", "http://[fe80::1]/x.tif"])
+def test_redirect_to_an_address_inside_is_refused(tmp_path, target):
+    with file_server(tmp_path) as server:
+        server.tell(always={"/x.tif": f"-> {target}"})
+
+        words = refused(server.url("x.tif"), quick_access())
+
+    assert "an address that layers may not have" in words
+
+
+@pytest.mark.parametrize(
+    ("href", "words"),
+    [
+        pytest.param("s3://bucket/../other/x.tif", "is not <bucket>/<key>", id="dots"),
+        pytest.param("s3://BUCKET:80/x.tif", "is not <bucket>/<key>", id="port"),
+        pytest.param("s3://bucket/x.tif?a=b", "is not <bucket>/<key>", id="query"),
+        pytest.param("az://container/x.tif", "needs AZURE_STORAGE_ACCOUNT", id="no account"),
+        pytest.param("https://ana:pw@host/x.tif", "holds a password", id="password"),
+        pytest.param("https://host/x.tif?X-Amz-Signature=aa", "a signature", id="signature"),
+        pytest.param("https://host/x.tif?sig=aa", "a signature", id="SAS"),
+        pytest.param("https://host/x.tif\nHost: y", "a control character", id="header"),
+        pytest.param("/vsis3/bucket/x.tif", "virtual path", id="vsis3"),
+        pytest.param("/vsizip//data/x.zip/x.tif", "virtual path", id="vsizip"),
+        pytest.param("GTI:/data/x.gti", "neither an absolute path", id="GTI"),
+        pytest.param("WMS:http://host/wms", "neither an absolute path", id="WMS"),
+        pytest.param("PG:host=db dbname=x", "neither an absolute path", id="PG"),
+        pytest.param("MEM:::DATAPOINTER=1", "neither an absolute path", id="MEM"),
+    ],
+)
+def test_uri_that_is_more_than_an_address_is_refused(href, words):
+    fact = refused(href)
+
+    assert words in fact
+    assert "pw@" not in fact
+    assert "=aa" not in fact
+
+
+def test_keys_are_not_sent_in_the_clear():
+    access = Access(credentials={"dem": {"GDAL_HTTP_BEARER": "t"}})
+
+    assert "in the clear" in refused("http://example.org/x.tif", access)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        pytest.param(
+            "a.vrt",
+            f"<VRTDataset><SourceFilename>/vsicurl/http://{METADATA}/x</SourceFilename>",
+            "a VRT, which reads other files; name those: uris",
+            id="VRT to metadata",
+        ),
+        pytest.param(
+            "a.tif", "<VRTDataset><SourceFilename>/etc/passwd</SourceFilename>", "a VRT", id="VRT"
+        ),
+        pytest.param("a.vrt", "<OGRVRTDataSource/>", "a VRT", id="vector VRT"),
+        pytest.param("a.xml", "<GDAL_WMS><Service/>", "a web service", id="WMS"),
+        pytest.param("a.gti", "<GDALTileIndexDataset/>", "a tile index", id="GTI"),
+        pytest.param("a.zip", "PK\x03\x04", "an archive; unpack it", id="zip"),
+        pytest.param("a.tif", "\x1f\x8b", "an archive; unpack it", id="gzip named tif"),
+    ],
+)
+def test_format_that_reads_elsewhere_is_refused_with_what_to_do(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
+
+    assert words in refused(str(tmp_path / name))
+
+
+def test_hdf5_is_refused_with_how_to_convert_it(tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+
+    assert "gdal_translate -of COG" in refused(str(tmp_path / "a.h5"))
+
+
+def test_pod_reads_its_volumes(pod):
+    inside = pod.volumes / "claim" / "dem.tif"
+
+    assert read_header(layer_source(inside), pod).kind == "raster"
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["absolute", "dots", "link", "linked folder", "companion", "dataset folder"],
+)
+def test_pod_reads_nothing_beside_its_volumes(pod, tmp_path, way):
+    claim = pod.volumes / "claim"
+    href = str(tmp_path / "secret.tif")
+    if way == "dots":
+        href = f"file://{claim}/../../secret.tif"
+    elif way == "link":
+        (claim / "link.tif").symlink_to(tmp_path / "secret.tif")
+        href = str(claim / "link.tif")
+    elif way == "linked folder":
+        (claim / "up").symlink_to(tmp_path)
+        href = str(claim / "up" / "secret.tif")
+    elif way == "companion":
+        (claim / "dem.tif.msk").symlink_to(tmp_path / "secret.tif")
+        href = str(claim / "dem.tif")
+    elif way == "dataset folder":
+        (claim / "set").mkdir()
+        scene_polygons(5).to_parquet(tmp_path / "secret.parquet")
+        (claim / "set" / "part.parquet").symlink_to(tmp_path / "secret.parquet")
+        href = str(claim / "set")
+
+    assert "is not on a volume of the Layer" in refused(href, pod)
+
+
+def test_index_names_only_what_a_layer_may_have(pod, tmp_path):
+    listed = pod.volumes / "claim" / "all.txt"
+    listed.write_text(f"dem.tif\n{tmp_path}/secret.tif\n")
+
+    with pytest.raises(LayerAccessError, match="is not on a volume"):
+        read_header(layer_source(listed), pod)
+
+
+def test_index_on_the_web_names_no_file_of_this_machine(tmp_path):
+    write_raster(tmp_path / "dem.tif", raster_spec())
+    with file_server(tmp_path) as server:
+        (tmp_path / "all.txt").write_text(f"{tmp_path}/dem.tif\n")
+
+        with pytest.raises(LayerAccessError, match="names a file of this machine"):
+            read_header(web_source(server.url("all.txt")), quick_access())
+
+
+def test_stac_asset_at_the_metadata_address_is_refused(tmp_path):
+    item = {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "id": "a",
+        "assets": {"data": {"href": f"http://{METADATA}/x.tif"}},
+    }
+    (tmp_path / "a.json").write_text(json.dumps(item))
+
+    with pytest.raises(LayerAccessError, match="an address that layers may not have"):
+        read_header(layer_source(tmp_path / "a.json"))
+
+
+def test_raster_that_reads_outside_its_folder_is_refused(tmp_path):
+    (tmp_path / "sub").mkdir()
+    path = write_raster(tmp_path / "sub" / "dem.tif", raster_spec())
+    write_raster(tmp_path / "other.tif", raster_spec(dtype="uint8"))
+    (tmp_path / "sub" / "dem.tif.msk").symlink_to(tmp_path / "other.tif")
+
+    with pytest.raises(LayerAccessError, match="lies outside its folder"):
+        read_header(layer_source(path))
+
+
+def test_block_that_would_fill_the_memory_is_refused(tmp_path):
+    path = tmp_path / "bomb.tif"
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=40_960,
+        height=40_960,
+        count=1,
+        dtype="uint8",
+        crs="EPSG:32616",
+        transform=raster_spec().transform,
+        tiled=True,
+        blockxsize=40_960,
+        blockysize=40_960,
+        compress="deflate",
+        sparse_ok=True,
+    ):
+        pass
+    assert path.stat().st_size < 1_000_000
+
+    with pytest.raises(LayerAccessError, match=r"one block of 40960 x 40960 uint8 takes 1.6 GiB"):
+        read_header(layer_source(path))
+
+
+def test_header_of_any_size_is_planned_in_bounded_memory(tmp_path):
+    path = write_sparse(tmp_path / "small.tif", raster_spec())
+    huge = tmp_path / "huge.tif"
+    with rasterio.open(
+        huge,
+        "w",
+        driver="GTiff",
+        width=1 << 21,
+        height=1 << 21,
+        count=1,
+        dtype="uint8",
+        crs="EPSG:32616",
+        transform=raster_spec(pixel=0.001).transform,
+        tiled=True,
+        blockxsize=4096,
+        blockysize=4096,
+        sparse_ok=True,
+    ):
+        pass
+    assert path.exists()
+
+    plan = plan_of(layer_source(huge), nodes=7)
+
+    assert plan.totals.pixels["huge"] == 1 << 42
+
+
+def test_without_keys_no_identity_of_the_machine_is_used(monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the machine's")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "own")
+    monkeypatch.setenv("GDAL_HTTP_HEADERS", "Authorization: the machine's")
+    write_raster(tmp_path / "dem.tif", raster_spec())
+    with file_server(tmp_path) as server:
+        stage_job(tmp_path, web_source(server.url("dem.tif")), nodes=1, access=quick_access())
+
+        assert "machine" not in str(server.asked())
+    place = find_source(str(tmp_path / "dem.tif"), path_id="dem")
+    assert place.remote is None
+
+
+def test_options_that_gdal_would_load_plugins_by_are_not_taken_from_a_secret():
+    access = Access(credentials={"dem": {"GDAL_DRIVER_PATH": "/evil", "AWS_REGION": "eu-west-1"}})
+
+    assert access.keys("dem") == {"AWS_REGION": "eu-west-1"}
+
+
+def test_google_and_azure_keys_become_options_of_gdal(tmp_path):
+    from geopod.layers.remote import find_remote
+
+    account = json.dumps({"client_email": "a@b", "private_key": "KEY"})
+    access = Access(
+        credentials={
+            "g": {"GOOGLE_APPLICATION_CREDENTIALS_JSON": account},
+            "a": {"AZURE_STORAGE_ACCOUNT": "acc", "AZURE_STORAGE_SAS_TOKEN": "?sv=1"},
+        }
+    )
+
+    google = remote_options(find_remote("gs://bucket/x.tif", access, path_id="g"))
+    azure = remote_options(find_remote("az://container/x.tif", access, path_id="a"))
+
+    assert google["GS_OAUTH2_CLIENT_EMAIL"] == "a@b"
+    assert google["GS_NO_SIGN_REQUEST"] == "NO"
+    assert azure["AZURE_STORAGE_SAS_TOKEN"] == "sv=1"  # noqa: S105  # a test's own
+    assert azure["AWS_NO_SIGN_REQUEST"] == "YES"
+
+
+def test_pod_takes_keys_from_mounted_secrets(tmp_path):
+    secret = tmp_path / "secrets" / "dem-key"
+    secret.mkdir(parents=True)
+    (secret / "AWS_ACCESS_KEY_ID").write_text("key\n")
+    (secret / "LD_PRELOAD").write_text("no")
+    environ = {"GEOPOD_POD_NAME": "p", "GEOPOD_LAYER_SECRETS": '{"dem": "dem-key", "x": "gone"}'}
+
+    access = read_access(environ, secrets_folder=tmp_path / "secrets", volumes=tmp_path)
+
+    assert access.keys("dem") == {"AWS_ACCESS_KEY_ID": "key"}
+    assert access.keys("x") == {}
+    assert access.secrets["dem"] == "dem-key"
+    assert access.is_shared
+    assert "key\n" not in repr(access)
+    assert read_access({}) == OWN_MACHINE
+
+
+def test_a_table_that_claims_to_be_a_geopackage_is_refused(tmp_path):
+    path = tmp_path / "x.gpkg"
+    path.write_bytes(b"SQLite format 3\x00" + os.urandom(2048))
+
+    with pytest.raises(LayerAccessError):
+        read_header(layer_source(path))
+
+
+def test_random_bytes_after_any_magic_are_told_not_crashed_on(tmp_path):
+    rng = np.random.default_rng(7)
+    for number, magic in enumerate(
+        [b"II*\x00", b"MM\x00+", b"\xff\xd8\xff", b"PAR1", b"fgb\x03fgb\x01", b"CDF\x01", b"GRIB"]
+    ):
+        path = tmp_path / f"{number}.bin"
+        path.write_bytes(magic + rng.bytes(4096))
+
+        with pytest.raises((LayerAccessError, PartitionError)):
+            read_header(layer_source(path))
