@@ -126,7 +126,10 @@ class Transport:
         try:
             yield answer
         finally:
-            answer.release() if answer.content.at_eof() else answer.close()
+            if answer.content.at_eof():
+                answer.release()
+            else:
+                _hang_up(answer)
 
     async def _tried(self, call: Call, allowed: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         signed_in_again = False
@@ -205,6 +208,17 @@ class Transport:
             f"The cluster {call.request.cluster!r} did not answer: {why}, {tries} tries.",
             fixes=("geopod doctor",),
         )
+
+
+def _hang_up(answer: aiohttp.ClientResponse) -> None:
+    """Drop a connection whose answer is not read to its end (a watch that is left).
+
+    TLS would wait for the server's farewell, beyond the end of a short program's loop.
+    """
+    connection = answer.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    answer.close()
 
 
 def passes_by_itself(error: Exception) -> bool:
