@@ -15,7 +15,7 @@ import api_builders
 import msgspec
 from coordinator_builders import LINK_KEY, PATIENCE_S, UID
 from geopod.api.runs import RunState
-from geopod.cluster.kinds import ENVIRONMENTS, RUNS, Kind
+from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS, Kind
 from geopod.cluster.problems import ConflictApiError, NotFoundApiError
 from geopod.cluster.watching import Listing, WatchEvent
 from geopod.coordinator.pod.office import Office
@@ -104,7 +104,8 @@ class FakeCluster:
         force: bool = True,
         subresource: str = "",
     ) -> Object:
-        assert (field_manager, force, subresource) == ("geopod-coordinator", True, "status")
+        manager = "geopod-coordinator-ndvi" if kind == LAYERS else "geopod-coordinator"
+        assert (field_manager, force, subresource) == (manager, True, "status")
         if self.outage:
             raise self.outage.pop(0)
         meta = manifest["metadata"]

@@ -22,6 +22,22 @@ def find_timestamp(spec: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | 
     return stamps[-1] if stamps else None
 
 
+def catalogue_spec(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Layer's spec with the timestamps that runs published.
+
+    These are folders below `writeTo.uri`; whoever reads one follows its highest revision.
+    """
+    spec = dict(manifest["spec"])
+    root = str((spec.get("writeTo") or {}).get("uri", "")).rstrip("/")
+    stamps = {stamp["id"]: dict(stamp) for stamp in spec.get("timestamps", ())}
+    for published in (manifest.get("status") or {}).get("timestamps", ()):
+        uri = f"{root}/{published['id']}"
+        known = stamps.setdefault(published["id"], {"id": published["id"]})
+        before = known.pop("uris", None) or ([known.pop("uri")] if "uri" in known else [])
+        known["uris"] = [*(it for it in before if it != uri), uri]
+    return {**spec, "timestamps": list(stamps.values())}
+
+
 def layer_source(entry: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a `LayerSource` as JSON for an entry of `spec.layers`, `spec` being its Layer's.
 

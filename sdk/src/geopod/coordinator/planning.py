@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -47,7 +48,7 @@ def plan_layers(request: PlanRequest, access: Access = OWN_MACHINE) -> tuple[Pla
     """
     _refuse_equal_keys(request)
     options = read_options(request.options)
-    opened = [read_header(source, access) for source in request.layers]
+    opened = [read_header(_newest(source, access), access) for source in request.layers]
     has_rasters = any(header.kind == "raster" for header in opened)
     plan = make_plan(
         [_planner_input(header) for header in opened],
@@ -79,6 +80,24 @@ def main() -> int:
     sys.stdout.buffer.write(answer)
     sys.stdout.flush()
     return 0
+
+
+def _newest(source: LayerSource, access: Access) -> LayerSource:
+    """Return the source with every folder that runs published to replaced by its newest files."""
+    hrefs = [file for href in source.hrefs for file in _published(href, access)]
+    return msgspec.structs.replace(source, hrefs=tuple(hrefs))
+
+
+def _published(href: str, access: Access) -> tuple[str, ...]:
+    folder = Path(href.removeprefix("file://"))
+    if not folder.is_absolute() or not any(folder.glob("revision-*.json")):
+        return (href,)
+    if access.volumes is not None and not folder.resolve().is_relative_to(access.volumes):
+        return (href,)  # refused by name when it is opened
+    from geopod.layers.publish import read_revision  # loads GDAL
+
+    revision = read_revision(folder)
+    return (href,) if revision is None else revision.hrefs(folder)
 
 
 def _refuse_equal_keys(request: PlanRequest) -> None:

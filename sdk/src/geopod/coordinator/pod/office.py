@@ -60,7 +60,14 @@ class Office:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def write_status(
-        self, kind: Kind, name: str, status: Object, *, uid: str, version: str = ""
+        self,
+        kind: Kind,
+        name: str,
+        status: Object,
+        *,
+        uid: str,
+        version: str = "",
+        manager: str = names.COORDINATOR,
     ) -> Object | None:
         """Return the object with its status applied; None: there is no such object any more.
 
@@ -79,7 +86,7 @@ class Office:
             self.counter.wrote()
             try:
                 return await self.api.apply(
-                    kind, manifest, field_manager=names.COORDINATOR, subresource="status"
+                    kind, manifest, field_manager=manager, subresource="status"
                 )
             except NotFoundApiError:
                 return None

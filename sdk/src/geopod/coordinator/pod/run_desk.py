@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from functools import partial
 
 from geopod.api import names
 from geopod.api.compact import parse_ranges
@@ -13,12 +13,17 @@ from geopod.api.control import RunUpdate
 from geopod.api.run_conditions import TERMINAL
 from geopod.api.run_resource import inline_arguments, order_from_resource, run_state
 from geopod.api.runs import RunOrder, RunState
-from geopod.cluster.kinds import RUNS, Kind
-from geopod.cluster.watching import Listing, WatchEvent
+from geopod.cluster.kinds import RUNS
+from geopod.cluster.watching import WatchEvent
 from geopod.coordinator.figures import RunFigures
 from geopod.coordinator.outside import Desk
 from geopod.coordinator.pod.admission import Refusal, complete_target, refusal_of
 from geopod.coordinator.pod.office import Cover, Object, Office
+from geopod.coordinator.pod.publications import (
+    Publications,
+    Reader,
+    started_publication,
+)
 from geopod.coordinator.pod.run_writer import Bureau, RunWriter
 from geopod.coordinator.pod.throttle import ProgressBudget
 from geopod.coordinator.recovery import UnfinishedRun, read_run, read_state
@@ -32,17 +37,10 @@ MAX_TASKS = 1_000_000
 log = logging.getLogger(__name__)
 
 
-class Lister(Protocol):
-    """The part of `geopod.cluster.client.ApiClient` that lists."""
-
-    async def list(self, kind: Kind, *, field_selector: str = "") -> Listing:
-        """Return all objects of the namespace."""
-
-
 class RunDesk:
     """All ComputeRuns of one environment that have not ended, each with its writer."""
 
-    def __init__(self, office: Office, lister: Lister, store: Store, cover: Cover) -> None:
+    def __init__(self, office: Office, lister: Reader, store: Store, cover: Cover) -> None:
         self.version = ""
         """resourceVersion that `unfinished` has read the runs at."""
         self.spec: Object = {}
@@ -55,6 +53,7 @@ class RunDesk:
         self._writers: dict[str, RunWriter] = {}
         self._waiting: list[Object] = []
         self._layers: Mapping[str, Object] = {}
+        self._publications = Publications(office, lister, store)
         self._desk: Desk
         self._bureau = Bureau(
             office=office,
@@ -126,6 +125,7 @@ class RunDesk:
             return None
         state = await read_state(self._store, self._uid, order.uid)
         writer = RunWriter(self._bureau, manifest)
+        self._publish_after(writer, order)
         run = await read_run(self._store, order, state, writer)
         told = run_state(manifest)
         if not run.chunks and state is None and not told.phase:
@@ -139,6 +139,9 @@ class RunDesk:
         """Take a run in, or say why not."""
         writer = RunWriter(self._bureau, manifest)
         self._writers[writer.uid] = writer
+        if manifest["spec"].get("mode") == "Publish":
+            self._office.spawn(self._publish(manifest, writer))
+            return
         try:
             order = complete_target(self._order(manifest), self._layers)
         except InvalidInputError as error:
@@ -152,7 +155,21 @@ class RunDesk:
         if arguments is not None and order.arguments is not None:
             key = names.arguments_key(self._uid, order.arguments.sha256)
             await self._store.put(key, arguments)
+        self._publish_after(writer, order)
         self._desk.coordinator.admit(order, writer)
+
+    def _publish_after(self, writer: RunWriter, order: RunOrder) -> None:
+        """Have the results become a layer before the run's end is told."""
+        if order.write_to is not None:
+            writer.after = partial(self._publications.after_run, order)
+
+    async def _publish(self, manifest: Object, writer: RunWriter) -> None:
+        """Carry out a run of mode Publish."""
+        epoch = self._desk.coordinator.epoch
+        state = started_publication(manifest, environment_uid=self._uid, epoch=epoch)
+        writer.send(RunUpdate(state=state))
+        state = await self._publications.of_resource(manifest, state)
+        writer.send(RunUpdate(state=state))
 
     def _order(self, manifest: Object) -> RunOrder:
         large = bool(self.spec.get("largeResult", False))

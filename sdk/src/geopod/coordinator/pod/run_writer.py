@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,8 @@ class RunWriter:
         """Ranges whose cancellation was passed on."""
         self.is_gone = False
         """The resource was deleted: nothing is written any more."""
+        self.after: Callable[[RunState], Awaitable[RunState]] | None = None
+        """What is done with the results before the end is told; returns the state to tell."""
         self._bureau = bureau
         self._generation: int = metadata.get("generation", 1)
         self._before: Object = manifest.get("status") or {}
@@ -149,6 +151,8 @@ class RunWriter:
         self._schedule()
 
     async def _write(self, state: RunState) -> None:
+        if state.phase == "Succeeded" and self.after is not None:
+            state = await self.after(state)
         await self._bureau.cover(state.phase)
         report = RunReport(
             now=time.time(),

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from geopod.api.environment_resource import CoordinatorReport
+from geopod.api.layer_sources import catalogue_spec
 from geopod.api.runs import EnvironmentState
 from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS, Kind
 from geopod.cluster.watching import Listing, WatchEvent
@@ -84,7 +85,7 @@ class ResourceWorld:
             raise Fenced
         world = cls(office, cluster, store, manifest)
         listing = await cluster.list(LAYERS)
-        world._layers = {item["metadata"]["name"]: item["spec"] for item in listing.items}
+        world._layers = {it["metadata"]["name"]: catalogue_spec(it) for it in listing.items}
         world._layers_version = listing.resource_version
         return world
 
@@ -145,7 +146,7 @@ class ResourceWorld:
                 if event.type == "DELETED":
                     self._layers.pop(name, None)
                 else:
-                    self._layers[name] = event.object["spec"]
+                    self._layers[name] = catalogue_spec(event.object)
                 self._heal_plan()
 
     async def _follow_runs(self, selector: str) -> None:

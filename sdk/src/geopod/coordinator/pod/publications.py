@@ -1,0 +1,203 @@
+"""Results of runs into Layers: after a run with `writeToLayer`, and for runs of mode Publish.
+
+The files go to the folder that the Layer names, the revision into the Layer's status. Publishing
+the same results again is publishing them once, so that a restart may begin anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from geopod.api import names
+from geopod.api.layer_sources import LATEST, on_volume
+from geopod.api.run_report import run_state, timestamp
+from geopod.api.runs import RunOrder, RunState
+from geopod.cluster.kinds import LAYERS, RUNS, Kind
+from geopod.cluster.problems import NotFoundApiError
+from geopod.cluster.watching import Listing
+from geopod.coordinator.pod.office import Object, Office
+from geopod.coordinator.publication import DEFAULT_FORMATS, FinishedRun, Target, publish_runs
+from geopod.coordinator.recovery import read_state
+from geopod.errors import GeopodError, InvalidInputError
+from geopod.store import Store
+
+INCONSISTENT = "E312"
+MAX_TIMESTAMPS = 500
+
+
+class Reader(Protocol):
+    """The part of `geopod.cluster.client.ApiClient` that reads."""
+
+    async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> Object:
+        """Return one object."""
+
+    async def list(self, kind: Kind, *, field_selector: str = "") -> Listing:
+        """Return all objects of the namespace."""
+
+
+class Publications:
+    """Publishes for one environment."""
+
+    def __init__(self, office: Office, reader: Reader, store: Store) -> None:
+        self._office = office
+        self._reader = reader
+        self._store = store
+        self._uid = office.pod.environment_uid
+
+    async def after_run(self, order: RunOrder, state: RunState) -> RunState:
+        """Do what `writeToLayer` asks for; a run whose results are no layer has failed."""
+        if order.write_to is None or state.phase != "Succeeded":
+            return state
+        run = FinishedRun(
+            uid=order.uid,
+            name=order.name,
+            environment=order.environment,
+            created=order.created,
+            total=state.total,
+            plan_sha256=state.plan_sha256,
+            function_sha256=order.function.sha256,
+        )
+        return await self._told(state, [run], order.write_to)
+
+    async def of_resource(self, manifest: Object, state: RunState) -> RunState:
+        """Publish what a run of mode Publish names; returns the state that it ends in."""
+        spec = manifest["spec"]
+        try:
+            runs = await self._find(spec["publish"])
+        except GeopodError as error:
+            return _failed(state, error)
+        ended = msgspec.structs.replace(
+            state,
+            phase="Succeeded",
+            finished=time.time(),
+            running=0,
+            succeeded=state.total,
+            completed_indexes="0" if state.total == 1 else f"0-{state.total - 1}",
+        )
+        return await self._told(ended, runs, spec["writeToLayer"])
+
+    async def _told(
+        self, state: RunState, runs: Sequence[FinishedRun], wanted: Mapping[str, Any]
+    ) -> RunState:
+        try:
+            await self._publish(runs, wanted)
+        except GeopodError as error:
+            return _failed(state, error)
+        return state
+
+    async def _publish(self, runs: Sequence[FinishedRun], wanted: Mapping[str, Any]) -> None:
+        path_id, stamp = wanted["pathId"], wanted["timestampId"]
+        try:
+            layer = await self._reader.get(LAYERS, path_id)
+        except NotFoundApiError as error:
+            raise InvalidInputError.value(
+                name="spec.writeToLayer.pathId", value=path_id, why="names no Layer"
+            ) from error
+        target = target_of(layer, stamp, wanted.get("format"))
+        await publish_runs(self._store, runs, target)
+        revision = await asyncio.to_thread(_highest_revision, Path(target.folder))
+        await self._write_revision(layer, stamp, revision)
+
+    async def _write_revision(self, layer: Object, stamp: str, revision: int) -> None:
+        """Tell in the Layer's status that the timestamp has a new revision."""
+        known = {it["id"]: it for it in (layer.get("status") or {}).get("timestamps", ())}
+        known[stamp] = {"id": stamp, "revision": revision, "time": timestamp(time.time())}
+        await self._office.write_status(
+            LAYERS,
+            layer["metadata"]["name"],
+            {"timestamps": list(known.values())[-MAX_TIMESTAMPS:]},
+            uid=layer["metadata"]["uid"],
+            manager=names.layer_field_manager(self._office.pod.environment),
+        )
+
+    async def _find(self, wanted: Sequence[str]) -> list[FinishedRun]:
+        """Return the runs of these uids or names; one whose resource is gone is in the store."""
+        selector = f"spec.environment={self._office.pod.environment}"
+        listing = await self._reader.list(RUNS, field_selector=selector)
+        there = {it["metadata"][word]: it for it in listing.items for word in ("uid", "name")}
+        return [await self._finished(there.get(word), word) for word in wanted]
+
+    async def _finished(self, manifest: Object | None, word: str) -> FinishedRun:
+        uid = manifest["metadata"]["uid"] if manifest is not None else word
+        stored = await read_state(self._store, self._uid, uid)
+        state = stored if manifest is None else run_state(manifest)
+        if state is None or state.phase != "Succeeded":
+            why = "names no run of this environment that succeeded"
+            raise InvalidInputError.value(name="spec.publish", value=word, why=why)
+        function = (manifest or {}).get("spec", {}).get("function") or {}
+        return FinishedRun(
+            uid=uid,
+            name=state.name,
+            environment=self._uid,
+            created=state.created,
+            total=state.total,
+            plan_sha256=stored.plan_sha256 if stored is not None else "",
+            function_sha256=function.get("sha256", ""),
+        )
+
+
+def target_of(layer: Mapping[str, Any], stamp: str, wanted_format: str | None) -> Target:
+    """Return where results for a Layer's timestamp go; raises InvalidInputError."""
+    spec, path_id = layer["spec"], layer["metadata"]["name"]
+    write_to = spec.get("writeTo") or {}
+    folder = on_volume(write_to.get("uri", ""), spec.get("volumeClaim")).removeprefix("file://")
+    if not folder.startswith("/"):
+        raise InvalidInputError.value(
+            name=f"Layer {path_id}: spec.writeTo.uri",
+            value=write_to.get("uri", ""),
+            why="is no folder that results can be written to",
+            fix="file:///… on a volume that is mounted for writing",
+        )
+    if stamp == LATEST or "/" in stamp or stamp.startswith("."):
+        raise InvalidInputError.value(
+            name="spec.writeToLayer.timestampId", value=stamp, why="names no timestamp"
+        )
+    kind = spec["type"]
+    return Target(
+        folder=f"{folder.rstrip('/')}/{stamp}",
+        path_id=path_id,
+        timestamp=stamp,
+        kind=kind,
+        format=wanted_format or write_to.get("format") or DEFAULT_FORMATS[kind],
+    )
+
+
+def started_publication(manifest: Object, *, environment_uid: str, epoch: int) -> RunState:
+    """Return the first state of a run of mode Publish."""
+    metadata, total = manifest["metadata"], len(manifest["spec"]["publish"])
+    created = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
+    return RunState(
+        uid=metadata["uid"],
+        name=metadata["name"],
+        environment=environment_uid,
+        phase="Running",
+        created=created,
+        started=time.time(),
+        epoch=epoch,
+        total=total,
+        running=total,
+    )
+
+
+def _failed(state: RunState, error: GeopodError) -> RunState:
+    """Return a state of a run whose results could not become a layer; they stay."""
+    return msgspec.structs.replace(
+        state,
+        phase="Failed",
+        reason="InconsistentParts" if error.code == INCONSISTENT else "PublishFailed",
+        message=error.fact,
+        finished=state.finished or time.time(),
+        running=0,
+    )
+
+
+def _highest_revision(folder: Path) -> int:
+    numbers = [int(path.stem.rpartition("-")[2]) for path in folder.glob("revision-*.json")]
+    return max(numbers, default=0)

@@ -1,0 +1,158 @@
+"""A coordinator in a pod makes results a layer timestamp, and says so in the Layer's status."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+
+import rasterio
+from coordinator_builders import UID, ScriptedAgent
+from coordinator_pod_builders import NAME, a_cluster, a_run, serving
+from geopod.api.messages import Assign, Done
+from geopod.api.results import Entry, TaskRecord
+from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS
+from geopod.store.directory import DirectoryStore
+from layer_builders import raster_spec, write_raster
+
+
+def play(story) -> None:
+    asyncio.run(story())
+
+
+def a_layer(folder, **spec):
+    write_to = {"uri": f"file://{folder}"}
+    return {
+        "metadata": {"name": "slope", "uid": "uid-slope"},
+        "spec": {"type": "raster", "writeTo": write_to, **spec},
+    }
+
+
+def conditions(status):
+    return {it["type"]: (it["status"], it["reason"]) for it in status["conditions"]}
+
+
+async def a_geotiff(tmp_path):
+    """The manifest's entry of a raster that lies in the store."""
+    data = write_raster(tmp_path / "result.tif", raster_spec()).read_bytes()
+    await DirectoryStore(tmp_path / "store").put(f"{UID}/result", data)
+    digest = sha256(data).hexdigest()
+    return Entry(codec="geotiff", sha256=digest, bytes=len(data), key=f"{UID}/result")
+
+
+def returning(entry):
+    def answer(assign: Assign) -> list[Done]:
+        records = [
+            TaskRecord(index=index, attempt=attempt, epoch=assign.epoch, node=0, entry=entry)
+            for index, attempt in assign.tasks
+        ]
+        return [Done(lease=assign.lease, epoch=assign.epoch, run=assign.run, records=records)]
+
+    return answer
+
+
+def test_run_that_writes_to_a_layer_ends_when_the_timestamp_is_there(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        cluster.put(LAYERS, a_layer(tmp_path / "published"))
+        entry = await a_geotiff(tmp_path)
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            agent.answer = returning(entry)
+            await agent.ready()
+            target = {"pathId": "slope", "timestampId": "2025"}
+            cluster.put(RUNS, a_run("writes", writeToLayer=target))
+            await cluster.phase("writes", "Succeeded")
+        (stamp,) = cluster.status(LAYERS, "slope")["timestamps"]
+        assert (stamp["id"], stamp["revision"]) == ("2025", 1)
+        (published,) = (tmp_path / "published" / "2025").rglob("data.tif")
+        with rasterio.open(published) as raster:
+            assert (raster.read() == raster_spec().values()).all()
+
+    play(story)
+
+
+def test_results_that_are_no_layer_fail_the_run_and_stay(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        cluster.put(LAYERS, a_layer(tmp_path / "published"))
+        entry = Entry(codec="json", sha256="", bytes=2, key=f"{UID}/result")
+        await DirectoryStore(tmp_path / "store").put(f"{UID}/result", b"42")
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            agent.answer = returning(entry)
+            await agent.ready()
+            target = {"pathId": "slope", "timestampId": "2025"}
+            cluster.put(RUNS, a_run("writes", writeToLayer=target))
+            status = await cluster.phase("writes", "Failed")
+            assert conditions(status)["Failed"][1] == "PublishFailed"
+            assert status["tasks"]["succeeded"] == 1
+
+    play(story)
+
+
+def test_layer_without_a_place_for_results_refuses_them_by_name(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        cluster.put(LAYERS, a_layer(tmp_path, writeTo={"uri": "s3://bucket/slope"}))
+        entry = await a_geotiff(tmp_path)
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            agent.answer = returning(entry)
+            await agent.ready()
+            target = {"pathId": "slope", "timestampId": "2025"}
+            cluster.put(RUNS, a_run("writes", writeToLayer=target))
+            status = await cluster.phase("writes", "Failed")
+            words = next(it["message"] for it in status["conditions"] if it["type"] == "Failed")
+            assert "spec.writeTo.uri" in words
+
+    play(story)
+
+
+def test_publish_run_makes_earlier_results_a_layer_and_later_plans_read_it(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        cluster.put(LAYERS, a_layer(tmp_path / "published"))
+        entry = await a_geotiff(tmp_path)
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            agent.answer = returning(entry)
+            await agent.ready()
+            cluster.put(RUNS, a_run("first"))
+            await cluster.phase("first", "Succeeded")
+            publish = a_run(
+                "publish",
+                mode="Publish",
+                publish=["uid-first"],
+                writeToLayer={"pathId": "slope", "timestampId": "2025"},
+            )
+            del publish["spec"]["function"]
+            cluster.put(RUNS, publish)
+            status = await cluster.phase("publish", "Succeeded")
+            assert status["tasks"]["succeeded"] == 1
+            entry_of_spec = {"pathId": "slope", "timestampId": "2025"}
+            cluster.change(ENVIRONMENTS, NAME, lambda it: it["spec"].update(layers=[entry_of_spec]))
+            await cluster.until(lambda: planned(cluster))
+            assert planned(cluster)[0]["crs"] == "EPSG:32616"
+
+    play(story)
+
+
+def planned(cluster):
+    layers = cluster.status(ENVIRONMENTS, NAME).get("layers", ())
+    return [it for it in layers if it["state"] == "Resolved"]
+
+
+def test_publish_run_of_nothing_says_what_it_names(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        cluster.put(LAYERS, a_layer(tmp_path / "published"))
+        async with serving(cluster, tmp_path):
+            publish = a_run(
+                "publish",
+                mode="Publish",
+                publish=["nobody"],
+                writeToLayer={"pathId": "slope", "timestampId": "2025"},
+            )
+            del publish["spec"]["function"]
+            cluster.put(RUNS, publish)
+            status = await cluster.phase("publish", "Failed")
+            words = next(it["message"] for it in status["conditions"] if it["type"] == "Failed")
+            assert "'nobody' names no run" in words
+
+    play(story)
