@@ -16,6 +16,8 @@ import pytest
 from geopod.agent.runner_link import HandedOver, Outcome, RunnerLink, Work
 from geopod.agent.unpack import write_runner
 from geopod.api.bundles import FunctionBundle, FunctionRef
+from geopod.backends.local.interpreters import find_interpreter
+from geopod.errors import InterpreterNotFoundError
 
 DEADLINE_S = 30
 """Of every wait in these tests: far more than any of them takes."""
@@ -161,8 +163,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def interpreter(minor: str) -> str:
-    """Return a Python of this minor version; without one the test is skipped."""
-    found = sorted(Path("/root/.pyenv/versions").glob(f"{minor}.*/bin/python"))
-    if not found:
+    """Return a Python of this minor version, uv's, pyenv's or PATH's; without one: skip."""
+    try:
+        return find_interpreter(f"python{minor}").executable
+    except InterpreterNotFoundError:
         pytest.skip(f"no Python {minor} here")
-    return str(found[-1])

@@ -1,7 +1,6 @@
 """Real interpreters of other minors run what was captured for them, and nothing else is sent."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,9 @@ import pytest
 from capture_builders import OWN, unpickled, user_module
 from geopod.capture import capture_function
 from geopod.errors import CaptureError
+from runner_builders import interpreter
 
-VERSIONS = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
-MINORS = ("3.10", "3.12", "3.13")
+MINORS = ("3.10", "3.12", "3.13", "3.14")
 LOADER = """
 import asyncio, importlib, json, sys
 payload = json.load(sys.stdin)
@@ -139,14 +138,6 @@ FUNCTIONS = {
 }
 
 
-def interpreter(minor: str) -> str:
-    """Return the newest installed interpreter of a minor; skips the test where there is none."""
-    found = sorted(VERSIONS.glob(f"{minor}.*/bin/python"))
-    if not found:
-        pytest.skip(f"no Python {minor} under {VERSIONS}")
-    return str(found[-1])
-
-
 def run(python: str, script: str, payload: bytes) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [python, "-c", script], input=payload, capture_output=True, check=False, timeout=60
@@ -169,8 +160,7 @@ def test_source_captured_here_runs_on_another_minor(tmp_path, minor, text, expec
 def test_line_numbers_of_a_traceback_are_those_of_the_users_file(tmp_path, minor):
     python = interpreter(minor)
     text = """
-        import os
-
+        
         if os:
             def f(x: int) -> int:
                 return x / 0
