@@ -9,9 +9,10 @@ import json
 import pytest
 from coordinator_builders import UID, ScriptedAgent, done, failed
 from coordinator_pod_builders import NAME, a_cluster, a_run, an_environment, serving
-from geopod.api.messages import Assign, Cancel, HeldLease
+from geopod.api.messages import Assign, Cancel, Drain, HeldLease
 from geopod.api.run_status import ComputeRunStatus
 from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS
+from geopod.cluster.problems import InvalidApiError
 from geopod.coordinator.epochs import Fenced
 from geopod.errors import ClusterUnreachableError
 
@@ -419,5 +420,51 @@ def test_node_of_an_earlier_template_is_drained_and_told(tmp_path):
             )
             await cluster.until(lambda: cluster.status(ENVIRONMENTS, NAME).get("drained") == "0")
             assert cluster.status(ENVIRONMENTS, NAME)["nodes"]["outdated"] == 1
+
+    play(story)
+
+
+def test_run_for_a_suspended_environment_is_not_accepted_and_starts_when_it_wakes(tmp_path):
+    async def story():
+        cluster = a_cluster(suspend=True)
+        async with serving(cluster, tmp_path) as (_, settings):
+            cluster.put(RUNS, a_run("sleeps"))
+            await cluster.until(lambda: cluster.written(RUNS, "sleeps"))
+            status = cluster.status(RUNS, "sleeps")
+            assert "phase" not in status
+            assert conditions(status)["Accepted"] == ("False", "Suspended")
+            cluster.change(ENVIRONMENTS, NAME, lambda it: it["spec"].update(suspend=False))
+            async with ScriptedAgent(settings) as agent:
+                await succeed(agent).ready()
+                await cluster.phase("sleeps", "Succeeded")
+
+    play(story)
+
+
+def test_nodes_of_a_suspended_environment_finish_what_they_hold(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await agent.ready()
+            cluster.put(RUNS, a_run("goes-on"))
+            assign = await agent.next(Assign)
+            cluster.change(ENVIRONMENTS, NAME, lambda it: it["spec"].update(suspend=True))
+            await agent.next(Drain)
+            await agent.send(done(assign, 0))
+            await cluster.phase("goes-on", "Succeeded")
+
+    play(story)
+
+
+def test_status_that_the_server_refuses_is_told_in_short(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await succeed(agent).ready()
+            await cluster.until(lambda: cluster.status(ENVIRONMENTS, NAME)["nodes"]["ready"] == 1)
+            cluster.outage = [InvalidApiError(422, "Invalid", "status.results: too long")]
+            cluster.put(RUNS, a_run("wordy"))
+            status = await cluster.phase("wordy", "Succeeded")
+            assert "results" not in status
 
     play(story)

@@ -7,9 +7,12 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
+import msgspec
+
 from geopod.api import names
 from geopod.api.compact import parse_ranges
 from geopod.api.control import RunUpdate
+from geopod.api.reasons import RunCondition, sentence
 from geopod.api.run_conditions import TERMINAL
 from geopod.api.run_resource import inline_arguments, order_from_resource, run_state
 from geopod.api.runs import RunOrder, RunState
@@ -60,6 +63,7 @@ class RunDesk:
             cover=cover,
             budget=ProgressBudget(),
             keep_s=lambda: float((self.spec.get("results") or {}).get("keepSeconds", KEEP_S)),
+            show=self._show,
             figures=self._figures,
         )
 
@@ -226,6 +230,13 @@ class RunDesk:
         there = {item["metadata"]["uid"] for item in listing.items}
         for uid in [uid for uid in self._writers if uid not in there]:
             self._forget(uid)
+
+    def _show(self, state: RunState) -> RunState:
+        if state.phase != "Queued" or not self.spec.get("suspend"):
+            return state
+        name = self._office.pod.environment
+        words = sentence(RunCondition.ACCEPTED, "Suspended", environment=name)
+        return msgspec.structs.replace(state, phase="", reason="Suspended", message=words)
 
     def _figures(self, run: str) -> tuple[RunFigures, str] | None:
         return self._desk.coordinator.runs.figures(run)

@@ -17,7 +17,12 @@ from geopod.cluster.kinds import RUNS
 from geopod.cluster.problems import ConflictApiError, InvalidApiError
 from geopod.coordinator.figures import RunFigures
 from geopod.coordinator.pod.office import Cover, Object, Office
-from geopod.coordinator.pod.throttle import ProgressBudget, progress_interval
+from geopod.coordinator.pod.throttle import RUNNING_AFTER_S, ProgressBudget, progress_interval
+
+SHORT = (
+    "observedGeneration", "conditions", "phase", "environmentUID", "startTime", "completionTime",
+)  # fmt: skip  # six names read better in one line
+"""What a status says at least."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +36,8 @@ class Bureau:
     budget: ProgressBudget
     keep_s: Callable[[], float]
     """How long results are kept, by the spec of now."""
+    show: Callable[[RunState], RunState]
+    """The state as it is told: one that waits for a suspended environment is not accepted."""
     figures: Callable[[str], tuple[RunFigures, str] | None]
     """Sums of an open run and its manifest's sha256."""
 
@@ -81,7 +88,7 @@ class RunWriter:
         """Take a state; it is written when its time has come."""
         if isinstance(message, EnvironmentUpdate) or self.is_gone:
             return
-        self._state = state = message.state
+        self._state = state = self._bureau.show(message.state)
         if state.phase and self._accepted is None:
             self._accepted = min(time.time(), state.started or time.time())
         if state.finished is not None:
@@ -115,8 +122,11 @@ class RunWriter:
         if self._is_news(state):
             if self._timer is not None:
                 self._timer.cancel()
-                self._timer = None
-            self._start()
+            young_s = time.time() - (state.started or 0.0)
+            if state.phase == "Running" and young_s < RUNNING_AFTER_S:
+                self._timer = self._loop.call_later(RUNNING_AFTER_S - young_s, self._start)
+            else:
+                self._start()
         elif self._timer is None:
             self._timer = self._loop.call_at(self._progress_at(state), self._start)
 
@@ -167,8 +177,9 @@ class RunWriter:
         except ConflictApiError:  # another run has the name now
             written = None
         except InvalidApiError:
-            log.exception("The status of run %s is refused.", self.name)
-            return
+            log.exception("The status of run %s is refused: it is told in short.", self.name)
+            short = {name: status[name] for name in SHORT if name in status}
+            written = await self._bureau.office.write_status(RUNS, self.name, short, uid=self.uid)
         if written is None:
             self.forget()
         else:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from geopod.cluster.client import ApiClient
+from geopod.cluster.limits import Limits
 from geopod.coordinator.epochs import Fenced
 from geopod.coordinator.pod.health import HealthServer
 from geopod.coordinator.pod.metrics import Metrics
@@ -20,6 +21,9 @@ from geopod.store import open_store
 EXIT_GONE = 3
 """The environment is another one by now, or none: do not start again."""
 
+LIMITS = Limits(qps=200.0, burst=400)
+"""Runs of milliseconds take a write each; progress and counts are throttled where they arise."""
+
 log = logging.getLogger(__name__)
 Attend = Callable[[CoordinatorProcess], Awaitable[int]]
 """Lets a coordinator serve to its end; returns the exit code."""
@@ -28,7 +32,7 @@ Attend = Callable[[CoordinatorProcess], Awaitable[int]]
 async def serve_pod(attend: Attend) -> int:
     """Serve the environment that the pod names; returns the exit code."""
     pod = read_pod(Pod())
-    api = await ApiClient.connect(namespace=pod.namespace)
+    api = await ApiClient.connect(namespace=pod.namespace, limits=LIMITS)
     try:
         return await _serve(pod, api, attend)
     finally:

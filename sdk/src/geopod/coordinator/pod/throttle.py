@@ -8,6 +8,8 @@ from __future__ import annotations
 SHORTEST_S, LONGEST_S = 1.0, 10.0
 PROGRESS_PER_S = 2.0
 """Of one coordinator, all its runs together."""
+RUNNING_AFTER_S = 0.1
+"""A run that ends sooner never says Running: its end would wait for that write."""
 ACTIVITY_EVERY_S = 30.0
 """No sleep is shorter than a minute, so an activity this fresh keeps an environment awake."""
 COUNTS_EVERY_S = 1.0

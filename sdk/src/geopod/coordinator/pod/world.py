@@ -122,6 +122,7 @@ class ResourceWorld:
         for task in self._tasks:
             task.cancel()
         await self._office.settle(SETTLE_S)
+        self._environment.is_gone = True  # whoever serves next tells the rest
 
     # ---- watches
 
