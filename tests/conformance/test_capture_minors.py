@@ -160,7 +160,7 @@ def test_source_captured_here_runs_on_another_minor(tmp_path, minor, text, expec
 def test_line_numbers_of_a_traceback_are_those_of_the_users_file(tmp_path, minor):
     python = interpreter(minor)
     text = """
-        
+        import os
         if os:
             def f(x: int) -> int:
                 return x / 0
