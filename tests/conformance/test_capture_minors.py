@@ -161,6 +161,7 @@ def test_line_numbers_of_a_traceback_are_those_of_the_users_file(tmp_path, minor
     python = interpreter(minor)
     text = """
         import os
+
         if os:
             def f(x: int) -> int:
                 return x / 0
