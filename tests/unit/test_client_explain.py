@@ -14,7 +14,11 @@ from geopod.api.runs import Condition, EnvironmentState
 from geopod.client import aio, sync
 from geopod.client.aio.explain import Explanation
 from geopod.client.loop import shared_loop
-from geopod.errors import PythonVersionMismatchError, ResultExpiredError
+from geopod.errors import (
+    EnvironmentNotFoundError,
+    PythonVersionMismatchError,
+    ResultExpiredError,
+)
 from geopod.testing import ScriptedBackend
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -233,3 +237,51 @@ def test_bytecode_of_another_minor_is_not_loaded_here():
 
     with pytest.raises(PythonVersionMismatchError, match=r"made on Python 3\.9"):
         asyncio.run(work())
+
+
+STARTING = EnvironmentState(
+    uid="uid-e",
+    name="e",
+    phase="Starting",
+    nodes=1,
+    conditions=[
+        Condition(type="NodesReady", status=False, reason="Unschedulable", message="no machine.")
+    ],
+)
+
+
+def test_wait_in_which_nothing_moves_says_why_once(monkeypatch, capsys):
+    monkeypatch.setattr("geopod.client.aio.stillness.STILL_S", 0.01)
+
+    class Still(ScriptedBackend):
+        async def watch_environment(self, name):
+            self.environments[name] = replace(self.environments[name], state=STARTING)
+            for _ in range(3):
+                yield STARTING
+            for _ in range(3):
+                await self.explained.wait()
+                self.explained.clear()
+            yield msgspec.structs.replace(STARTING, phase="Ready")
+
+        async def diagnose(self, environment=None):
+            self.explained.set()
+            return []
+
+    async def work():
+        backend = Still([1], python=PYTHON)
+        backend.explained = asyncio.Event()
+        return (await aio.Client(backend).environment("e", progress=True)).phase
+
+    assert asyncio.run(work()) == "Ready"
+    told = capsys.readouterr().err
+    assert told.count("NodesReady: Unschedulable: no machine.") == 1
+
+
+def test_environment_that_is_deleted_while_it_starts_is_missing():
+    class Deleted(ScriptedBackend):
+        async def watch_environment(self, name):
+            self.environments.pop(name)
+            yield STARTING
+
+    with pytest.raises(EnvironmentNotFoundError):
+        asyncio.run(aio.Client(Deleted([1], python=PYTHON)).environment("e", progress=False))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -141,7 +141,7 @@ class ScriptedBackend:
         """Return all environments."""
         return list(self.environments.values())
 
-    async def watch_environment(self, name: str) -> AsyncIterator[EnvironmentState]:
+    async def watch_environment(self, name: str) -> AsyncGenerator[EnvironmentState, None]:
         """Yield the scripted states, then the environment's own."""
         for state in self._states:
             yield state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -116,7 +116,7 @@ class Backend(Protocol):
         """Return all environments, oldest first."""
         ...
 
-    def watch_environment(self, name: str) -> AsyncIterator[EnvironmentState]:
+    def watch_environment(self, name: str) -> AsyncGenerator[EnvironmentState, None]:
         """Yield the state at once and on every change; ends when the environment is gone."""
         ...
 

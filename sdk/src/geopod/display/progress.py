@@ -75,6 +75,13 @@ class Progress:
             now = time.monotonic()
             self._show(environment_line(state, waited_s=now - self._began), 0.0, now)
 
+    def say(self, words: str) -> None:
+        """Write a line that stays, above the moving one."""
+        if self._enabled:
+            clear = f"\r{' ' * self._width}\r" if self._width else ""
+            self._stream.write(f"{clear}{words}\n")
+            self._stream.flush()
+
     def _remaining(self, ended: int, total: int) -> float | None:
         if ended < ENOUGH_TASKS or ended < ENOUGH_FRACTION * total or ended >= total:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,7 +102,7 @@ class KubernetesBackend:
         """Return all environments, oldest first."""
         return await self._environments.all()
 
-    def watch_environment(self, name: str) -> AsyncIterator[EnvironmentState]:
+    def watch_environment(self, name: str) -> AsyncGenerator[EnvironmentState, None]:
         """Yield the state at once and on every change; ends when the environment is gone."""
         return self._environments.watch(name)
 

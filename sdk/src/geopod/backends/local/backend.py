@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,7 +65,7 @@ class LocalBackend:
         """Return all environments, oldest first."""
         return [self._environments.describe(record) for record in self.folder.environments()]
 
-    def watch_environment(self, name: str) -> AsyncIterator[EnvironmentState]:
+    def watch_environment(self, name: str) -> AsyncGenerator[EnvironmentState, None]:
         """Yield the state at once and on every change; ends when the environment is gone."""
         return self._environments.watch(name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from geopod.client.aio.explain import Explanation, explain_environment
 from geopod.client.aio.mapping import MapStream
 from geopod.client.aio.run import Errors, Run
 from geopod.client.aio.state_errors import failed_error, late_error, terminated_error
+from geopod.client.aio.stillness import explained
 from geopod.client.aio.submission import (
     Retry,
     RunOptions,
@@ -107,18 +108,27 @@ class Environment:
         return self
 
     async def _until_ready(self, line: Progress) -> None:
-        async for state in self._backend.watch_environment(self.name):
-            self._take(state)
-            line.environment(state)
-            match state.phase:
-                case "Ready":
-                    return
-                case "Failed":
-                    raise failed_error(state)
-                case "Terminated":
-                    raise terminated_error(self.name, state)
-                case "Pending" | "Starting" | "Suspended":
-                    continue
+        async with explained(self.explain, line) as look:
+            while not await self._is_ready(line, look):
+                await self.refresh_state()  # raises when it was deleted
+
+    async def _is_ready(self, line: Progress, look: Callable[[object], None]) -> bool:
+        """Follow the environment until it is ready; False: there is nothing more to follow."""
+        async with aclosing(self._backend.watch_environment(self.name)) as states:
+            async for state in states:
+                self._take(state)
+                line.environment(state)
+                look((state.phase, state.reason, state.connected, state.staged, state.ready))
+                match state.phase:
+                    case "Ready":
+                        return True
+                    case "Failed":
+                        raise failed_error(state)
+                    case "Terminated":
+                        raise terminated_error(self.name, state)
+                    case "Pending" | "Starting" | "Suspended":
+                        continue
+        return False
 
     def _take(self, state: EnvironmentState) -> None:
         self.record = replace(self.record, state=state)
