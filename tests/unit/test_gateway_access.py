@@ -193,3 +193,53 @@ def test_no_refusal_repeats_the_token():
         for sent in ((ALL,), (FORGED,), (ALL, ALL)):
             decided = ask(target, sent=sent)
             assert not any(token in repr(decided) for token in sent)
+
+
+UPLOADS = a_token(may=("get", "upload"), now=NOW)
+SHARED_UPLOADS = a_token("shared/geo/", key_id="shared/geo", may=("get", "upload"), now=NOW)
+
+
+def upload(target, *, digest=SHA, method="PUT", token=UPLOADS):
+    asked = Asked(method, f"/v1/objects/{target}", (token,), digest)
+    return decide(asked, key_of=lambda key_id: tokens.key_for(SIGNING_KEY, key_id), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "token"),
+    [
+        (f"{UID}/functions/{SHA}", "PUT", UPLOADS),
+        (f"{UID}/arguments/{SHA}", "PUT", UPLOADS),
+        (f"{UID}/functions/{SHA}?uploads", "POST", UPLOADS),
+        (f"{UID}/functions/{SHA}?upload={SHA[:40]}&part=3", "PUT", UPLOADS),
+        (f"{UID}/functions/{SHA}?upload={SHA[:40]}", "POST", UPLOADS),
+        (f"shared/geo/files/{SHA}", "PUT", SHARED_UPLOADS),
+        (f"shared/geo/bundles/{SHA}/build.log", "GET", SHARED_UPLOADS),
+        (f"{UID}/runs/1/0-1-1/value", "GET", UPLOADS),
+    ],
+)
+def test_users_upload_what_is_named_by_its_bytes_and_read_all(target, method, token):
+    digest = "" if "upload=" in target else SHA
+    assert isinstance(upload(target, digest=digest, method=method, token=token), Allowed)
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "digest", "token"),
+    [
+        (f"{UID}/functions/{SHA}", "PUT", "", UPLOADS),
+        (f"{UID}/functions/{SHA}", "PUT", "b" * 64, UPLOADS),
+        (f"{UID}/functions/{SHA}?uploads", "POST", "b" * 64, UPLOADS),
+        (f"{UID}/functions/x/{SHA}", "PUT", SHA, UPLOADS),
+        (f"{UID}/files/{SHA}", "PUT", SHA, UPLOADS),
+        (f"{UID}/runs/1/{SHA}", "PUT", SHA, UPLOADS),
+        (f"{UID}/orders/1.json", "PUT", SHA, UPLOADS),
+        (f"{UID}/runs/1/manifest/1?upload={SHA[:40]}&part=1", "PUT", SHA, UPLOADS),
+        (f"{UID}/functions/{SHA}", "DELETE", "", UPLOADS),
+        (f"shared/geo/bundles/{SHA}/bundle.tar.zst", "PUT", SHA, SHARED_UPLOADS),
+        (f"shared/geo/bundles/{SHA}", "PUT", SHA, SHARED_UPLOADS),
+        (f"shared/other/files/{SHA}", "PUT", SHA, SHARED_UPLOADS),
+    ],
+)
+def test_users_write_nothing_else(target, method, digest, token):
+    decided = upload(target, digest=digest, method=method, token=token)
+    assert isinstance(decided, Refused)
+    assert decided.status == 403

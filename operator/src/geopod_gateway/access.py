@@ -18,6 +18,10 @@ from geopod.api.tokens import Permission, Refusal, TokenRefusedError
 PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=@+,~-]{0,254}")
 """One name of a key: all that geopod ever writes, and nothing that a file system, a URL or a proxy
 reads in two ways (no escape, no backslash, no other alphabet, no leading dot)."""
+BY_DIGEST: Final = re.compile(
+    r"(?:[^/]+/(?:functions|arguments)|shared/[^/]+/files)/(?P<sha256>[0-9a-f]{64})"
+)
+"""Keys that users write themselves: functions, arguments of maps, files. See `names`."""
 MAX_KEY: Final = 1024
 """S3 takes no longer key."""
 MAX_QUERY: Final = 256
@@ -50,6 +54,8 @@ class Asked:
     """Path and query, not unescaped."""
     tokens: Sequence[str]
     """All values of the token's header."""
+    digest: str = ""
+    """What the request says of the sha256 of its bytes; they are held to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class Allowed:
     tenant: str
     """Whose folder it is in: an environment's uid or `shared/<namespace>`."""
     query: Mapping[str, str] = field(default_factory=dict)
+    by_digest: bool = False
+    """The token may write nothing but what is named by its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,10 @@ def decide(asked: Asked, *, key_of: Callable[[str], bytes | None], now: float) -
         return Refused(400, "BadQuery", "This query belongs to no operation.")
     if not mark and asked.method == "POST":
         return Refused(400, "BadQuery", "POST begins or completes an upload.")
-    return _authorized(asked.tokens, "put" if query else permission, key, query, key_of, now)
+    allowed = _authorized(asked.tokens, "put" if query else permission, key, query, key_of, now)
+    if isinstance(allowed, Allowed) and allowed.by_digest and not _is_named(asked, key, query):
+        return Refused(403, "NotByDigest", "This token uploads what is named by its sha256.")
+    return allowed
 
 
 def _authorized(  # the parts of one decision, in here alone
@@ -105,11 +116,21 @@ def _authorized(  # the parts of one decision, in here alone
     except TokenRefusedError as refused:
         status = 401 if refused.reason in _UNKNOWN_TO_US else 403
         return Refused(status, refused.reason.value, "The token opens nothing here.")
-    if permission not in grant.may:
+    by_digest = permission == "put" and "put" not in grant.may and "upload" in grant.may
+    if permission not in grant.may and not by_digest:
         return Refused(403, Refusal.NOT_PERMITTED.value, f"The token may not {permission} here.")
     if not _covers(grant.path, key):
         return Refused(403, Refusal.OUT_OF_SCOPE.value, "The token opens another folder.")
-    return Allowed(key, grant.key_id, query)
+    return Allowed(key, grant.key_id, query, by_digest)
+
+
+def _is_named(asked: Asked, key: str, query: Mapping[str, str]) -> bool:
+    """Say whether a key is of uploads by digest, and the digest is said where bytes begin.
+
+    Later requests of an upload in parts name the upload, whose beginning was checked.
+    """
+    named = BY_DIGEST.fullmatch(key)
+    return named is not None and ("upload" in query or asked.digest == named["sha256"])
 
 
 def _covers(path: str, key: str) -> bool:

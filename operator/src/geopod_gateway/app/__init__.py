@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from geopod_gateway import access
 from geopod_gateway.access import Allowed, Asked, Refused
 from geopod_gateway.app import objects
-from geopod_gateway.app.asking import RefusedError
+from geopod_gateway.app.asking import RefusedError, single
 from geopod_gateway.app.connections import Connections
 from geopod_gateway.app.objects import Shelf
 from geopod_gateway.app.parts import Uploads
@@ -120,6 +120,7 @@ class Gateway:
             request.method,
             request.raw_path,
             request.headers.getall(deployment.TOKEN_HEADER, ()),
+            single(request, deployment.DIGEST_HEADER),
         )
         decided = access.decide(asked, key_of=self._key_of, now=self._clock())
         if isinstance(decided, Refused):

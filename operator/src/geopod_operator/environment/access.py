@@ -41,9 +41,9 @@ class Tokens:
     shared: str
     """Of the agents: reads what the namespace shares."""
     user: str
-    """Of users: uploads into the environment's folder."""
+    """Of users: reads the environment's folder, uploads functions and arguments by digest."""
     user_shared: str
-    """Of users: files of the namespace."""
+    """Of users: uploads files by digest; reads what the namespace shares, build logs too."""
     slot: Slot
 
     @property
@@ -115,7 +115,7 @@ def mint_tokens(identity: Identity, settings: Settings, now: datetime) -> Tokens
         link_key=tokens.link_key(own).hex(),
         store=token(own, identity.uid, f"{identity.uid}/", ("get", "put")),
         shared=token(shared, shared_id, folder, ("get",)),
-        user=token(own, identity.uid, f"{identity.uid}/", ("get", "put")),
-        user_shared=token(shared, shared_id, f"{folder}files/", ("get", "put")),
+        user=token(own, identity.uid, f"{identity.uid}/", ("get", "upload")),
+        user_shared=token(shared, shared_id, folder, ("get", "upload")),
         slot=slot,
     )

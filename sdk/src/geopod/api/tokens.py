@@ -23,8 +23,9 @@ LEEWAY_S = 30.0
 """Clocks of two machines may differ by this much."""
 MAX_TOKEN_CHARACTERS = 4096
 
-Permission = Literal["get", "put", "delete"]
-PERMISSIONS: tuple[Permission, ...] = ("get", "put", "delete")
+Permission = Literal["get", "put", "upload", "delete"]
+"""`upload` is less than `put`: only objects whose name is the sha256 of their bytes."""
+PERMISSIONS: tuple[Permission, ...] = ("get", "put", "upload", "delete")
 
 
 class Refusal(StrEnum):
