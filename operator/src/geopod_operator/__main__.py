@@ -104,7 +104,7 @@ class Operator:
             task.add_done_callback(lambda _: stop.set())
         try:
             await kopf.operator(
-                registry=self._registry(),
+                registry=self._registry(stop),
                 settings=handlers.kopf_settings(streams_lists=await self._cluster.streams_lists()),
                 standalone=True,
                 clusterwide=not self._settings.watch_namespaces,
@@ -119,14 +119,15 @@ class Operator:
             if isinstance(result, Exception):
                 raise result
 
-    def _registry(self) -> kopf.OperatorRegistry:
+    def _registry(self, stop: Stop) -> kopf.OperatorRegistry:
         inbox = handlers.Inbox(
             stores=self.stores,
             add=self.queue.add,
             saw=self.metrics.saw,
             gone=self.metrics.gone,
         )
-        return handlers.register(inbox, self._watched, self._sign_in)
+        # A stop flag that nobody raises would be waited for: 5 s of each restart.
+        return handlers.register(inbox, self._watched, login=self._sign_in, ended=stop.set)
 
     def _sign_in(self) -> kopf.AiohttpSession:
         session = self._client.session(probes.stamping(self.stamps))

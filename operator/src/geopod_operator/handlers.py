@@ -56,14 +56,22 @@ def watched_kinds(*, watches_runtimes: bool) -> tuple[Kind, ...]:
 
 
 def register(
-    inbox: Inbox, watched: Iterable[Kind], login: Callable[[], kopf.AiohttpSession]
+    inbox: Inbox,
+    watched: Iterable[Kind],
+    *,
+    login: Callable[[], kopf.AiohttpSession],
+    ended: Callable[[], None],
 ) -> kopf.OperatorRegistry:
-    """Return the registry of all handlers."""
+    """Return the registry of all handlers; `ended` is told when kopf stops."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     async def sign_in(**_: Any) -> kopf.AiohttpSession:
         return login()
+
+    @kopf.on.cleanup(registry=registry)
+    async def end(**_: Any) -> None:
+        ended()
 
     for kind in watched:
         _register(registry, inbox, kind)
