@@ -285,3 +285,29 @@ def test_environment_that_is_deleted_while_it_starts_is_missing():
 
     with pytest.raises(EnvironmentNotFoundError):
         asyncio.run(aio.Client(Deleted([1], python=PYTHON)).environment("e", progress=False))
+
+
+def test_run_that_waits_for_its_environment_says_why(monkeypatch, capsys):
+    monkeypatch.setattr("geopod.client.aio.stillness.STILL_S", 0.01)
+
+    class Waiting(ScriptedBackend):
+        async def submit(self, order):
+            async for state in super().submit(order):
+                yield state
+                if state.phase == "Queued":
+                    self.environments["e"] = replace(self.environments["e"], state=STARTING)
+                    self.run_states[order.name] = state
+                    await self.explained.wait()
+
+        async def diagnose(self, environment=None):
+            asyncio.get_running_loop().call_later(0.01, self.explained.set)
+            return []
+
+    async def work():
+        backend = Waiting([1], python=PYTHON)
+        backend.explained = asyncio.Event()
+        environment = await aio.Client(backend).environment("e", progress=False)
+        return await environment.execute(plain, progress=True)
+
+    assert asyncio.run(work()) == [1]
+    assert "NodesReady: Unschedulable: no machine." in capsys.readouterr().err

@@ -75,6 +75,11 @@ class Progress:
             now = time.monotonic()
             self._show(environment_line(state, waited_s=now - self._began), 0.0, now)
 
+    @property
+    def is_shown(self) -> bool:
+        """Somebody may be reading."""
+        return self._enabled
+
     def say(self, words: str) -> None:
         """Write a line that stays, above the moving one."""
         if self._enabled:

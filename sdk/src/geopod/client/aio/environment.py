@@ -20,7 +20,7 @@ from geopod.client.aio.explain import Explanation, explain_environment
 from geopod.client.aio.mapping import MapStream
 from geopod.client.aio.run import Errors, Run
 from geopod.client.aio.state_errors import failed_error, late_error, terminated_error
-from geopod.client.aio.stillness import explained
+from geopod.client.aio.stillness import Stillness
 from geopod.client.aio.submission import (
     Retry,
     RunOptions,
@@ -108,8 +108,8 @@ class Environment:
         return self
 
     async def _until_ready(self, line: Progress) -> None:
-        async with explained(self.explain, line) as look:
-            while not await self._is_ready(line, look):
+        with Stillness(self.explain, line) as stillness:
+            while not await self._is_ready(line, stillness.look):
                 await self.refresh_state()  # raises when it was deleted
 
     async def _is_ready(self, line: Progress, look: Callable[[object], None]) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from typing_extensions import override
+
 from geopod.api.results import LogLine, TaskRecord
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
@@ -219,6 +221,7 @@ class Run(WatchedRun):
             tasks = list(check_indexes("tasks", tasks, self.indexes, whole=f"run {self.name!r}"))
         await self._backend.cancel_run(self.name, indexes=tasks)
 
+    @override
     async def explain(self) -> Explanation:
         """Say why the run is as it is, and its environment while the run waits for it."""
         return await explain_run(self, await self._home())

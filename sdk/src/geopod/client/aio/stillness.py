@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
 
 from geopod.errors import GeopodError
 
@@ -17,40 +17,52 @@ STILL_S = 30.0
 """dask/dask-kubernetes#404: a wrong image, and thirty silent minutes."""
 
 
-@asynccontextmanager
-async def explained(
-    explain: Callable[[], Awaitable[Explanation]], line: Progress
-) -> AsyncIterator[Callable[[object], None]]:
-    """Give a function to call with what is seen; when that stays the same, say once why."""
-    moved = asyncio.Event()
-    seen: list[object] = []
+class Stillness:
+    """Says once why nothing moves, whenever what is seen stays the same for half a minute.
 
-    def look(sight: object) -> None:
-        if seen != [sight]:
-            seen[:] = [sight]
-            moved.set()
+    A timer and no task: a wait of milliseconds pays nothing for it.
+    """
 
-    async def watch() -> None:
-        said = ""
-        while True:
-            moved.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STILL_S):
-                    await moved.wait()
-                continue
-            with suppress(GeopodError):  # who cannot explain must not end the wait
-                words = first_line(await explain())
-                if words != said:
-                    line.say(words)
-                said = words
+    def __init__(self, explain: Callable[[], Awaitable[Explanation]], line: Progress) -> None:
+        self._explain = explain
+        self._line = line
+        self._seen: object = None
+        self._said = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._explaining: asyncio.Future[None] | None = None
 
-    watching = asyncio.ensure_future(watch())
-    try:
-        yield look
-    finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+    def __enter__(self) -> Self:
+        self._restart()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._explaining is not None:
+            self._explaining.cancel()
+
+    def look(self, sight: object) -> None:
+        """Take what is seen now; something else than before is movement."""
+        if sight != self._seen:
+            self._seen = sight
+            self._restart()
+
+    def _restart(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._line.is_shown:
+            self._timer = asyncio.get_running_loop().call_later(STILL_S, self._begin)
+
+    def _begin(self) -> None:
+        self._explaining = asyncio.ensure_future(self._tell())
+        self._restart()
+
+    async def _tell(self) -> None:
+        with suppress(GeopodError):  # who cannot explain must not end the wait
+            words = first_line(await self._explain())
+            if words != self._said:
+                self._line.say(words)
+            self._said = words
 
 
 def first_line(explanation: Explanation) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from typing_extensions import override
@@ -14,6 +15,7 @@ from geopod.api.results import TaskReason, TaskRecord
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
 from geopod.client.aio.records import RecordReader
+from geopod.client.aio.stillness import Stillness
 from geopod.client.quantities import seconds
 from geopod.display.progress import Progress
 from geopod.errors import (
@@ -26,12 +28,15 @@ from geopod.errors import (
 )
 from geopod.store import KeyMissingError
 
+if TYPE_CHECKING:
+    from geopod.client.aio.explain import Explanation
+
 KEEP_S = 604_800
 """The resource's default of `results.keepSeconds`."""
 TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled"})
 
 
-class WatchedRun:
+class WatchedRun(ABC):
     """What is known of a run, kept up to date by one watch however many wait."""
 
     def __init__(
@@ -131,6 +136,10 @@ class WatchedRun:
             _, self.state = await self._backend.get_run(self.name)
         self._reader.take(self.state)
 
+    @abstractmethod
+    async def explain(self) -> Explanation:
+        """Say why the run is as it is, and its environment while the run waits for it."""
+
     async def wait(
         self, timeout: float | str | None = None, *, progress: bool | None = None
     ) -> Self:
@@ -141,12 +150,13 @@ class WatchedRun:
         if self.done:
             return self
         limit = None if timeout is None else seconds(timeout, name="timeout")
-        with Progress(progress) as line:
+        with Progress(progress) as line, Stillness(self.explain, line) as stillness:
             try:
                 async with asyncio.timeout(limit) as waiting:
                     while not self.done:
                         await self.next_state()
                         line.run(self.state)
+                        stillness.look(self.counts)
             except TimeoutError as error:
                 if not waiting.expired():
                     raise
