@@ -12,7 +12,7 @@ import time
 from . import binaries, providers
 from .deploy import deploy, undeploy
 from .errors import ClusterError, NoClusterHereError
-from .images import build_images
+from .images import KINDS, build_images
 from .machine import check_machine
 from .places import Addresses, Places, cluster_name
 from .process_cluster import Wishes, is_running
@@ -61,11 +61,14 @@ def parser() -> argparse.ArgumentParser:
     for name, run, words in (
         ("down", run_down, "end the cluster and remove every trace"),
         ("status", run_status, "say what runs, and show the nodes"),
-        ("images", run_images, "build geopod's images and push them to the cluster's registry"),
         ("undeploy", run_undeploy, "uninstall geopod's chart; definitions stay"),
         ("environment", run_environment, "print lines to `eval`: KUBECONFIG and PATH"),
     ):
         commands.add_parser(name, help=words).set_defaults(run=run)
+    images = commands.add_parser("images", help="build geopod's images, push them to its registry")
+    images.set_defaults(run=run_images)
+    folders = [kind.folder for kind in KINDS]
+    images.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(folders)}; or all")
     chart = commands.add_parser("deploy", help="install geopod's chart with the images built here")
     chart.set_defaults(run=run_deploy)
     chart.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="a value")
@@ -113,12 +116,18 @@ def run_status(_: argparse.Namespace) -> int:
     return 0 if lines else fail(f"cluster {cluster_name()} is not running; `make cluster-up`", 1)
 
 
-def run_images(_: argparse.Namespace) -> int:
+def run_images(options: argparse.Namespace) -> int:
     places = Places.of(cluster_name())
     if not is_running(cluster_name()):
         raise ClusterError("no registry runs to push to", fix="run `make cluster-up` first")
-    built = build_images(Addresses(read_spec(places.spec).slot).registry, say)
-    places.images.write_text(json.dumps({image.name: image.reference for image in built}), "utf-8")
+    chosen = tuple(kind for kind in KINDS if kind.folder in (options.kinds or {kind.folder}))
+    if missing := set(options.kinds) - {kind.folder for kind in chosen}:
+        known = ", ".join(kind.folder for kind in KINDS)
+        raise ClusterError(f"there is no image {min(missing)}", fix=f"take some of {known}")
+    built = build_images(Addresses(read_spec(places.spec).slot).registry, say, chosen)
+    before = json.loads(places.images.read_text("utf-8")) if places.images.exists() else {}
+    now = {image.name: image.reference for image in built}
+    places.images.write_text(json.dumps(before | now), "utf-8")
     return 0
 
 
@@ -150,7 +159,7 @@ def run_around(options: argparse.Namespace) -> int:
     try:
         run_up(parser().parse_args(["up"]))
         if provider.name == "process":
-            run_images(options)
+            run_images(parser().parse_args(["images"]))
         return subprocess.run(options.command, check=False).returncode
     finally:
         if not was_running:
