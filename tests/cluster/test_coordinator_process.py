@@ -23,6 +23,7 @@ from cluster.process_builders import (
 from geopod.api import deployment, names
 from geopod.coordinator.manifest import accepted_keys, read_records
 from geopod.store import open_store
+from layer_builders import raster_spec, write_raster
 
 ANSWER = "def f(params):\n    return 42\n"
 SLEEP = "import time\ndef f(params):\n    time.sleep(60)\n"
@@ -174,6 +175,43 @@ def test_fewer_nodes_are_planned_for_when_the_environment_is_scaled(stage):
     )
     run = stage.wait_run(stage.submit(a_run(stage.name, ANSWER)), "Succeeded")
     assert results_of(run) == {0: 42}
+
+
+def test_layer_of_the_catalogue_is_staged_and_seen_by_the_function(stage, tmp_path):
+    spec = raster_spec()
+    path = write_raster(tmp_path / "dem.tif", spec)
+    stamp = {"id": "2024", "uri": str(path)}
+    stage.kubectl.apply(
+        {
+            "apiVersion": "geopod.dev/v1alpha1",
+            "kind": "Layer",
+            "metadata": {"name": "dem"},
+            "spec": {"type": "raster", "timestamps": [stamp]},
+        }
+    )
+    layers = [{"pathId": "dem", "timestampId": "2024"}]
+    patch = json.dumps({"spec": {"layers": layers}})
+    stage.kubectl("patch", "computeenvironment", stage.name, "--type=merge", f"-p={patch}")
+    stage.kubectl.wait(
+        f"computeenvironment/{stage.name}", "jsonpath={.status.layers[0].state}=Resolved"
+    )
+    text = "def f(params):\n    return int(params['2024']['raster'].sum())\n"
+    run = stage.wait_run(stage.submit(a_run(stage.name, text)), "Succeeded", timeout_s=60)
+    assert results_of(run) == {0: int(spec.values().sum())}
+
+
+def test_agent_that_is_told_to_end_hands_its_task_back(stage, tmp_path):
+    name = stage.submit(a_run(stage.name, NOTE_AND_WAIT.format(folder=tmp_path)))
+    until((tmp_path / "began-0").exists)
+    agent = next(it for it in stage.children if it.args[-2] == "geopod.agent")
+    agent.terminate()
+    assert agent.wait(15) == 0
+    assert not (stage.node_root(0) / deployment.READY_FILE.lstrip("/")).exists()
+    (tmp_path / "go").touch()
+    stage.start_node(0)
+    run = stage.wait_run(name, "Succeeded", timeout_s=60)
+    assert results_of(run) == {0: 0}
+    assert (tmp_path / "began-0").read_text() == "xx"
 
 
 @TWO_USERS
