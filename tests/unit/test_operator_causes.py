@@ -233,3 +233,20 @@ def test_roll_out_without_progress_is_late():
     world.later(1).settle()
     assert world.condition("Progressing") == ("False", "RolloutComplete")
     assert world.condition("Ready") == ("True", "Ready")
+
+
+def test_slow_mounts_are_no_cause():
+    objects = recorded("nosecretfile")
+    event = objects["events"][0]
+    event["message"] = "MountVolume.SetUp failed for volume x : timed out waiting for the condition"
+    event["count"] = 1
+    assert find_causes(objects["pods"], [event], asked=ASKED).causes == ()
+    event["count"] = 9
+    (cause,) = find_causes(objects["pods"], [event], asked=ASKED).causes
+    assert cause.message == "nosecretfile-node-0: timed out waiting for the condition."
+
+
+def test_mounts_of_an_earlier_pod_of_that_name_are_history():
+    objects = recorded("nosecretfile")
+    objects["pods"][0]["metadata"]["uid"] = "another"
+    assert find_causes(objects["pods"], objects["events"], asked=ASKED).causes == ()

@@ -167,6 +167,18 @@ def test_lost_node_is_told():
     assert "NodeLost" in world.told_reasons
 
 
+def test_nodes_that_start_are_not_lost():
+    world = World()
+    world.settle()
+    world.start_coordinator(lost="0-3")
+    world.settle()
+    assert world.condition("NodesReady") == ("False", "Scaling")
+    world.start_nodes(ready=0)
+    world.settle()
+    assert world.condition("NodesReady") == ("False", "Scaling")
+    assert "NodeLost" not in world.told_reasons
+
+
 def test_wait_leaves_the_pod_alone():
     world = lost_world("Wait")
     world.later(10_000).settle()

@@ -41,7 +41,7 @@ def plan_absent(absence: Absence) -> Outcome:
     now = absence.now
     orphans = orphaned_runs(absence.runs, now, environment=absence.name, uid=absence.uid)
     if absence.uid is not None or absence.name in absence.environments:
-        return Outcome(run_statuses=orphans, asked_at=now)
+        return Outcome(run_statuses=orphans)
     ended = {it.name for it in orphans}
     waiting = waiting_runs(
         (it for it in absence.runs if it["metadata"]["name"] not in ended), now, _wait(absence)
@@ -52,7 +52,6 @@ def plan_absent(absence: Absence) -> Outcome:
         deletes=finished.deletes,
         run_statuses=(*orphans, *waiting.statuses),
         requeue_after=max((min(times) - now).total_seconds(), 1.0) if times else None,
-        asked_at=now,
     )
 
 

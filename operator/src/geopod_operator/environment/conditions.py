@@ -127,7 +127,9 @@ def _nodes(at: Situation) -> Said:
     cause = _cause(at, Kind.NODES_READY, at.nodes)
     if cause is not None:
         return cause
-    if facts.lost:
+    before = facts.condition(Kind.NODES_READY)
+    was_there = before is not None and (before.is_true or before.reason == "NodeLost")
+    if facts.lost and was_there:  # a node that never answered is one that starts
         indexes = ranges(facts.lost)
         return say(Kind.NODES_READY, "NodeLost", status=False, indexes=indexes)
     return scaling

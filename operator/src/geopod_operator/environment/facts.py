@@ -65,8 +65,8 @@ class Facts:
 
     @property
     def lost(self) -> frozenset[int]:
-        """Indexes of nodes that do not answer."""
-        return frozenset(indexes(self.status.lost or ""))
+        """Indexes of nodes whose pods are there and that do not answer the coordinator."""
+        return frozenset(it for it in indexes(self.status.lost or "") if it < self.pods)
 
     @property
     def active_runs(self) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Literal
 
 from geopod_operator.environment.observed import Raw, Ref
@@ -76,5 +75,3 @@ class Outcome:
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     """Seconds until time alone may change the plan; None: only an event does."""
-    asked_at: datetime | None = field(default=None, compare=False)
-    """`now` of the plan."""

@@ -35,7 +35,7 @@ def plan_deletion(observed: Observed, identity: Identity) -> Outcome:
     metadata = observed.environment["metadata"]
     finalizers: list[str] = metadata.get("finalizers") or []
     if names.FINALIZER_PURGE not in finalizers:
-        return Outcome(asked_at=observed.now)
+        return Outcome()
     name = purge_name(identity)
     writers = (
         Ref("StatefulSet", names.node_name(identity.name)),
@@ -55,7 +55,6 @@ def plan_deletion(observed: Observed, identity: Identity) -> Outcome:
             deletes=(Delete(ref=job_ref), Delete(ref=secret_ref)),
             finalizers=others,
             events=tuple(events),
-            asked_at=observed.now,
         )
     return _next_step(observed, identity, writers, job)
 
@@ -74,7 +73,6 @@ def _next_step(
                 if not it["metadata"].get("deletionTimestamp")
             ),
             requeue_after=LOOK_AGAIN_S,
-            asked_at=observed.now,
         )
     settings = observed.settings
     applies: tuple[Raw, ...] = ()
@@ -87,7 +85,7 @@ def _next_step(
             stamped(purge_secret(identity, token)),
             stamped(purge_job(identity, settings)),
         )
-    return Outcome(applies=applies, requeue_after=LOOK_AGAIN_S, asked_at=observed.now)
+    return Outcome(applies=applies, requeue_after=LOOK_AGAIN_S)
 
 
 def _is_done(job: Raw | None) -> bool:

@@ -140,7 +140,6 @@ def _outcome(at: Situation, standing: list[Raw], nodes: Raw | None, minted: Toke
         status=changed(observed, status),
         events=(*tidings(at, status), *events),
         requeue_after=max((min(times) - observed.now).total_seconds(), 1.0),
-        asked_at=observed.now,
     )
 
 
@@ -188,5 +187,4 @@ def _expired(observed: Observed) -> Outcome:
     return Outcome(
         deletes=(Delete(ref=ref, uid=metadata["uid"]),),
         events=(Event(type="Normal", reason="Expired", message=message),),
-        asked_at=observed.now,
     )

@@ -31,7 +31,7 @@ def plan_refused(
         due = deletion_due(spec, identity, facts)
         if due is not None and observed.now >= due:
             ref = Ref("ComputeEnvironment", identity.name)
-            return Outcome(deletes=(Delete(ref=ref, uid=identity.uid),), asked_at=observed.now)
+            return Outcome(deletes=(Delete(ref=ref, uid=identity.uid),))
     nodes = _fewer_nodes(spec, identity, facts) if refusal.reason != "NameConflict" else None
     waiting = _waiting(observed, identity, facts, refusal)
     finished = expired_runs(
@@ -47,7 +47,6 @@ def plan_refused(
         status=changed(observed, status),
         events=not_told(observed, [event] if is_conflict else []),
         requeue_after=LOOK_AGAIN_S,
-        asked_at=observed.now,
     )
 
 

@@ -26,6 +26,9 @@ _PULL_NOISE = (
     re.compile(r"rpc error: code = \w+ desc = "),
     re.compile(r'failed to pull and unpack image "[^"]*": '),
 )
+_MISSING = re.compile(r"not found|references non-existent")
+OFTEN = 5
+"""Mounts fail now and then while a kubelet is busy; so often in a row it is the volume."""
 _QUOTA = re.compile(r"exceeded quota: (?P<quota>[^,]+), (?P<words>.*)", re.DOTALL)
 _FORBIDDEN = re.compile(r"is forbidden: (?P<words>.*)", re.DOTALL)
 
@@ -101,12 +104,25 @@ def _trouble(pod: Raw, mounts: dict[str, Raw]) -> Trouble | None:
         found = _of_container(pod, state)
         if found is not None:
             return found
-    if name in mounts:
-        words = mounts[name].get("message", "").rpartition(" : ")[2]
-        return Trouble(
-            reason="PodRefused", kind="config", words=words, pod=name, index=index_of(pod)
-        )
-    return None
+    return _unmounted(pod, mounts[name]) if name in mounts else None
+
+
+def _unmounted(pod: Raw, event: Raw) -> Trouble | None:
+    """Return the trouble of a volume that does not come; a slow kubelet is none."""
+    about, metadata = event["involvedObject"], pod["metadata"]
+    if about.get("uid") not in {None, metadata.get("uid")}:
+        return None  # of an earlier pod of this name
+    words = event.get("message", "").rpartition(" : ")[2]
+    is_missing = _MISSING.search(words) is not None
+    if not is_missing and int(event.get("count") or 1) < OFTEN:
+        return None
+    return Trouble(
+        reason="PodRefused",
+        kind="config" if is_missing else "failed",
+        words=words,
+        pod=metadata["name"],
+        index=index_of(pod),
+    )
 
 
 def _failed(pod: Raw) -> Trouble:
