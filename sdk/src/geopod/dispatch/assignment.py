@@ -115,9 +115,9 @@ def _offer(state: State, run: Run, node: Node) -> Assign | None:
         tasks = [table.take_one(partition)]
     else:
         ready = ready_nodes(state)
-        is_alone = len(state.running) == 1
-        if is_alone and len(node.leases) >= node.slots and table.pending <= ready:
-            return None  # the run ends: whichever node is free first shall have these tasks
+        is_busy = len(node.leases) >= node.slots
+        if is_busy and len(state.running) == 1 and table.pending <= ready - 1:
+            return None  # the run ends: whichever other node is free first shall have these tasks
         tasks = table.take(batch_size(run, node.index, pending=table.pending, ready=ready))
     lease = open_lease(state, run, node, tasks, partition=partition)
     return Assign(
