@@ -9,7 +9,7 @@ import json
 import pytest
 from coordinator_builders import UID, ScriptedAgent, done, failed
 from coordinator_pod_builders import NAME, a_cluster, a_run, an_environment, serving
-from geopod.api.messages import Assign, Cancel, Drain, HeldLease
+from geopod.api.messages import Assign, Bye, Cancel, Drain, HeldLease
 from geopod.api.run_status import ComputeRunStatus
 from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS
 from geopod.cluster.problems import InvalidApiError
@@ -452,6 +452,24 @@ def test_nodes_of_a_suspended_environment_finish_what_they_hold(tmp_path):
             await agent.next(Drain)
             await agent.send(done(assign, 0))
             await cluster.phase("goes-on", "Succeeded")
+
+    play(story)
+
+
+def test_environment_that_wakes_before_its_nodes_are_gone_uses_them_again(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings):
+            async with ScriptedAgent(settings) as agent:
+                await agent.ready()
+                cluster.change(ENVIRONMENTS, NAME, lambda it: it["spec"].update(suspend=True))
+                await agent.next(Drain)
+                cluster.change(ENVIRONMENTS, NAME, lambda it: it["spec"].update(suspend=False))
+                await agent.next(Bye)
+            async with ScriptedAgent(settings) as agent:  # it dials again
+                await succeed(agent).ready()
+                cluster.put(RUNS, a_run("after"))
+                await cluster.phase("after", "Succeeded")
 
     play(story)
 

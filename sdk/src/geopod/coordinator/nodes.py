@@ -11,6 +11,7 @@ import hmac
 import logging
 import secrets
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -141,10 +142,12 @@ class NodeServer:
             link.send(message)
         return link is not None
 
-    async def redial(self, reason: str) -> None:
-        """Hang up on every agent: it dials again and says what it holds."""
-        for link in list(self.links.values()):
-            await link.close(reason)
+    async def redial(self, indexes: Iterable[int], reason: str) -> None:
+        """Hang up on these agents: they dial again and say what they hold."""
+        for index in indexes:
+            link = self.links.get(index)
+            if link is not None:
+                await link.close(reason)
 
     async def check(self, *, now: float, lost_after_s: float) -> None:
         """Ask every agent whether it is there; drop those that have been silent too long."""

@@ -19,8 +19,11 @@ class Rollout:
     def __init__(self) -> None:
         self._wanted = ""
 
-    def follow(self, coordinator: Coordinator, manifest: Mapping[str, Any]) -> None:
-        """Drain nodes that the environment of now allows to be away."""
+    def follow(self, coordinator: Coordinator, manifest: Mapping[str, Any]) -> list[int]:
+        """Drain nodes that the environment of now allows to be away.
+
+        Returns those whose drain has lost its reason: suspended no more, or wanted as they are.
+        """
         self._wanted = (manifest.get("status") or {}).get("templateHash", "")
         nodes = coordinator.settings.nodes
         rule = (manifest["spec"].get("rollout") or {}).get("maxUnavailable", "10%")
@@ -31,8 +34,15 @@ class Rollout:
             away={*range(nodes)} - {it.index for it in view if not it.is_drained},
             allowed=max_unavailable(rule, nodes),
         )
+        if coordinator.settings.suspended:
+            return []
         if self._wanted:
             coordinator.drain(chosen)
+        return [
+            it.index
+            for it in view
+            if it.is_drained and it.index < nodes and it.template_hash in {"", self._wanted}
+        ]
 
     def outdated(self, coordinator: Coordinator) -> int:
         """Return how many nodes are of an earlier template."""

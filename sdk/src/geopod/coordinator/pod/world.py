@@ -174,7 +174,9 @@ class ResourceWorld:
         if refresh_text(manifest) != refresh_text(before):
             self._desk.configure(self.settings(), anew=True)
         self._planned_generation = manifest["metadata"].get("generation", 1)
-        self._rollout.follow(coordinator, manifest)
+        awake = self._rollout.follow(coordinator, manifest)
+        if awake:
+            self._office.spawn(coordinator.nodes.redial(awake, "the drain is over"))
         self._environment.changed()
 
     def _follow_spec(self, before: Object) -> None:
@@ -185,8 +187,6 @@ class ResourceWorld:
             return
         kept = self._desk.coordinator.settings
         self._desk.coordinator.adjust(settings.limits_over(kept))
-        if kept.suspended and not settings.suspended:
-            self._office.spawn(self._desk.coordinator.nodes.redial("the environment is awake"))
 
     def _heal_plan(self) -> None:
         """Plan again when there is no plan and the catalogue says something else by now."""
