@@ -12,6 +12,7 @@ from geopod.api import deployment, names
 from geopod.backends import Capacity, Finding
 from geopod.backends.kubernetes.artifacts import ArtifactStore
 from geopod.backends.kubernetes.evidence import (
+    by_minor,
     FULL,
     interpreters,
     machine,
@@ -92,7 +93,9 @@ class Diagnosis:
         return Capacity(
             machines=tuple(machines),
             quotas=tuple(quotas),
-            interpreters=tuple(dict.fromkeys(name for it in runtimes for name in interpreters(it))),
+            interpreters=tuple(
+                sorted({name for it in runtimes for name in interpreters(it)}, key=by_minor)
+            ),
             hidden=tuple(hidden),
         )
 

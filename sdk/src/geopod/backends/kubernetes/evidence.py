@@ -16,6 +16,12 @@ def interpreters(runtime: Manifest) -> list[str]:
     return [str(it["name"]) for it in runtime["spec"].get("interpreters", ())]
 
 
+def by_minor(interpreter: str) -> tuple[int, str]:
+    """Return a key that sorts `python3.9` before `python3.10`."""
+    minor = interpreter.rpartition(".")[2]
+    return (int(minor) if minor.isdigit() else 0, interpreter)
+
+
 def machine(node: Manifest) -> Machine:
     """Return what a cluster node offers to pods."""
     from geopod.api.quantities import parse_bytes, parse_cpu  # loads pydantic

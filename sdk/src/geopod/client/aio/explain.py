@@ -115,7 +115,7 @@ async def explain_target(backend: Backend) -> Explanation:
     findings = tuple(await backend.diagnose())
     wrong = [finding.about for finding in findings if finding.ok is False]
     where = f"target {backend.name!r}, namespace {backend.namespace!r}"
-    verdict = f"{len(wrong)} things are wrong ({', '.join(wrong)})" if wrong else "all is well"
+    verdict = f"look at {', '.join(dict.fromkeys(wrong))}" if wrong else "all is well"
     return Explanation(summary=f"{where}: {verdict}.", findings=findings)
 
 
