@@ -12,8 +12,8 @@ from geopod.api import deployment, names
 from geopod.backends import Capacity, Finding
 from geopod.backends.kubernetes.artifacts import ArtifactStore
 from geopod.backends.kubernetes.evidence import (
-    by_minor,
     FULL,
+    by_minor,
     interpreters,
     machine,
     pod_findings,
