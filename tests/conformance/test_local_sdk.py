@@ -10,6 +10,7 @@ import time
 import geopod
 import numpy as np
 import pytest
+from capture_builders import user_module
 from geopod.errors import (
     OutOfMemoryError,
     ProcessCrashedError,
@@ -49,6 +50,27 @@ def index_of(params, ctx):
 def test_every_node_is_called_without_layers(env):
     expected = [{"index": i, "total": 2, "layers": 0} for i in range(2)]
     assert env.execute(index_of) == expected
+
+
+ANALYSIS = """
+from pathlib import Path
+import geopod
+import own_helpers
+
+@geopod.function(include_modules=["own_helpers"], include_data=[DATA])
+def f(x):
+    return own_helpers.twice(x) + int(Path("offset.txt").read_text())
+"""
+
+
+def test_function_brings_its_own_files(env, tmp_path):
+    (tmp_path / "own_helpers.py").write_text("def twice(x):\n    return 2 * x\n")
+    (tmp_path / "offset.txt").write_text("1")
+    text = ANALYSIS.replace("DATA", repr(str(tmp_path / "offset.txt")))
+    with user_module(tmp_path, text, name="own_analysis") as analysis:
+        assert list(env.map(analysis.f, range(3))) == [1, 3, 5]
+        assert analysis.f.capture().format == "bundle"
+    del sys.modules["own_helpers"]
 
 
 def test_arrays_come_back_as_arrays(env):
