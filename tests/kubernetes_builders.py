@@ -277,8 +277,8 @@ def ready_status(manifest: Manifest, *, nodes: int | None = None) -> Manifest:
         "nodes": {"connected": count, "ready": count},
         "runtime": {"bundleKey": "abc123", "image": "registry/runtime@sha256:0"},
         "access": {
-            "token": a_token(f"{uid}/"),
-            "sharedToken": a_token(folder, key_id=f"shared/{namespace}"),
+            "token": a_token(f"{uid}/", may=("get", "upload")),
+            "sharedToken": a_token(folder, key_id=f"shared/{namespace}", may=("get", "upload")),
             "expiresAt": timestamp(time.time() + 600),
         },
     }

@@ -233,6 +233,18 @@ def test_deleted_run_is_forgotten(tmp_path):
     assert story(tmp_path, act) == []
 
 
+def test_results_of_one_run_are_left_to_expire(tmp_path):
+    async def act(client, api, _play):
+        env = await client.environment("e", progress=False)
+        run = await env.submit(plain, name="mine")
+        await run.wait(progress=False)
+        with pytest.raises(PermissionDeniedError, match="Results of run 'mine' alone cannot"):
+            await run.delete(results=True)
+        return len((await api.list(RUNS)).items)
+
+    assert story(tmp_path, act) == 1
+
+
 def test_results_of_a_deleted_environment_are_read_by_the_runs_own_token(tmp_path):
     async def act(client, api, _play):
         env = await client.environment("e", progress=False)

@@ -169,10 +169,20 @@ class KubernetesBackend:
         await self._runs.cancel(name, indexes=indexes)
 
     async def delete_run(self, name: str, *, results: bool) -> None:
-        """Forget a run, cancelled first if it goes on; `results`: and everything it wrote."""
+        """Forget a run, cancelled first if it goes on; `results`: and everything it wrote.
+
+        Raises PermissionDeniedError before anything is deleted: users' tokens delete nothing.
+        """
         run_uid, environment_uid = await self._runs.end(name)
         if results:
-            await self._store.delete(names.run_prefix(environment_uid, run_uid))
+            try:
+                await self._store.delete(names.run_prefix(environment_uid, run_uid))
+            except PermissionDeniedError as error:
+                raise PermissionDeniedError(
+                    f"Results of run {name!r} alone cannot be deleted: the gateway lets users read "
+                    "and upload. They expire after the environment's keep_results.",
+                    fixes=("run.delete() keeps them", "env.delete(results=True)"),
+                ) from error
         await self._runs.delete(name)
 
     async def apply_layer(self, path_id: str, spec: Mapping[str, Any]) -> LayerRecord:
