@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rasterio.control import GroundControlPoint
 from rasterio.transform import RPCTransformer, from_gcps
 
@@ -15,6 +16,9 @@ from geopod.layers.grids import Coefficients, Window
 
 _SAME_LATTICE = 1e-3
 """Files whose pixels lie less than this part of a pixel apart are on one grid (rounded headers)."""
+
+_EVEN = 1e-3
+"""Steps that differ by less than this part are one step (rounded coordinates)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,7 @@ class FileGrid:
 def read_grid(dataset: Any, *, key: str) -> FileGrid:
     """Return a file's grid; raises UnsupportedGridError if the file does not say where it lies."""
     shape = (dataset.height, dataset.width)
+    _check_spacing(dataset, key=key)
     points, _ = dataset.gcps
     if not dataset.transform.is_identity:
         a, b, c, d, e, f = dataset.transform[:6]
@@ -52,6 +57,24 @@ def read_grid(dataset: Any, *, key: str) -> FileGrid:
         raise UnsupportedGridError.no_transform(key=key)
     fitted = from_gcps(points)[:6]
     return FileGrid(transform=fitted, shape=shape, is_rectified=False)
+
+
+def _check_spacing(dataset: Any, *, key: str) -> None:
+    """Raise UnsupportedGridError for rows or columns that are not evenly apart.
+
+    GDAL gives such a file the transform of its mean spacing, and keeps the positions beside it.
+    """
+    if "GEOLOCATION2" not in dataset.tag_namespaces():
+        return
+    for values in dataset.tags(ns="GEOLOCATION2").values():
+        if not values.startswith("{"):
+            continue
+        places = np.array([float(value) for value in values.strip("{}").split(",")])
+        steps = np.abs(np.diff(places))
+        if len(steps) and np.ptp(steps) > _EVEN * steps.mean():
+            raise UnsupportedGridError.irregular(
+                key=key, smallest=float(steps.min()), largest=float(steps.max())
+            )
 
 
 def join_grids(grids: Sequence[FileGrid], *, key: str) -> FileGrid:

@@ -35,26 +35,31 @@ class Handle:
         opened: Any,
         source: SourceFile,
         path_id: str,
-        view: Callable[[Any], Any] | None = None,
+        view: Callable[[Any], tuple[Any, ...]] | None = None,
     ) -> None:
         self._source = source
         self._path_id = path_id
         self._view = view
-        self._opened = opened
-        self.dataset = opened if view is None else view(opened)
-        """rasterio dataset or WarpedVRT"""
+        self._opened: tuple[Any, ...] = ()
+        self._take(opened)
+
+    @property
+    def dataset(self) -> Any:
+        """The open rasterio dataset, or the view of it that is read."""
+        return self._opened[-1]
 
     def reopen(self) -> None:
         """Forget what was read: GDAL remembers a cut answer as the end of the file."""
         self.close()
-        self._opened = open_raster_file(self._source, path_id=self._path_id)
-        self.dataset = self._opened if self._view is None else self._view(self._opened)
+        self._take(open_raster_file(self._source, path_id=self._path_id))
 
     def close(self) -> None:
-        """Close the view, then the file below it."""
-        if self._view is not None:
-            self.dataset.close()
-        self._opened.close()
+        """Close the views, then the file below them."""
+        for opened in reversed(self._opened):
+            opened.close()
+
+    def _take(self, opened: Any) -> None:
+        self._opened = (opened, *(() if self._view is None else self._view(opened)))
 
 
 def fill_value(header: RasterHeader) -> float:
@@ -158,7 +163,7 @@ def open_file(
     if header.warp is not None:
         warp, bands = header.warp, dataset.count
 
-        def open_view(opened: Any) -> Any:
+        def open_view(opened: Any) -> tuple[Any, ...]:
             return _warped(opened, header, warp, alpha=alpha)
 
         handle = Handle(dataset, source, layer.path_id, open_view)
@@ -188,24 +193,39 @@ def open_file(
     )
 
 
-def _warped(dataset: Any, header: RasterHeader, warp: WarpGrid, *, alpha: int | None) -> Any:
-    """Return a view of a file on the plan's grid; pixels that are not there stay recognisable."""
+def _warped(
+    dataset: Any, header: RasterHeader, warp: WarpGrid, *, alpha: int | None
+) -> tuple[Any, ...]:
+    """Return views of a file, the last one on the plan's grid; absent pixels stay recognisable.
+
+    Control points and RPCs place pixels only where GDAL chooses the grid itself: such a file is
+    first brought to that one, which the file alone decides, and from there to the plan's.
+    """
     nodata = nodata_value(header)
     absent: dict[str, Any] = {"src_nodata": nodata, "nodata": nodata}
     if alpha is not None:
         absent = {"src_alpha": alpha}
     elif nodata is None or header.mask == "perDataset":
         absent = {"add_alpha": True}
-    return WarpedVRT(
-        dataset,
+    resampling = Resampling[warp.resampling]
+    views: list[Any] = []
+    source = dataset
+    if dataset.transform.is_identity:
+        source = WarpedVRT(dataset, crs=header.crs, resampling=resampling, **absent)
+        views.append(source)
+        if alpha is None and source.count > dataset.count:
+            absent = {"src_alpha": source.count}
+    view = WarpedVRT(
+        source,
         src_crs=header.crs,
         crs=warp.crs,
         transform=Affine(*warp.transform),
         height=warp.shape[0],
         width=warp.shape[1],
-        resampling=Resampling[warp.resampling],
+        resampling=resampling,
         **absent,
     )
+    return (*views, view)
 
 
 def _whole_blocks(window: Window, grid: Window, side: int) -> Iterator[tuple[Window, Window]]:
