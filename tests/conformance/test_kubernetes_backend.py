@@ -13,14 +13,18 @@ from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS, RUNTIMES
 from geopod.errors import (
     EnvironmentNotFoundError,
     EnvironmentTerminatedError,
+    GatewayUnavailableError,
     InvalidInputError,
     LayerNotFoundError,
     OperatorNotRunningError,
     PermissionDeniedError,
+    PythonVersionMismatchError,
+    ResultExpiredError,
     RunFailedError,
     RunNotFoundError,
     TaskTimeoutError,
 )
+from geopod.store.channel import Patience
 from kubernetes_builders import a_condition, connected, ready_status
 
 OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -433,6 +437,59 @@ def test_file_of_this_machine_is_no_layer_of_a_cluster(tmp_path):
 
     with pytest.raises(InvalidInputError, match="is a file of this machine"):
         story(tmp_path, act)
+
+
+def test_gateway_that_does_not_answer_is_named(tmp_path):
+    async def act(client, _api, _play):
+        client._backend._store._route = "http://127.0.0.1:9"
+        client._backend._store._patience = Patience(total_s=0.05, first_wait_s=0.01)
+        env = await client.environment("e", progress=False)
+        await env.execute(plain, progress=False)
+
+    with pytest.raises(GatewayUnavailableError, match="The gateway, reached through http"):
+        story(tmp_path, act, inline=False)
+
+
+def test_doctor_finds_a_gateway_that_does_not_answer(tmp_path):
+    async def act(client, _api, _play):
+        client._backend._store._route = "http://127.0.0.1:9"
+        client._backend._store._patience = Patience(total_s=0.05, first_wait_s=0.01)
+        return await client.doctor()
+
+    found = {finding.about: finding for finding in story(tmp_path, act).findings}
+    assert found["store"].ok is False
+    assert "GP-E013" in found["store"].fact
+
+
+def test_results_that_have_expired_are_said_to_have(tmp_path):
+    async def act(client, _api, play):
+        env = await client.environment("e", progress=False)
+        run = await env.submit(plain)
+        await run.wait(progress=False)
+        await play.store.delete(f"{env.id}/")
+        await run.results(progress=False)
+
+    with pytest.raises(ResultExpiredError, match="expired at"):
+        story(tmp_path, act, inline=False)
+
+
+def test_run_that_the_coordinator_refused_is_its_public_error(tmp_path):
+    refused = {"reason": "InterpreterMismatch", "message": "made on Python 3.10, runs 3.12."}
+
+    async def act(client, api, _play):
+        env = await client.environment("e", wait=False)
+        await api.say(ENVIRONMENTS, "e", ready_status(await api.get(ENVIRONMENTS, "e")))
+        run = await env.submit(plain, name="mine")
+        conditions = [
+            a_condition("Accepted", status=False, **refused),
+            a_condition("Failed", status=True, **refused),
+        ]
+        await api.say(RUNS, "mine", {"phase": "Failed", "conditions": conditions})
+        await run.results(progress=False)
+
+    with pytest.raises(PythonVersionMismatchError, match=r"made on Python 3\.10") as caught:
+        story(tmp_path, act, play=False)
+    assert caught.value.fixes
 
 
 def test_build_log_is_read_from_the_store(tmp_path):

@@ -213,3 +213,10 @@ def test_environment_is_put_to_sleep_and_woken(backend):
     assert backend.environments["e"].state.phase == "Suspended"
     assert call("env", "resume", "e") == 0
     assert backend.environments["e"].state.phase == "Ready"
+
+
+def test_check_prints_its_report_as_json(backend, script, capsys):
+    assert call("env", "create", "e", "--nodes", 3) == 0
+    capsys.readouterr()
+    assert call("check", f"{script}:fine", "--env", "e", "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out)["function"] == "fine"

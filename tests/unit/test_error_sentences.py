@@ -32,6 +32,11 @@ SENTENCES = [
         ),
     ),
     (
+        "E001 after close",
+        errors.ConfigError.closed(target="prod"),
+        ("The client of 'prod' is closed; environments and runs go on.\nfix: 1) connect('prod')"),
+    ),
+    (
         "E002",
         errors.AuthError.token_refused(expired_s=720),
         "The API server refused the token (expired 12 min ago).\nfix: 1) sign in again",
@@ -341,6 +346,14 @@ SENTENCES = [
         (
             "Results of 'ndvi-7f3' expired at 10:00Z (keep_results 7 d).\n"
             'fix: 1) run.rerun(tasks="all")'
+        ),
+    ),
+    (
+        "E203 without its environment",
+        errors.ResultExpiredError.gone(run="ndvi-7f3"),
+        (
+            "Results of 'ndvi-7f3' are not in the store any more; its environment was deleted.\n"
+            "fix: 1) submit it again"
         ),
     ),
     (

@@ -138,6 +138,23 @@ def test_watch_that_nobody_needs_ends_after_a_while():
     assert told(work) == 2
 
 
+def test_watch_that_is_just_being_ended_is_started_anew():
+    async def work():
+        api = ScriptedWatch(WatchEvent("MODIFIED", a_run("a")))
+        feed = RunFeed(api, "e", linger_s=60)
+        with feed.following("a") as follower:
+            feed.start("1")
+            await follower.next()
+        feed._stop()
+        with feed.following("a") as follower:
+            feed.start("1")
+            found = await follower.next()
+        await feed.close()
+        return found["metadata"]["name"], api.calls["watch"]
+
+    assert told(work) == ("a", 2)
+
+
 async def nothing():
     await asyncio.Event().wait()
     yield {}

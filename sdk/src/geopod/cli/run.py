@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from geopod.cli.output import output_option, print_results
+from geopod.cli.output import output_option, print_results, print_value
 from geopod.cli.target import Chosen, load_function, open_client
 from geopod.client.sync import Client, Environment, Run
 
@@ -93,11 +94,15 @@ def _environment(client: Client, options: dict[str, Any]) -> Iterator[Environmen
 @click.argument("function", metavar="FILE.py:FUNC")
 @click.option("--env", "environment", required=True, help="The environment to try it in.")
 @click.option("--partitions", type=click.IntRange(1), default=1, show_default=True)
+@output_option
 @click.pass_obj
-def check(target: Chosen, function: str, environment: str, partitions: int) -> int:
+def check(target: Chosen, function: str, environment: str, partitions: int, output: str) -> int:
     """Run FUNC on one real partition: what is sent, what comes back, time and memory."""
     f = load_function(function)
     with open_client(target) as client:
         report = client.get_environment(environment).check(f, partitions=partitions)
-    click.echo(str(report))
+    if output in {"json", "yaml"}:
+        print_value(asdict(report), output)
+    else:
+        click.echo(str(report))
     return 0 if report.ok else 1

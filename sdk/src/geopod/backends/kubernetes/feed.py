@@ -96,7 +96,13 @@ class RunFeed:
         if not self._followers and self._task is not None and not self._task.done():
             with suppress(RuntimeError):  # the loop has ended before its generators
                 loop = asyncio.get_running_loop()
-                self._stopping = loop.call_later(self._linger_s, self._task.cancel)
+                self._stopping = loop.call_later(self._linger_s, self._stop)
+
+    def _stop(self) -> None:
+        """Let the watch go; whoever follows from now on starts another."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
 
     async def _pump(self, since: str) -> None:
         """Tell followers what the watch tells; an error ends it and goes to all of them."""
