@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from geopod.api import deployment, names
-from geopod.store import Store
+from geopod.store import KeyMissingError, Store
 
 ROOT = "site-packages"
 MARKER = ".unpacked"
@@ -43,12 +43,17 @@ class Bundle:
 async def bring_bundle(store: Store, bundle: Bundle, folder: Path) -> None:
     """Put the bundle's packages below `folder`; one that lies there already is kept.
 
-    Raises BundleError, KeyMissingError, and what the store raises.
+    Raises BundleError, and what the store raises.
     """
     if _is_there(folder, bundle):
         return
     key = f"{names.bundle_key(bundle.namespace, bundle.key)}{deployment.BUNDLE_FILE}"
-    packed = await store.fetch(key)
+    try:
+        packed = await store.fetch(key)
+    except KeyMissingError as error:
+        raise BundleError(
+            f"The bundle {bundle.key} is not in the store; it is built anew."
+        ) from error
     await asyncio.to_thread(unpack_bundle, packed, bundle.sha256, folder)
     log.info("Bundle %s is unpacked.", bundle.key[:16])
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,10 +97,14 @@ async def serve_pod() -> int:
     settings, cache = place.settings, place.cache
     store = open_store(settings.store, token_file=place.token_file, cache=cache)
     shared = open_store(settings.store, token_file=place.shared_token_file, cache=cache / "shared")
-    node = Node(settings, store, make_runner(settings), shared=shared, signs=signs)
-    node.spawn(_bring_runner(place, shared))
-    node.spawn(_tick())
-    return await attend(node)
+    async with AsyncExitStack() as stack:
+        for opened in (store, shared):
+            if isinstance(opened, AbstractAsyncContextManager):  # one that holds connections
+                await stack.enter_async_context(opened)
+        node = Node(settings, store, make_runner(settings), shared=shared, signs=signs)
+        node.spawn(_bring_runner(place, shared))
+        node.spawn(_tick())
+        return await attend(node)
 
 
 async def _bring_runner(place: NodePlace, shared: Store) -> None:

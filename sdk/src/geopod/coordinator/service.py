@@ -67,6 +67,10 @@ class Coordinator:
         link_key = bytes.fromhex(settings.link_key)
         self.nodes = NodeServer(self._membership, link_key=link_key, nodes=settings.nodes)
 
+    def remember_activity(self, when: float) -> None:
+        """The environment was last in use at this time: a start of this process is no use."""
+        self._last_activity = when
+
     # ---- events in, actions out
 
     def apply(self, event: events.Event, *, inline: Mapping[int, bytes] = NO_COPIES) -> None:

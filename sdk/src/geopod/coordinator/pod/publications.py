@@ -25,8 +25,8 @@ from geopod.cluster.watching import Listing
 from geopod.coordinator.pod.office import Object, Office
 from geopod.coordinator.publication import DEFAULT_FORMATS, FinishedRun, Target, publish_runs
 from geopod.coordinator.recovery import read_state
-from geopod.errors import GeopodError, InvalidInputError
-from geopod.store import Store
+from geopod.errors import GeopodError, InconsistentPartsError, InvalidInputError
+from geopod.store import KeyMissingError, Store
 
 INCONSISTENT = "E312"
 MAX_TIMESTAMPS = 500
@@ -90,6 +90,8 @@ class Publications:
             await self._publish(runs, wanted)
         except GeopodError as error:
             return _failed(state, error)
+        except (KeyMissingError, OSError) as error:
+            return _failed(state, InconsistentPartsError(f"Results cannot be read: {error}."))
         return state
 
     async def _publish(self, runs: Sequence[FinishedRun], wanted: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from geopod.cluster.client import ApiClient
 from geopod.cluster.limits import Limits
@@ -11,7 +12,7 @@ from geopod.coordinator.epochs import Fenced
 from geopod.coordinator.pod.health import HealthServer
 from geopod.coordinator.pod.metrics import Metrics
 from geopod.coordinator.pod.office import Office
-from geopod.coordinator.pod.settings import PodSettings, read_pod
+from geopod.coordinator.pod.settings import read_pod
 from geopod.coordinator.pod.tokens import TokenMint
 from geopod.coordinator.pod.world import ResourceWorld
 from geopod.coordinator.process import CoordinatorProcess
@@ -32,28 +33,23 @@ Attend = Callable[[CoordinatorProcess], Awaitable[int]]
 async def serve_pod(attend: Attend) -> int:
     """Serve the environment that the pod names; returns the exit code."""
     pod = read_pod(Pod())
-    api = await ApiClient.connect(namespace=pod.namespace, limits=LIMITS)
-    try:
-        return await _serve(pod, api, attend)
-    finally:
-        await api.close()
-
-
-async def _serve(pod: PodSettings, api: ApiClient, attend: Attend) -> int:
     mint = TokenMint(pod.environment_key, pod.environment_uid)
     store = open_store(pod.store, token_file=mint.store_token, cache=pod.cache)
-    metrics = Metrics()
-    office = Office(api, pod, mint, metrics)
-    try:
-        world = await ResourceWorld.begin(office, api, store)
-        health = HealthServer(is_ready=lambda: world.is_ready, render=metrics.render)
-        await health.start(pod.metrics_port)
-        process = await CoordinatorProcess.start(world.settings(), store, world)
-    except Fenced:
-        log.warning("Environment %s is another one by now.", pod.environment)
-        return EXIT_GONE
-    metrics.watch(process.coordinator)
-    try:
+    async with AsyncExitStack() as stack:
+        api = await ApiClient.connect(namespace=pod.namespace, limits=LIMITS)
+        await stack.enter_async_context(api)
+        if isinstance(store, AbstractAsyncContextManager):  # one that holds connections
+            await stack.enter_async_context(store)
+        metrics = Metrics()
+        office = Office(api, pod, mint, metrics)
+        try:
+            world = await ResourceWorld.begin(office, api, store)
+            health = HealthServer(is_ready=lambda: world.is_ready, render=metrics.render)
+            await health.start(pod.metrics_port)
+            stack.push_async_callback(health.close)
+            process = await CoordinatorProcess.start(world.settings(), store, world)
+        except Fenced:
+            log.warning("Environment %s is another one by now.", pod.environment)
+            return EXIT_GONE
+        metrics.watch(process.coordinator)
         return await attend(process)
-    finally:
-        await health.close()

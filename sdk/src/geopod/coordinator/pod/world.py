@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from geopod.api.environment_resource import CoordinatorReport
 from geopod.api.layer_sources import catalogue_spec
+from geopod.api.run_report import seconds
 from geopod.api.runs import EnvironmentState
 from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS, Kind
 from geopod.cluster.watching import Listing, WatchEvent
@@ -102,6 +103,9 @@ class ResourceWorld:
     async def unfinished(self, desk: Desk) -> list[UnfinishedRun]:
         """Return the runs that an earlier coordinator has begun and not ended."""
         self._desk = desk
+        used = seconds((self._manifest.get("status") or {}).get("lastActivityTime"))
+        if used is not None:
+            desk.coordinator.remember_activity(used)
         return await self.runs.unfinished(desk, self._manifest["spec"])
 
     async def open(self) -> None:
