@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 
 import pytest
 from geopod.api import deployment
@@ -18,6 +19,7 @@ from geopod.store.channel import DirectRoute, Patience, TokenFile
 from geopod.store.directory import DirectoryStore
 from geopod.store.gateway import GatewayStore
 from geopod.store.objects import ObjectStore
+from geopod.store.refusals import refusal
 from geopod_gateway.app import Gateway
 from store_builders import HASTY, UID, Faults, a_store, a_token, running, some_settings
 
@@ -135,6 +137,31 @@ def test_404_of_something_before_the_gateway_is_no_missing_key(tmp_path):
             await store.get(KEY)
 
     behind(tmp_path, check, "404")
+
+
+def test_what_a_proxy_says_while_no_gateway_is_there_is_told(tmp_path):
+    async def check(store):
+        with pytest.raises(GatewayUnavailableError) as caught:
+            await store.get(KEY)
+        fact = caught.value.fact
+        assert fact.startswith(f"The way to the gateway did not read {KEY!r} (503): no endpoints")
+        assert re.search(r"Asked \d+ times in \d+ s\.$", fact)
+
+    behind(tmp_path, check, *["503"] * 1000)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ('{"kind":"Status","message":"no endpoints available."}', ": no endpoints available."),
+        ("QuotaExceeded: 5 bytes over.\nmore", ": QuotaExceeded: 5 bytes over."),
+        ("", "."),
+        ("{}", ": {}."),
+    ],
+)
+def test_words_of_a_refusal_are_one_sentence(said, words):
+    error = refusal("GET", "k", 503, said, ours=True)
+    assert str(error).splitlines()[0].endswith(f"The gateway did not read 'k' (503){words}")
 
 
 def test_gateway_that_asks_to_slow_down_is_obeyed(tmp_path):

@@ -4,18 +4,22 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
 import aiohttp
 import pytest
 from geopod.api import deployment, names
+from geopod.store.channel import Patience
 from geopod.store.directory import DirectoryStore
+from geopod.store.gateway import GatewayStore
 from geopod_gateway.app import Gateway
-from geopod_gateway.app.connections import Connections
 from geopod_gateway.app.sweep import sweep
-from store_builders import UID, a_token, running, some_settings
+from store_builders import SIGNING_KEY, UID, a_token, running, some_settings
 
 KEY = f"{UID}/runs/1/value"
 WRITER = "0123456789abcdef"
@@ -366,15 +370,6 @@ def test_connection_that_never_ends_its_headers_is_closed(tmp_path):
     served(tmp_path, check, idle_s=0.2)
 
 
-def test_busy_connection_is_none_to_close():
-    connections = Connections(10.0)
-    connections._busy.add("busy")
-    assert connections.overdue(["busy", "idle"], now=0.0) == []
-    assert connections.overdue(["busy", "idle", "new"], now=10.1) == ["idle"]
-    connections._busy.clear()
-    assert set(connections.overdue(["busy", "new"], now=20.3)) == {"new"}
-
-
 def test_small_answer_leaves_in_one_segment(tmp_path):
     """Headers and body apart, without TCP_NODELAY, cost 40 ms at the other end's delayed ACK."""
     request = f"GET {path()} HTTP/1.1\r\nHost: gateway\r\n"
@@ -464,6 +459,53 @@ def test_sweep_removes_what_has_expired_and_nothing_else(tmp_path):
         assert (stale.exists(), fresh.exists()) == (False, True)
 
     asyncio.run(check())
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Start the gateway as its pod does; yields it with its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "key").write_bytes(SIGNING_KEY)
+    environ = {
+        **os.environ,
+        "GEOPOD_SIGNING_KEY_FILE": str(tmp_path / "key"),
+        "GEOPOD_GATEWAY_STORAGE": str(tmp_path / "store"),
+        "GEOPOD_GATEWAY_PORT": str(port),
+        "GEOPOD_GATEWAY_RESERVE_BYTES": "0",
+    }
+    command = [sys.executable, *deployment.GATEWAY_COMMAND[1:]]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as started:
+        yield started, port
+        started.kill()
+
+
+def test_process_serves_until_it_is_told_to_end(process, tmp_path):
+    started, port = process
+
+    async def check():
+        patience = Patience(total_s=60.0)
+        url = f"http://127.0.0.1:{port}"
+        async with GatewayStore(
+            url, token=a_token, cache=tmp_path / "cache", patience=patience
+        ) as store:
+            await store.put(KEY, b"data")
+            assert await store.get(KEY) == b"data"
+
+    asyncio.run(check())
+    started.send_signal(signal.SIGTERM)
+    assert started.wait(timeout=30) == 0
+    assert started.stderr.read() == ""
+
+
+def test_process_without_a_key_says_what_it_lacks():
+    environ = {name: value for name, value in os.environ.items() if "SIGNING" not in name}
+    command = [sys.executable, *deployment.GATEWAY_COMMAND[1:]]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "GEOPOD_SIGNING_KEY_FILE is not set" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 class TestParts:

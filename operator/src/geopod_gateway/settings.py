@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from geopod.api import deployment
@@ -17,7 +17,7 @@ class Settings:
 
     storage: str
     """A folder, or `s3://bucket/prefix`."""
-    signing_key: bytes
+    signing_key: bytes = field(repr=False)
     port: int = deployment.GATEWAY_PORT
     quota_bytes: int = 0
     """Of one tenant's folder: an environment's, or what a namespace shares; 0: none."""

@@ -113,6 +113,9 @@ class Attempts:
             await asyncio.sleep(wait)
         elif retry_after_s:
             raise RateLimitedError.slow_down(retry_after_s=retry_after_s) from cause
+        elif isinstance(cause, GatewayUnavailableError):
+            fact = f"{cause.fact} Asked {self.count} times in {waited:.0f} s."
+            raise GatewayUnavailableError(fact, fixes=cause.fixes) from cause
         else:
             raise GatewayUnavailableError.no_answer(
                 route=self.name, timeout_s=round(waited, 1), tries=self.count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 
 from geopod.errors import AuthError, GatewayUnavailableError, PermissionDeniedError
@@ -21,7 +22,8 @@ def refusal(method: str, key: str, status: int, said: str, *, ours: bool) -> Exc
     """Return the error of one refused request; `ours`: by the gateway, not a proxy before it."""
     verb = _VERBS.get(method, method)
     who = "The gateway" if ours else "The way to the gateway"
-    because = f": {said.splitlines()[0][:300]}" if said else ""
+    words = _words(said)
+    because = f": {words}" if words else ""
     match status:
         case HTTPStatus.NOT_FOUND if ours:
             return KeyMissingError(key)
@@ -40,3 +42,12 @@ def refusal(method: str, key: str, status: int, said: str, *, ours: bool) -> Exc
             return GatewayUnavailableError(
                 f"{who} did not {verb} {key!r} ({status}){because}.", fixes=("geopod doctor",)
             )
+
+
+def _words(said: str) -> str:
+    """Return what an answer says in words: its first line, or the message of an API server."""
+    try:
+        message = json.loads(said)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = said.partition("\n")[0]
+    return str(message)[:300].rstrip(". ")
