@@ -84,6 +84,19 @@ def discovery(root, *path):
     return {"kind": "APIResourceList", "resources": resources}
 
 
+def schemas(status_fields):
+    """An OpenAPI document with these fields in the status of these kinds."""
+    told = {"group": "geopod.dev", "version": "v1alpha1"}
+    known = {
+        kind: {
+            "x-kubernetes-group-version-kind": [told | {"kind": kind}],
+            "properties": {"status": {"properties": {name: {} for name in fields}}},
+        }
+        for kind, fields in status_fields.items()
+    }
+    return {"components": {"schemas": known}}
+
+
 def matches(found, seen):
     meta = found["metadata"]
     if seen.namespace and meta.get("namespace") != seen.namespace:

@@ -129,7 +129,7 @@ class Shell:
 
 
 @asynccontextmanager
-async def operating(fake, url, *, settings=SETTINGS, clock=None):
+async def operating(fake, url, *, settings=SETTINGS, clock=None, source=None):
     """A whole operator, kopf's watches included, until the block ends.
 
     It has a thread and a loop of its own: kopf cancels every task that its loop has got meanwhile.
@@ -137,7 +137,7 @@ async def operating(fake, url, *, settings=SETTINGS, clock=None):
     made, stop = [], threading.Event()
 
     async def operate():
-        async with await a_client(url) as client:
+        async with await a_client(url, source=source) as client:
             operator = Operator(replace(settings, metrics_port=0), client)
             if clock is not None:
                 operator.stamps = WatchStamps(clock)
@@ -148,7 +148,8 @@ async def operating(fake, url, *, settings=SETTINGS, clock=None):
     running = asyncio.ensure_future(asyncio.to_thread(asyncio.run, operate()))
     try:
         await eventually(lambda: running.done() or (made and made[0].stamps.are_open()))
-        yield made[0]
+        if not running.done():
+            yield made[0]
     finally:
         stop.set()
         await running

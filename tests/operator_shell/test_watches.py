@@ -1,11 +1,15 @@
 """A whole operator, kopf included, on a fake API server: what it lists, watches and writes."""
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
+from api_client_builders import FixedSource
 from cluster_request_builders import refusal
 from geopod.cluster import kinds
+from geopod.errors import ConfigError, CRDsNotInstalledError
 from geopod_operator.probes import SILENT_S
 from shell_builders import (
     SETTINGS,
@@ -197,5 +201,53 @@ def test_changed_runtime_concerns_the_environments_that_name_it():
             assert not fake.get(kinds.DEPLOYMENTS, "waits-coordinator")
             fake.put(kinds.RUNTIMES, a_runtime("later"))
             await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "waits-coordinator"))
+
+    run(scenario)
+
+
+def test_watches_follow_a_token_that_is_renewed():
+    async def scenario(fake, url):
+        source = FixedSource(url, bearer="t", expires_in_s=0.0)
+        async with operating(fake, url, source=source):
+            fake.cut_watches()
+            await fake.until(lambda: fake.count("watch", "Layer") > 1)
+        signed = [seen.headers["Authorization"] for seen in fake.seen if seen.kind == "Layer"]
+        assert len(set(signed)) == len(signed) > 2
+
+    run(scenario)
+
+
+def test_runtimes_of_a_file_need_no_right_on_the_cluster(tmp_path):
+    path = tmp_path / "runtimes.yaml"
+    path.write_text(json.dumps(a_runtime("of-a-file")), "utf-8")
+
+    async def scenario(fake, url):
+        settings = replace(SETTINGS, watch_namespaces=("geo",), runtimes_file=path)
+        async with operating(fake, url, settings=settings):
+            fake.put(kinds.ENVIRONMENTS, an_environment("here", runtime="of-a-file"))
+            await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "here-coordinator"))
+        assert not [seen for seen in fake.seen if seen.kind == "ComputeRuntime"]
+
+    run(scenario)
+
+
+def test_older_definitions_are_refused_before_anything_is_written():
+    async def scenario(fake, url):
+        fake.status_fields = {"ComputeEnvironment": ("conditions",)}
+        with pytest.raises(ConfigError, match=r"ComputeEnvironment is older .* lacks .*phase"):
+            async with operating(fake, url):
+                pass
+        assert fake.writes() == 0
+
+    run(scenario, an_environment())
+
+
+def test_missing_definitions_end_the_operator_with_the_fix():
+    async def scenario(fake, url):
+        bare = {"kind": "Status", "code": 404, "message": "the server could not find it"}
+        fake.faults = lambda seen: web.json_response(bare, status=404)
+        with pytest.raises(CRDsNotInstalledError, match="ComputeEnvironment"):
+            async with operating(fake, url):
+                pass
 
     run(scenario)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -196,16 +195,22 @@ async def operate(settings: Settings, stop: Stop | None = None) -> None:
         await Operator(settings, client).run(stop or asyncio.Event())
 
 
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
 def main(environ: Mapping[str, str]) -> int:
     """Return the exit status of the process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
-        asyncio.run(operate(read_settings(environ)))
+        settings = read_settings(environ)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(operate(settings))
     except GeopodError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REFUSED

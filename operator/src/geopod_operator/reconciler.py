@@ -165,6 +165,7 @@ class Reconciler:
     async def _act(self, observed: Observed, memory: Memory, outcome: Outcome) -> None:
         environment = observed.environment
         namespace = environment["metadata"]["namespace"]
+        self._stores.forget_children(namespace, outcome.stale)
         await self._delete(namespace, outcome.deletes)
         refused = await self._apply(memory, outcome.applies)
         await self._write_runs(namespace, observed.runs, outcome)
@@ -231,8 +232,9 @@ class Reconciler:
     # ---- runs without an environment
 
     async def _end_absent(self, key: Key, stray: list[Raw]) -> float | None:
-        was_here = self._memories.pop(key, None) is not None
-        if was_here:
+        memory = self._memories.pop(key, None)
+        if memory is not None:
+            self._stores.forget_children(key[0], memory.refs)
             stray = await self._cluster.runs_of(*key)
         return await self._plan_absent(key, [*stray, *self._stores.runs(key)])
 

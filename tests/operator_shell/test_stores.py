@@ -1,0 +1,104 @@
+"""What the operator has seen: newer wins, lists sweep, and who is concerned."""
+
+import pytest
+from geopod_operator.stores import Stores, key_of
+from shell_builders import a_run, a_runtime, an_environment
+
+
+def stored(kind, manifest, *, version=10, uid="u1", **metadata):
+    meta = {**manifest["metadata"], "resourceVersion": str(version), "uid": uid, **metadata}
+    return {**manifest, "kind": kind, "metadata": meta}
+
+
+def a_child(name="e1-node", *, kind="StatefulSet", instance="e1", component="node", **options):
+    labels = {"app.kubernetes.io/instance": instance, "app.kubernetes.io/component": component}
+    manifest = {"metadata": {"name": name, "namespace": "geo", "labels": labels}}
+    return stored(kind, manifest, **options)
+
+
+ENVIRONMENT = stored("ComputeEnvironment", an_environment(layers=[{"pathId": "dem"}]))
+E1 = ("ComputeEnvironment", "geo", "e1")
+
+
+@pytest.fixture
+def stores():
+    made = Stores()
+    made.put(ENVIRONMENT)
+    return made
+
+
+def test_older_version_never_replaces_a_newer_one(stores):
+    assert not stores.put(stored("ComputeEnvironment", an_environment(nodes=9), version=9))
+    assert stores.environment(("geo", "e1"))["spec"]["nodes"] == 2
+    assert stores.put(stored("ComputeEnvironment", an_environment(nodes=9), version=11))
+    assert stores.environment(("geo", "e1"))["spec"]["nodes"] == 9
+
+
+def test_same_version_is_no_news(stores):
+    assert not stores.put(ENVIRONMENT)
+
+
+def test_deletion_of_the_predecessor_leaves_its_successor(stores):
+    stores.put(stored("ComputeEnvironment", an_environment(), version=30, uid="u2"))
+    stores.drop(stored("ComputeEnvironment", an_environment(), version=20, uid="u1"))
+    assert stores.environment(("geo", "e1"))["metadata"]["uid"] == "u2"
+
+
+def test_managed_fields_are_not_kept(stores):
+    stores.put(a_child(managedFields=[{"manager": "x"}]))
+    assert "managedFields" not in stores.children("geo")["StatefulSet", "e1-node"]["metadata"]
+
+
+def test_list_sweeps_what_is_gone_and_keeps_what_is_newer(stores):
+    stores.put(a_child("old", version=5))
+    stores.put(a_child("new", version=50))
+    concerned = stores.sweep("StatefulSet", (), [a_child("told", version=20)], version="40")
+    assert {name for _, name in stores.children("geo")} == {"new", "told"}
+    assert concerned == {E1}
+
+
+def test_list_of_one_namespace_sweeps_no_other(stores):
+    assert stores.sweep("ComputeEnvironment", ("other",), [], version="99") == set()
+    assert stores.environment(("geo", "e1"))
+
+
+def test_runs_are_found_by_their_environment_and_forgotten(stores):
+    run = stored("ComputeRun", a_run())
+    stores.put(run)
+    stores.put(stored("ComputeRun", a_run("r2", environment="absent")))
+    assert [key_of(found) for found in stores.runs(("geo", "e1"))] == [("geo", "r1")]
+    assert stores.keys_of_runs() == [("geo", "e1"), ("geo", "absent")]
+    stores.drop(run)
+    assert stores.keys_of_runs() == [("geo", "absent")]
+
+
+@pytest.mark.parametrize(
+    ("found", "concerned"),
+    [
+        (ENVIRONMENT, {E1}),
+        (stored("ComputeRun", a_run(environment="absent")), {(*E1[:2], "absent")}),
+        (
+            stored("Layer", {"metadata": {"name": "dem", "namespace": "geo"}}),
+            {E1, ("Layer", "geo", "dem")},
+        ),
+        (
+            stored("Layer", {"metadata": {"name": "other", "namespace": "geo"}}),
+            {("Layer", "geo", "other")},
+        ),
+        (
+            stored("Layer", {"metadata": {"name": "dem", "namespace": "far"}}),
+            {("Layer", "far", "dem")},
+        ),
+        (stored("ComputeRuntime", a_runtime()), {E1, ("ComputeRuntime", "", "default")}),
+        (stored("ComputeRuntime", a_runtime("gpu")), {("ComputeRuntime", "", "gpu")}),
+        (a_child(), {E1}),
+        (a_child(instance="unknown"), set()),
+        (a_child("geopod-build-1", kind="Job", instance="", component="builder"), {E1}),
+    ],
+    ids=[
+        *("environment", "run", "its layer", "another layer", "layer of another namespace"),
+        *("its runtime", "another runtime", "child", "child of nobody", "build"),
+    ],
+)
+def test_object_concerns_whom_its_change_may_touch(stores, found, concerned):
+    assert stores.concerned(found) == concerned
