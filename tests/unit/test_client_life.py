@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 
 import pytest
@@ -229,3 +230,31 @@ def test_layers_of_a_url_keep_it(tmp_path):
     spec = asyncio.run(work())
     assert spec["timestamps"] == [{"id": "dem", "uris": ["https://host/dem.tif?sig=1"]}]
     assert spec["writeTo"] == {"uri": "s3://bucket/out"}
+
+
+LEFT_OPEN = """
+import os
+import geopod
+from geopod.client.sync import client as opened
+
+class Told:
+    name, namespace = "told", "told"
+    async def close(self):
+        print("closed", flush=True)
+
+async def open_backend(target):
+    return Told()
+
+geopod.client.aio.client.open_backend = open_backend
+client = geopod.connect("local")
+if os.fork() == 0:
+    raise SystemExit
+os.wait()
+"""
+
+
+def test_client_that_was_left_open_is_closed_once_at_the_end():
+    ended = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("closed\n", "", 0)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import os
+from contextlib import suppress
 from typing import Any, Self
 
 from typing_extensions import override
@@ -14,12 +18,40 @@ from geopod.client.loop import LoopThread, shared_loop
 from geopod.client.sync.environment import Environment
 from geopod.client.sync.forwarding import mirrors
 from geopod.client.sync.run import Run
+from geopod.errors import GeopodError
+
+FAREWELL_S = 2.0
+"""So long the end of the process waits for connections to be closed."""
+_open: set[aio.Client] = set()
+"""Clients that nobody has closed; what they made may be in use after they are gone."""
 
 
 @mirrors(aio.connect)
 def connect(target: str | None = None, **options: Any) -> Client:
     loop = shared_loop()
-    return Client(loop.run(aio.connect(target, **options)), loop)
+    client = loop.run(aio.connect(target, **options))
+    if not _open:
+        atexit.unregister(_close_all)
+        atexit.register(_close_all, os.getpid())
+    _open.add(client)
+    return Client(client, loop)
+
+
+def _close_all(owner: int) -> None:
+    """Close what was left open, so that no library complains of it at the end of the process.
+
+    `owner`: the process that opened it; a fork of it has no thread that could close anything.
+    """
+    if os.getpid() != owner:
+        return
+
+    async def close() -> None:
+        async with asyncio.timeout(FAREWELL_S):
+            await asyncio.gather(*(client.close() for client in _open))
+
+    with suppress(TimeoutError, OSError, GeopodError):  # the process ends all the same
+        shared_loop().run(close())
+    _open.clear()
 
 
 class Client:
@@ -87,4 +119,5 @@ class Client:
 
     @mirrors(aio.Client.close)
     def close(self) -> None:
+        _open.discard(self._aio)
         self._loop.run(self._aio.close())
