@@ -67,6 +67,10 @@ class FakeCluster:
         self.writes: list[Write] = []
         self.lists = 0
         self.outage: list[Exception] = []
+        self.mute = False
+        """Watches hear nothing."""
+        self.gets: list[str] = []
+        """Names of the runs that were read one by one."""
         self._version = 10
         self._objects: dict[tuple[str, str], Object] = {}
         self._queues: list[tuple[Kind, asyncio.Queue[WatchEvent]]] = []
@@ -77,6 +81,11 @@ class FakeCluster:
     # ---- the client's side
 
     async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> Object:
+        if kind == RUNS:
+            self.gets.append(name)
+            self._changed.set()
+        if (kind.plural, name) not in self._objects:
+            raise NotFoundApiError(404, "NotFound", "there is none")
         return copy.deepcopy(self._objects[kind.plural, name])
 
     async def list(self, kind: Kind, *, field_selector: str = "") -> Listing:
@@ -173,7 +182,7 @@ class FakeCluster:
 
     def _tell(self, kind: Kind, event: WatchEvent) -> None:
         for watched, queue in self._queues:
-            if watched == kind:
+            if watched == kind and not self.mute:
                 queue.put_nowait(event)
         self._changed.set()
 

@@ -9,7 +9,7 @@ import json
 import pytest
 from coordinator_builders import UID, ScriptedAgent, done, failed
 from coordinator_pod_builders import NAME, a_cluster, a_run, an_environment, serving
-from geopod.api.messages import Assign, Bye, Cancel, Drain, HeldLease
+from geopod.api.messages import Assign, Bye, Cancel, Drain, EndRun, HeldLease
 from geopod.api.run_status import ComputeRunStatus
 from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS
 from geopod.cluster.problems import InvalidApiError
@@ -254,6 +254,57 @@ def test_epoch_in_the_status_counts_when_the_store_has_lost_its_own(tmp_path):
         cluster.put(ENVIRONMENTS, environment)
         async with serving(cluster, tmp_path) as (process, _):
             assert process.coordinator.epoch == 8
+
+    play(story)
+
+
+def test_coordinator_that_was_cut_off_writes_over_nobody(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await agent.ready()
+            cluster.put(RUNS, a_run("contested"))
+            assign = await agent.next(Assign)
+            await cluster.phase("contested", "Running")
+            newer = {"phase": "Succeeded", "coordinatorEpoch": 2, "environmentUID": UID}
+            cluster.mute = True  # the watch is silent
+            cluster.change(RUNS, "contested", lambda it: it.update(status=newer))
+            await agent.send(done(assign, 0))
+            await cluster.until(lambda: cluster.gets)
+            await agent.next(EndRun)
+            assert cluster.status(RUNS, "contested") == newer
+
+    play(story)
+
+
+def test_write_that_was_overtaken_by_a_user_is_made_again(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await agent.ready()
+            cluster.put(RUNS, a_run("labelled"))
+            assign = await agent.next(Assign)
+            await cluster.phase("labelled", "Running")
+            cluster.mute = True
+            cluster.change(RUNS, "labelled", lambda it: it["metadata"].update(labels={"a": "b"}))
+            await agent.send(done(assign, 0))
+            await cluster.phase("labelled", "Succeeded")
+
+    play(story)
+
+
+def test_status_that_was_set_back_starts_no_run_again(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await succeed(agent).ready()
+            cluster.put(RUNS, a_run("over"))
+            await cluster.phase("over", "Succeeded")
+            back = {"phase": "Running", "environmentUID": UID}
+            cluster.change(RUNS, "over", lambda it: it.update(status=back))
+            agent.answer = None
+            await cluster.phase("over", "Succeeded")
+            assert not any(isinstance(it, Assign) for it in agent.seen)
 
     play(story)
 

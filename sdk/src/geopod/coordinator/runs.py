@@ -135,6 +135,10 @@ class RunBook:
         state = msgspec.json.decode(data, type=RunState)
         return state if state.finished is not None else None
 
+    def recall(self, run: str) -> RunState | None:
+        """Return the last state of a run that ended lately, from memory."""
+        return self._finished.get(run)
+
     def commit(
         self, run: str, records: Sequence[TaskRecord], *, node: int | None, lease: str
     ) -> None:

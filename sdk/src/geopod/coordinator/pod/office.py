@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from geopod.api import names
@@ -25,7 +26,10 @@ Object = dict[str, Any]
 
 
 class Api(Protocol):
-    """The part of `geopod.cluster.client.ApiClient` that writes."""
+    """The part of `geopod.cluster.client.ApiClient` that writes, and reads one object."""
+
+    async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> Object:
+        """Return one object."""
 
     async def apply(
         self,
@@ -81,19 +85,29 @@ class Office:
             "metadata": metadata | ({"resourceVersion": version} if version else {}),
             "status": status,
         }
+
+        async def apply() -> Object:
+            self.counter.wrote()
+            return await self.api.apply(kind, manifest, field_manager=manager, subresource="status")
+
+        return await self._patiently(f"Status of {kind.kind} {name}", apply)
+
+    async def read(self, kind: Kind, name: str) -> Object | None:
+        """Return an object as it is now; None: there is none."""
+        return await self._patiently(f"{kind.kind} {name}", partial(self.api.get, kind, name))
+
+    async def _patiently(self, what: str, call: Callable[[], Awaitable[Object]]) -> Object | None:
+        """Make a call until the server answers it; None: there is no such object."""
         pause = RETRY_S[0]
         while True:
-            self.counter.wrote()
             try:
-                return await self.api.apply(
-                    kind, manifest, field_manager=manager, subresource="status"
-                )
+                return await call()
             except NotFoundApiError:
                 return None
             except (ConflictApiError, InvalidApiError):
                 raise
             except GeopodError as error:
-                log.warning("Status of %s %s: %s Again in %.1f s.", kind.kind, name, error, pause)
+                log.warning("%s: %s Again in %.1f s.", what, error, pause)
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # spreads calls
                 pause = min(2 * pause, RETRY_S[1])
 

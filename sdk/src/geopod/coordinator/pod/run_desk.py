@@ -143,6 +143,10 @@ class RunDesk:
         """Take a run in, or say why not."""
         writer = RunWriter(self._bureau, manifest)
         self._writers[writer.uid] = writer
+        ended = await self._known_end(manifest)
+        if ended is not None:
+            writer.send(RunUpdate(state=ended))
+            return
         if manifest["spec"].get("mode") == "Publish":
             self._office.spawn(self._publish(manifest, writer))
             return
@@ -161,6 +165,16 @@ class RunDesk:
             await self._store.put(key, arguments)
         self._publish_after(writer, order)
         self._desk.coordinator.admit(order, writer)
+
+    async def _known_end(self, manifest: Object) -> RunState | None:
+        """Return how a run has ended already, whatever its status says; None: it has not.
+
+        Only a run that some coordinator has told of is looked for in the store.
+        """
+        runs, uid = self._desk.coordinator.runs, manifest["metadata"]["uid"]
+        if (manifest.get("status") or {}).get("environmentUID"):
+            return await runs.find_finished(uid)
+        return runs.recall(uid)
 
     def _publish_after(self, writer: RunWriter, order: RunOrder) -> None:
         """Have the results become a layer before the run's end is told."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geopod.api.control import EnvironmentUpdate, RunUpdate
+from geopod.api.run_conditions import TERMINAL
 from geopod.api.run_report import RunReport, status_from_state
 from geopod.api.runs import RunState
 from geopod.cluster.kinds import RUNS
@@ -59,6 +60,7 @@ class RunWriter:
         """What is done with the results before the end is told; returns the state to tell."""
         self._bureau = bureau
         self._generation: int = metadata.get("generation", 1)
+        self._version: str = metadata.get("resourceVersion", "")
         self._before: Object = manifest.get("status") or {}
         self._state: RunState | None = None
         self._report: dict[str, Any] = {}
@@ -75,8 +77,10 @@ class RunWriter:
         return self._state is not None and self._state.finished is not None
 
     def observe(self, manifest: Object) -> None:
-        """Take the resource as it is now."""
-        self._generation = manifest["metadata"].get("generation", 1)
+        """Take the resource as it is now, or was a moment ago."""
+        metadata = manifest["metadata"]
+        self._generation = metadata.get("generation", 1)
+        self._version = _later(self._version, metadata.get("resourceVersion", ""))
 
     def forget(self) -> None:
         """The resource is gone: write nothing more."""
@@ -173,14 +177,43 @@ class RunWriter:
         )
         status = status_from_state(state, report)
         try:
-            written = await self._bureau.office.write_status(RUNS, self.name, status, uid=self.uid)
-        except ConflictApiError:  # another run has the name now
-            written = None
+            written = await self._put(status, state)
         except InvalidApiError:
             log.exception("The status of run %s is refused: it is told in short.", self.name)
             short = {name: status[name] for name in SHORT if name in status}
-            written = await self._bureau.office.write_status(RUNS, self.name, short, uid=self.uid)
+            written = await self._put(short, state)
         if written is None:
             self.forget()
         else:
+            self.observe(written)
             self._before = written.get("status") or {}
+
+    async def _put(self, status: Object, state: RunState) -> Object | None:
+        """Write on the very version that was seen; None: the run is not ours to tell any more.
+
+        So a coordinator that was cut off never writes over what a newer one, or the operator, said
+        meanwhile.
+        """
+        office = self._bureau.office
+        while True:
+            try:
+                return await office.write_status(
+                    RUNS, self.name, status, uid=self.uid, version=self._version
+                )
+            except ConflictApiError:
+                seen = await office.read(RUNS, self.name)
+            if seen is None or seen["metadata"]["uid"] != self.uid:
+                return None
+            told = seen.get("status") or {}
+            is_ended = told.get("phase") in TERMINAL and state.finished is None
+            if is_ended or told.get("coordinatorEpoch", 0) > state.epoch:
+                log.warning("Run %s is told by somebody else.", self.name)
+                return None
+            self.observe(seen)
+
+
+def _later(known: str, seen: str) -> str:
+    """Return the later of two resource versions: watches tell old ones late."""
+    if known.isdecimal() and seen.isdecimal():
+        return max(known, seen, key=int)
+    return seen or known

@@ -43,9 +43,6 @@ log = logging.getLogger(__name__)
 class Cluster(Api, Protocol):
     """The part of `geopod.cluster.client.ApiClient` that a coordinator uses."""
 
-    async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> Object:
-        """Return one object."""
-
     async def list(self, kind: Kind, *, field_selector: str = "") -> Listing:
         """Return all objects of the namespace."""
 
