@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -34,17 +33,16 @@ class HelmError(Exception):
     """Helm refused; the text is what it said."""
 
 
-def helm(*arguments: str, stdin: str = "", **environment: str) -> str:
+def helm(*arguments: str, stdin: str = "", timeout_s: float = 60) -> str:
     """What a Helm command prints."""
     command = find_helm()
     assert command is not None
     done = subprocess.run(
         [command, *arguments],
         input=stdin,
-        env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         check=False,
     )
     if done.returncode != 0:

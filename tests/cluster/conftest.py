@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cluster.testcluster import providers
+from cluster.testcluster.deploy import deploy
 from cluster.testcluster.errors import NoClusterHereError
 from cluster.testcluster.kubectl import Kubectl
 from cluster.testcluster.machine import check_machine
@@ -109,6 +110,14 @@ def lose_node(process_cluster, kubectl):
 @pytest.fixture(scope="session")
 def kubectl(cluster):
     return Kubectl(cluster.kubectl, cluster.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def installed(process_cluster):
+    """geopod itself, from the images that `make images` built last; it stays."""
+    if not Places.of(process_cluster).images.exists():
+        pytest.skip("no images were built for this cluster: make images")
+    deploy(process_cluster, print)
 
 
 @pytest.fixture

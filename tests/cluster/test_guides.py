@@ -13,7 +13,6 @@ import pytest
 import rasterio
 import yaml
 from cluster.testcluster.control import S3_PASSWORD, S3_USER
-from cluster.testcluster.deploy import deploy
 from cluster.testcluster.image_contexts import PROJECT
 from cluster.testcluster.places import Places
 from rasterio.transform import from_origin
@@ -27,14 +26,6 @@ def commands(guide):
     """The first block of commands."""
     block = re.search(r"\n\n((?:    .*\n)+)", guide.read_text("utf-8")).group(1)
     return [line.strip() for line in block.splitlines()]
-
-
-@pytest.fixture(scope="session")
-def installed(process_cluster):
-    """geopod itself, from the images that `make images` built last."""
-    if not Places.of(process_cluster).images.exists():
-        pytest.skip("no images were built for this cluster: make images")
-    deploy(process_cluster, print)
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def deploy(name: str, say: Say, *, settings: Sequence[str] = ()) -> None:
         _wait_until_available(kubectl, deployment)
         say(f"deployment {NAMESPACE}/{deployment} is available")
     runtimes = kubectl("get", "computeruntimes", "--output=name").split()
-    say(f"runtimes: {', '.join(runtimes) or 'none'}")
+    say(f"runtimes: {', '.join(runtimes) or 'in a file'}")
     say(f"release {RELEASE} is deployed after {time.monotonic() - started:.1f} s")
 
 
