@@ -167,6 +167,7 @@ class World:
     def step(self):
         """Plan once and carry it out."""
         outcome = self.plan()
+        self.known -= outcome.stale
         for each in outcome.deletes:
             self.log.append(("delete", each.ref))
             self.objects.pop(each.ref, None)

@@ -257,3 +257,29 @@ def test_deleted_environment_is_left_to_its_owner_references():
     before = len(world.log)
     world.settle()
     assert world.log[before:] == []
+
+
+def test_foreign_nodes_are_not_put_to_sleep():
+    world = World(an_environment(suspend=True), layers=[])
+    ref = Ref("StatefulSet", "ndvi-node")
+    foreign = {"kind": "StatefulSet", "metadata": {"name": "ndvi-node"}, "spec": {"replicas": 3}}
+    world.objects[ref] = foreign
+    world.settle()
+    assert world.condition("Accepted") == ("False", "LayerNotFound")
+    assert world.objects[ref] == foreign
+
+
+def test_children_of_an_earlier_environment_are_waited_for():
+    world = World().run_until_ready()
+    world.environment = an_environment()
+    world.environment["metadata"]["uid"] = "another"
+    before = len(world.log)
+    outcome = world.settle()
+    assert world.log[before:] == []
+    assert outcome.requeue_after == 2
+    world.objects.clear()
+    world.applied.clear()
+    world.settle()
+    assert world.condition("Accepted") == ("True", "Accepted")
+    owners = world.deployment["metadata"]["ownerReferences"]
+    assert [it["uid"] for it in owners] == ["another"]

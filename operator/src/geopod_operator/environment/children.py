@@ -8,7 +8,7 @@ from geopod.api import reasons
 from geopod.api.reasons import EnvironmentCondition
 
 from geopod_operator.environment.hashing import stamp_of
-from geopod_operator.environment.observed import Observed, Raw, ref_of
+from geopod_operator.environment.observed import Observed, Raw, Ref, ref_of
 from geopod_operator.environment.resolved import Refusal
 
 
@@ -18,6 +18,29 @@ def is_ours(live: Raw, uid: str) -> bool:
     return any(owner.get("controller") and owner.get("uid") == uid for owner in owners)
 
 
+def contested(observed: Observed, wanted: Iterable[Raw]) -> frozenset[Ref]:
+    """Return the wanted names that somebody else holds: what is known of them may be old."""
+    uid = observed.environment["metadata"]["uid"]
+    return frozenset(
+        ref_of(it)
+        for it in wanted
+        if (live := observed.children.get(ref_of(it))) is not None and not _may_have(it, live, uid)
+    )
+
+
+def is_leftover(observed: Observed, ref: Ref) -> bool:
+    """Say whether a child of an earlier environment of this name is still being deleted."""
+    name, uid = (observed.environment["metadata"][key] for key in ("name", "uid"))
+    live = observed.children.get(ref)
+    owners = (live or {}).get("metadata", {}).get("ownerReferences") or []
+    return any(
+        it.get("controller")
+        and (it["kind"], it["name"]) == ("ComputeEnvironment", name)
+        and it["uid"] != uid
+        for it in owners
+    )
+
+
 def is_builders(live: Raw) -> bool:
     """Say whether an object without an owner is the builder's."""
     labels = live["metadata"].get("labels") or {}
@@ -25,21 +48,18 @@ def is_builders(live: Raw) -> bool:
     return own.items() <= labels.items()
 
 
-def foreign(observed: Observed, wanted: Iterable[Raw]) -> Refusal | None:
-    """Return the refusal NameConflict if a wanted name belongs to somebody else."""
-    uid = observed.environment["metadata"]["uid"]
-    for manifest in wanted:
-        ref = ref_of(manifest)
-        live = observed.children.get(ref)
-        if live is None:
-            continue
-        is_owned = bool(manifest["metadata"].get("ownerReferences"))
-        if not (is_ours(live, uid) if is_owned else is_builders(live)):
-            message = reasons.sentence(
-                EnvironmentCondition.ACCEPTED, "NameConflict", kind=ref.kind, name=ref.name
-            )
-            return Refusal("NameConflict", message)
-    return None
+def name_conflict(ref: Ref) -> Refusal:
+    """Return the refusal of an environment whose child's name belongs to somebody else."""
+    message = reasons.sentence(
+        EnvironmentCondition.ACCEPTED, "NameConflict", kind=ref.kind, name=ref.name
+    )
+    return Refusal("NameConflict", message)
+
+
+def _may_have(manifest: Raw, live: Raw, uid: str) -> bool:
+    """Say whether a live object is the one that a manifest is about."""
+    is_owned = bool(manifest["metadata"].get("ownerReferences"))
+    return is_ours(live, uid) if is_owned else is_builders(live)
 
 
 def is_current(observed: Observed, manifest: Raw) -> bool:

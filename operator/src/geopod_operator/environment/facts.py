@@ -11,6 +11,7 @@ from geopod.api import deployment, names
 from geopod.api.conditions import Condition, find
 from geopod.api.environment_status import ComputeEnvironmentStatus
 
+from geopod_operator.environment.children import is_ours
 from geopod_operator.environment.observed import Observed, Raw, Ref
 
 FINISHED = frozenset({"Succeeded", "Failed", "Cancelled"})
@@ -118,8 +119,11 @@ def read_facts(observed: Observed) -> Facts:
 
 
 def _alive(observed: Observed, ref: Ref) -> Raw | None:
+    """Return a child that is the environment's own and stays."""
     live = observed.children.get(ref)
-    return None if live is None or live["metadata"].get("deletionTimestamp") else live
+    if live is None or live["metadata"].get("deletionTimestamp"):
+        return None
+    return live if is_ours(live, observed.environment["metadata"]["uid"]) else None
 
 
 def is_unfinished(run: Raw) -> bool:

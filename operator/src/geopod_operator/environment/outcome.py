@@ -64,6 +64,8 @@ class Outcome:
     """What to do for one environment, in this order: deletes, applies, runs, status, events."""
 
     needs: Needs = Needs()
+    stale: frozenset[Ref] = frozenset()
+    """Children to forget: somebody else holds the name, and nobody tells when it is free."""
     deletes: tuple[Delete, ...] = ()
     applies: tuple[Raw, ...] = ()
     """Children, each by server-side apply with force; in this order, the first failure ends it."""

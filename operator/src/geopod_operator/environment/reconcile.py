@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from geopod.api import names
 
 from geopod_operator.environment.accepted import identity_of, resolve
 from geopod_operator.environment.access import Tokens, mint_tokens
-from geopod_operator.environment.children import foreign, is_current
+from geopod_operator.environment.children import (
+    contested,
+    is_current,
+    is_leftover,
+    name_conflict,
+)
 from geopod_operator.environment.conditions import stalled_at
 from geopod_operator.environment.dependencies import Dependencies, dependencies_of
 from geopod_operator.environment.desired.nodes import template_hash
@@ -33,6 +39,9 @@ from geopod_operator.environment.status import changed, told_status
 from geopod_operator.environment.tidings import tidings
 from geopod_operator.environment.waiting import plan_waiting
 from geopod_operator.environment.wanted import must_be_remade, standing_children, wanted_nodes
+
+LEFTOVERS_S = 2.0
+"""The garbage collector removes the children of a deleted environment within seconds."""
 
 
 def plan(observed: Observed) -> Outcome:
@@ -75,9 +84,13 @@ def _plan_living(observed: Observed, resolved: Resolved, facts: Facts, minted: T
     unknown = _unknown(observed, [*dependencies.lookups, *(ref_of(it) for it in wanted)])
     if unknown:
         return Outcome(needs=Needs(children=unknown))
-    conflict = foreign(observed, wanted)
-    if conflict is not None:
-        return plan_refused(observed, resolved.identity, facts, conflict, minted)
+    held = contested(observed, wanted)
+    if any(is_leftover(observed, ref) for ref in held):
+        return Outcome(stale=held, requeue_after=LEFTOVERS_S)
+    if held:
+        refusal = name_conflict(min(held))
+        refused = plan_refused(observed, resolved.identity, facts, refusal, minted)
+        return replace(refused, stale=held)
     needs = needed_pods(at)
     if needs:
         return Outcome(needs=needs)

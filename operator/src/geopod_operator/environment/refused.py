@@ -20,6 +20,8 @@ from geopod_operator.environment.waiting import wait_message
 from geopod_operator.environment.wanted import shrunk
 
 LOOK_AGAIN_S = 300.0
+CONTESTED_S = 30.0
+"""A name that somebody else holds is looked at sooner: nobody tells when it is free."""
 
 
 def plan_refused(
@@ -46,7 +48,7 @@ def plan_refused(
         run_statuses=waiting,
         status=changed(observed, status),
         events=not_told(observed, [event] if is_conflict else []),
-        requeue_after=LOOK_AGAIN_S,
+        requeue_after=CONTESTED_S if is_conflict else LOOK_AGAIN_S,
     )
 
 

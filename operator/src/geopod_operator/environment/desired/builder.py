@@ -31,11 +31,11 @@ BUILD_SIZE = "40Gi"
 """Cache, tree and packed bundle of the largest environments, side by side."""
 DEADLINE_S = 1200
 INSTALL_RESOURCES = {
-    "requests": {"cpu": "500m", "memory": "512Mi"},
+    "requests": {"cpu": "250m", "memory": "512Mi"},
     "limits": {"memory": "4Gi"},
 }
 UPLOAD_RESOURCES = {
-    "requests": {"cpu": "250m", "memory": "256Mi"},
+    "requests": {"cpu": "100m", "memory": "256Mi"},
     "limits": {"memory": "2Gi"},
 }
 FULL_KEY, BUNDLE_SHA256, LOCK_SHA256 = "key", "bundleSha256", "lockSha256"

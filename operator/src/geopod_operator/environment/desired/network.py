@@ -75,7 +75,8 @@ def policy(
     manifest["spec"] = {
         "podSelector": {"matchLabels": names.child_labels(identity.name, component)},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": ingress or [],
+        # An empty list is not stored: each apply of one would count as a change.
+        **({"ingress": ingress} if ingress else {}),
         "egress": egress,
     }
     return manifest
@@ -95,7 +96,6 @@ def build_policy(namespace: str, settings: Settings) -> Raw:
         "spec": {
             "podSelector": {"matchLabels": labels},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [],
             "egress": [
                 *_dns(settings),
                 gateway_rule(settings),
