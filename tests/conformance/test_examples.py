@@ -10,7 +10,8 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
-from rasterio.features import geometry_mask
+import shapely
+from rasterio.features import geometry_mask, shapes
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -65,3 +66,46 @@ def test_moving_window(example, tmp_path):
         np.testing.assert_array_equal(result.read(1), whole)
         assert result.transform == source.transform
         assert result.profile["tiled"]
+
+
+def test_classification(example, tmp_path):
+    module = example("classification")
+    cog, centres = module["main"](tmp_path)
+    with rasterio.open(tmp_path / "scene.tif") as source, rasterio.open(cog) as result:
+        whole, found = source.read(), result.read(1)
+    distances = ((whole[:, None].astype("float64") - centres.T[:, :, None, None]) ** 2).sum(axis=0)
+    expected = np.where((whole == 0).any(axis=0), 0, distances.argmin(axis=0) + 1)
+    np.testing.assert_array_equal(found, expected)
+    assert set(np.unique(found)) == set(range(6))
+
+
+def test_polygonise(example, tmp_path):
+    module = example("polygonise")
+    heights = gpd.read_file(module["main"](tmp_path)).set_index("above")
+    with rasterio.open(tmp_path / "srtm.tif") as source:
+        bands = np.digitize(source.read(1), module["ABOVE_M"]).astype("uint8")
+        whole = list(shapes(bands, mask=bands > 0, transform=source.transform))
+        shape, transform = source.shape, source.transform
+    assert len(heights) == len({band for _, band in whole})
+    for band, above in enumerate(module["ABOVE_M"], start=1):
+        inside = geometry_mask([heights.geometry[above]], shape, transform, invert=True)
+        np.testing.assert_array_equal(inside, bands == band)
+        parts = [shapely.geometry.shape(outline) for outline, value in whole if value == band]
+        area = sum(part.area for part in parts)
+        assert heights.geometry[above].area == pytest.approx(area, rel=1e-9)
+
+
+def test_time_series(example, tmp_path):
+    module = example("time_series")
+    with rasterio.open(module["main"](tmp_path)) as result:
+        found = result.read(1)
+    months = []
+    for month in module["MONTHS"]:
+        with rasterio.open(tmp_path / f"{month}.tif") as source:
+            months.append(source.read(1))
+    stack = np.ma.masked_equal(np.stack(months), module["NODATA"])
+    for row, col in [(0, 0), (100, 30), (255, 255), (128, 200)]:
+        there = ~np.ma.getmaskarray(stack)[:, row, col]
+        fitted = np.polyfit(np.arange(12)[there], stack[there, row, col].astype("float64"), 1)
+        assert found[row, col] == pytest.approx(fitted[0], rel=1e-4, abs=1e-6)
+    np.testing.assert_array_equal(found, module["slopes"](np.stack(months), module["NODATA"]))
