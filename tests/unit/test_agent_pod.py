@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
+import os
 import tarfile
+import tempfile
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -12,6 +16,7 @@ from geopod.agent import bundle as bundles
 from geopod.agent.bundle import MARKER, BundleError, unpack_bundle
 from geopod.agent.pod import read_place
 from geopod.agent.signs import FileSigns
+from geopod.agent.template_link import TemplateLink
 from geopod.process.pod import Pod, PodVariableError
 
 
@@ -141,3 +146,30 @@ def test_restarted_container_is_another_instance_of_its_pod(tmp_path):
 def test_bundle_needs_the_sha256_that_its_builder_said(tmp_path):
     with pytest.raises(PodVariableError, match="GEOPOD_BUNDLE_SHA256"):
         read_place(Pod(variables(tmp_path, GEOPOD_BUNDLE_KEY="k" * 64)))
+
+
+class Events:
+    """Hears nothing that these tests look at."""
+
+    def __getattr__(self, name: str):
+        return lambda *_: None
+
+
+@pytest.mark.parametrize(("of", "is_heard"), [(0, True), (1, False)], ids=["own", "another"])
+def test_socket_listens_to_the_runners_user_alone(of, is_heard):
+    async def story():
+        with tempfile.TemporaryDirectory(prefix="gp-") as folder:
+            path = Path(folder) / "r.sock"
+            link = TemplateLink(path, Events(), runner_uid=os.geteuid() + of)
+            link.listen()
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                async with asyncio.timeout(0.2 if is_heard else 10):
+                    assert await reader.read() == b""  # hung up on
+                    assert not is_heard
+            except TimeoutError:
+                assert link.is_connected
+            writer.close()
+            link.close()
+
+    asyncio.run(story())
