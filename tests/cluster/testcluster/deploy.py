@@ -12,8 +12,9 @@ from . import binaries
 from .errors import ClusterError
 from .image_contexts import PROJECT, run
 from .kubectl import Kubectl, KubectlError
-from .places import Places
+from .places import Addresses, Places
 from .process_cluster import is_running
+from .spec import read_spec
 
 Say = Callable[[str], None]
 
@@ -46,7 +47,8 @@ def deploy(name: str, say: Say, *, settings: Sequence[str] = ()) -> None:
     kubectl = Kubectl(str(places.commands / "kubectl"), places.kubeconfig, NAMESPACE)
     _apply_namespace(kubectl)
     values = places.settings / "deploy.json"
-    values.write_text(json.dumps(chart_values(images), indent=1), "utf-8")
+    index = Addresses(read_spec(places.spec).slot).index
+    values.write_text(json.dumps(chart_values(images, index=index), indent=1), "utf-8")
     chosen = [part for setting in settings for part in ("--set", setting)]
     started = time.monotonic()
     _helm(
@@ -86,8 +88,11 @@ def undeploy(name: str, say: Say) -> None:
     say(f"release {RELEASE} and namespace {NAMESPACE} are gone; the CRDs stay")
 
 
-def chart_values(images: dict[str, str]) -> dict[str, Any]:
-    """Values of the chart for a small cluster: images by digest, a store that ends with its pod."""
+def chart_values(images: dict[str, str], *, index: str) -> dict[str, Any]:
+    """Values of the chart for a small cluster: images by digest, a store that ends with its pod.
+
+    `index`: where requirements come from; `cluster-up UP=--index` fills the cluster's own.
+    """
     pythons = sorted(image for image in images if image.startswith("runtime-"))
     interpreters = [
         {
@@ -102,6 +107,7 @@ def chart_values(images: dict[str, str]) -> dict[str, Any]:
         "interpreters": interpreters,
         "resources": {"cpu": "200m", "memory": "512Mi", "ephemeralStorage": "1Gi"},
         "agentResources": {"cpu": "50m", "memory": "512Mi"},
+        "index": {"url": index},
     }
     return {
         "images": {
