@@ -183,13 +183,13 @@ class Stage:
         self.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
         return name
 
-    def wait_run(self, name: str, phase: str, timeout_s: int = 30) -> dict[str, Any]:
+    def wait_run(self, name: str, phase: str, timeout_s: int = 60) -> dict[str, Any]:
         self.kubectl.wait(
             f"computerun/{name}", f"jsonpath={{.status.phase}}={phase}", timeout_s=timeout_s
         )
         return self.kubectl.get("computerun", name)
 
-    def wait_ready(self, nodes: int, timeout_s: int = 30) -> None:
+    def wait_ready(self, nodes: int, timeout_s: int = 60) -> None:
         self.kubectl.wait(
             f"computeenvironment/{self.name}",
             f"jsonpath={{.status.nodes.ready}}={nodes}",
