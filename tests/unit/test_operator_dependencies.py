@@ -83,6 +83,15 @@ def test_requirements_are_built_once():
     assert "DependenciesResolved" in world.told_reasons
 
 
+def test_record_of_a_bundle_is_acted_upon_at_once():
+    world = world_with("xarray")
+    world.settle()
+    end(world, GOOD, ok=True)
+    outcome = world.step()
+    assert record_of(world) is not None
+    assert outcome.requeue_after <= 1, "nobody watches ConfigMaps"
+
+
 def test_nodes_get_the_bundle():
     world = world_with("xarray")
     world.settle()
