@@ -314,7 +314,10 @@ def test_quota_of_one_tenant_leaves_the_others_alone(tmp_path):
         assert (await put(session, f"{UID}/b", 600, chunked=True))[0] in {413, 507}
         assert (await put(session, f"{other}/b", 600))[0] == 201
         await (await session.delete(path(f"{UID}/a"))).release()
-        assert (await put(session, f"{UID}/b", 600))[0] == 201
+        assert (await put(session, f"{UID}/runs/1/b", 600))[0] == 201
+        assert (await put(session, f"{UID}/c", 600))[0] == 507
+        await (await session.delete(path(f"{UID}/runs/"))).release()
+        assert (await put(session, f"{UID}/c", 600))[0] == 201
 
     served(tmp_path, check, quota_bytes=1000)
     assert leftovers(tmp_path) == []

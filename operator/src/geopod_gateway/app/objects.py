@@ -109,9 +109,13 @@ async def delete(allowed: Allowed, shelf: Shelf) -> web.StreamResponse:
     """Answer DELETE of an object or a folder; what is not there is gone already."""
     if not allowed.key.endswith("/"):
         before = await facts_of(shelf.storage, allowed.key)
-        if before is not None:
-            shelf.room.usage.changed(allowed.tenant, -before.size)
+        freed = before.size if before else 0
+    elif shelf.room.usage.quota_bytes:
+        freed = sum((await shelf.storage.usage(allowed.key)).values())
+    else:
+        freed = 0  # without a quota the next sweep's count is soon enough
     await shelf.storage.delete(allowed.key)
+    shelf.room.usage.changed(allowed.tenant, -freed)
     return web.Response(status=204)
 
 

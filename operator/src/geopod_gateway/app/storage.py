@@ -82,8 +82,8 @@ class Storage(Protocol):
         """Remove a key, or a folder that ends in `/`; missing: nothing."""
         ...
 
-    async def usage(self) -> dict[str, int]:
-        """Return the bytes of each tenant's objects."""
+    async def usage(self, prefix: str = "") -> dict[str, int]:
+        """Return the bytes of each tenant's objects, of all or below a folder."""
         ...
 
 
@@ -138,20 +138,20 @@ class FolderStorage:
     async def names(self, prefix: str) -> list[str]:
         """Return all keys below a folder, sorted."""
         self._refuse_links(prefix)
-        return await self._store.names(prefix)
+        return await asyncio.to_thread(self._store.list_names, prefix)
 
     async def delete(self, key: str) -> None:
         """Remove a key, or a folder that ends in `/`; missing: nothing."""
         self._refuse_links(key)
         await self._store.delete(key)
 
-    async def usage(self) -> dict[str, int]:
-        """Return the bytes of each tenant's objects."""
-        return await asyncio.to_thread(self._count)
+    async def usage(self, prefix: str = "") -> dict[str, int]:
+        """Return the bytes of each tenant's objects, of all or below a folder."""
+        return await asyncio.to_thread(self._count, self._path / prefix)
 
-    def _count(self) -> dict[str, int]:
+    def _count(self, top: Path) -> dict[str, int]:
         counted: dict[str, int] = {}
-        for folder, folders, files in os.walk(self._path):
+        for folder, folders, files in os.walk(top):
             if folder == str(self._path):
                 folders[:] = [name for name in folders if name != PART]
             below = os.path.relpath(folder, self._path)
@@ -233,10 +233,10 @@ class BucketStorage:
         """Remove a key, or a folder that ends in `/`; missing: nothing."""
         await self._store.delete(key)
 
-    async def usage(self) -> dict[str, int]:
-        """Return the bytes of each tenant's objects."""
+    async def usage(self, prefix: str = "") -> dict[str, int]:
+        """Return the bytes of each tenant's objects, of all or below a folder."""
         counted: dict[str, int] = {}
-        async for key, size, _ in self._store.entries(""):
+        async for key, size, _ in self._store.entries(prefix):
             tenant = tenant_of(key)
             counted[tenant] = counted.get(tenant, 0) + size
         return counted

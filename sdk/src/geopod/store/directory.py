@@ -100,12 +100,17 @@ class DirectoryStore:
 
     async def names(self, prefix: str) -> list[str]:
         """Return all keys below `prefix` (which ends in `/`), sorted."""
+        return self.list_names(prefix)
+
+    def list_names(self, prefix: str) -> list[str]:
+        """Return what `names` returns; for a caller that leaves the walk to a thread."""
         return sorted(self._walk(self._folder(prefix)))
 
     async def delete(self, prefix: str) -> None:
         """Remove the key `prefix`, or all keys below it if it ends in `/`; missing: nothing."""
         if prefix.endswith("/"):
-            shutil.rmtree(self._folder(prefix), ignore_errors=True)
+            # A run of 10,000 tasks leaves as many files: too long for the caller's event loop.
+            await asyncio.to_thread(shutil.rmtree, self._folder(prefix), ignore_errors=True)
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(prefix))
