@@ -53,6 +53,7 @@ class FakeApi:
         self.refusal = ""
         """What the schema says to the next create or apply."""
         self.closed = False
+        self._owned: dict[tuple[str, str, str], set[str]] = {}
         self._version = 0
         self._log: list[tuple[int, str, str, Manifest]] = []
         self._news = asyncio.Condition()
@@ -120,12 +121,13 @@ class FakeApi:
             raise NotFoundApiError(404, "NotFound", f'{kind.plural} "{name}" not found')
         if known is None:
             return await self._keep("ADDED", kind.plural, self._born(kind, manifest))
-        wanted = manifest["metadata"].get("resourceVersion")
-        if wanted not in {None, known["metadata"]["resourceVersion"]}:
-            raise ConflictApiError(409, "Conflict", f"{name} has changed")
+        for word in ("resourceVersion", "uid"):
+            if manifest["metadata"].get(word) not in {None, known["metadata"][word]}:
+                raise ConflictApiError(409, "Conflict", f"{name} has another {word}")
         changed = copy.deepcopy(known)
         if subresource == "status":
-            changed["status"] = _merged(changed.get("status") or {}, manifest["status"])
+            owned = self._owned.setdefault((kind.plural, name, field_manager), set())
+            changed["status"] = _applied(changed.get("status") or {}, manifest["status"], owned)
         else:
             changed["spec"] = copy.deepcopy(manifest["spec"])
             for part in ("labels", "annotations"):
@@ -221,6 +223,18 @@ class FakeApi:
             manifest["metadata"]["resourceVersion"] = str(self._version)
             self._log.append((self._version, type_, plural, copy.deepcopy(manifest)))
             self._news.notify_all()
+
+
+def _applied(status: Manifest, applied: Manifest, owned: set[str]) -> Manifest:
+    """Return a status in which other writers' conditions stay; `owned`: the types of this one."""
+    own = {it["type"] for it in applied.get("conditions", ())}
+    others = [it for it in status.get("conditions", ()) if it["type"] not in own | owned]
+    owned.clear()
+    owned |= own
+    whole = _merged(copy.deepcopy(status), applied)
+    if "conditions" in applied:
+        whole["conditions"] = [*others, *copy.deepcopy(applied["conditions"])]
+    return whole
 
 
 def _merged(into: Manifest, patch: Manifest) -> Manifest:
