@@ -9,6 +9,7 @@ import logging
 import os
 
 import geopandas
+import geopod
 import numpy as np
 import pytest
 import rasterio
@@ -282,3 +283,16 @@ def test_files_of_a_mosaic_that_a_node_does_not_need_are_not_asked_for(server, t
     header = plan.layers[0].raster
     assert header is not None
     assert (len(header.tiles), header.shape) == (9, (192, 288))
+
+
+def test_function_runs_over_a_layer_on_the_web(server, scene, geopod_home):
+    def total(params):
+        rows, cols = params["scene"]["core"]
+        return int(params["scene"]["raster"][:, rows, cols].sum(dtype="int64"))
+
+    with geopod.connect("local") as client:
+        client.add_layer("web", server.url("scene.tif"), type="raster", timestamp="scene")
+        with client.environment(layers=[("web", "scene")], nodes=3) as env:
+            results = env.execute(total)
+
+    assert sum(results) == int(scene.sum(dtype="int64"))

@@ -23,6 +23,7 @@ __all__ = ["PARQUET", "Kind", "LayerSource", "SourceFile"]
 
 # Files that hold parts of the layer: their change changes the layer.
 _COMPANIONS = (".aux.xml", ".hdr", ".msk", ".ovr")
+_ZARR = (".zarray", ".zgroup", "zarr.json")
 _SHAPEFILE_PARTS = (".dbf", ".shx", ".prj", ".cpg")
 
 
@@ -123,6 +124,9 @@ def is_dataset_folder(place: Path | RemoteFile, *, path_id: str) -> bool:
     """Say whether a place is a folder of GeoParquet files; raises LayerAccessError for another."""
     if isinstance(place, RemoteFile):
         return place.is_folder
+    if place.is_dir() and any((place / name).exists() for name in _ZARR):
+        words = f"{place} is Zarr, which layers may not have; convert it: gdal_translate -of COG"
+        raise _refused(str(place), path_id, words)
     if place.is_dir() and not any(place.glob("*.parquet")):
         raise _refused(str(place), path_id, f"{place} is a folder without .parquet files")
     return place.is_dir()
