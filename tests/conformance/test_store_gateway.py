@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import re
+import shutil
 
 import pytest
 from geopod.api import deployment
@@ -317,6 +318,33 @@ class TestLarge:
         behind(tmp_path, first, "ok", "ok", "ok", "drop")
         seen = behind(tmp_path, second)
         assert [r.query["part"] for r in seen if "part" in r.query] == ["3", "4"]
+
+    def test_goes_in_one_piece_where_parts_do_not_stay_together(self, tmp_path):
+        """As behind two replicas, each with a spool of its own."""
+
+        async def run():
+            server = Gateway(some_settings(tmp_path / "store"))
+            spool = server.shelf.storage.spool
+            faults = Faults()
+            original = server._uploads.receive
+
+            async def forget(request, allowed):
+                if request.query["part"] == "3":
+                    for folder in spool.glob("upload-*"):
+                        shutil.rmtree(folder)
+                return await original(request, allowed)
+
+            server._uploads.receive = forget
+            async with (
+                running(server, faults) as url,
+                a_store(url, tmp_path / "cache") as store,
+            ):
+                await store.put(KEY, self.DATA)
+                assert await store.get(KEY) == self.DATA
+            return [request for request in faults.seen if request.method == "PUT"]
+
+        puts = asyncio.run(run())
+        assert [request.query.get("part") for request in puts] == ["1", "2", "3"] * 2 + [None]
 
     def test_is_created_once(self, tmp_path):
         async def check(store):

@@ -180,8 +180,9 @@ class GatewayStore:
         if if_absent:
             headers["If-None-Match"] = "*"
             headers[deployment.WRITER_HEADER] = secrets.token_hex(16)
-        if source.size > MULTIPART_BYTES:
-            await multipart.upload(self._channel, key, source, headers=headers)
+        if source.size > MULTIPART_BYTES and await multipart.upload(
+            self._channel, key, source, headers=headers
+        ):
             return
         call = Call(
             "PUT",

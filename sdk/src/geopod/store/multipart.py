@@ -15,22 +15,24 @@ from geopod.store.channel import Attempts, Broken, Call, Channel
 from geopod.store.sources import Source
 
 PART_BYTES = 32 << 20
-ROUNDS = 3
-"""An upload may vanish (swept, refused by its sha256); after so many the error is raised."""
+ROUNDS = 2
+"""An upload may vanish: swept, refused by its sha256, or begun at another replica."""
 
 
-async def upload(channel: Channel, key: str, source: Source, *, headers: Mapping[str, str]) -> None:
-    """Write all of `source` under `key`; `headers` are those of a PUT of the whole."""
-    for round_ in range(ROUNDS):
+async def upload(channel: Channel, key: str, source: Source, *, headers: Mapping[str, str]) -> bool:
+    """Write all of `source` under `key`; `headers` are those of a PUT of the whole.
+
+    False: its parts do not stay together; send it in one piece.
+    """
+    for _ in range(ROUNDS):
         try:
             await _round(channel, key, source, headers)
         except KeyMissingError:
             if await _is_there(channel, key, headers[deployment.DIGEST_HEADER]):
-                return  # the answer to the last request was lost
-            if round_ == ROUNDS - 1:
-                raise
+                return True  # the answer to the last request was lost
         else:
-            return
+            return True
+    return False
 
 
 async def _round(channel: Channel, key: str, source: Source, headers: Mapping[str, str]) -> None:
