@@ -197,7 +197,10 @@ class FakeCluster:
     async def _patch(self, request, seen, kind, body):
         found = self.get(kind, seen.name, seen.namespace)
         uid = body["metadata"].get("uid") if isinstance(body, dict) and "metadata" in body else None
-        if found and uid and found["metadata"]["uid"] != uid:
+        version = body["metadata"].get("resourceVersion") if "metadata" in body else None
+        if found and version not in (None, found["metadata"]["resourceVersion"]):
+            return refusal(409, "Conflict", kind, seen.name, "it was changed")
+        if found and uid and found["metadata"]["uid"] != uid and seen.subresource != "status":
             return refusal(409, "Conflict", kind, seen.name, "uid mismatch")
         if seen.subresource == "status":
             if found is None:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from api_client_builders import KilledError
 from geopod.cluster import kinds
+from geopod.cluster.problems import ConflictApiError
 from shell_builders import Shell, a_cluster, a_run, an_environment
 
 CHILDREN = (
@@ -190,6 +191,21 @@ def test_run_without_an_environment_is_told_which_there_are():
         (told,) = fake.get(kinds.RUNS, "r1")["status"]["conditions"]
         assert told["reason"] == "EnvironmentNotFound"
         assert "e1" in told["message"]
+
+    run(scenario, an_environment())
+
+
+def test_run_that_a_coordinator_took_meanwhile_is_not_written_over():
+    async def scenario(fake, url):
+        fake.put(kinds.RUNS, a_run(environment="absent"))
+        async with Shell.at(url) as shell:
+            found = await shell.resync.once()
+            fake.set_status(kinds.RUNS, "r1", {"phase": "Running"}, manager="geopod-coordinator")
+            for key in shell.resync.all_keys(found):
+                if key[2] == "absent":
+                    with pytest.raises(ConflictApiError):
+                        await shell.reconciler.reconcile(key)
+        assert fake.get(kinds.RUNS, "r1")["status"] == {"phase": "Running"}
 
     run(scenario, an_environment())
 

@@ -72,6 +72,14 @@ def test_runs_are_found_by_their_environment_and_forgotten(stores):
     assert stores.keys_of_runs() == [("geo", "absent")]
 
 
+def test_children_of_a_deleted_environment_are_looked_for_again(stores):
+    stores.put(a_child("e1-link", kind="Secret"))
+    stores.put(a_child("e2-link", kind="Secret", instance="e2"))
+    stores.put_absent("geo", ("Service", "e1-nodes"))
+    stores.forget_children_of(("geo", "e1"))
+    assert list(stores.children("geo")) == [("Secret", "e2-link")]
+
+
 @pytest.mark.parametrize(
     ("found", "concerned"),
     [

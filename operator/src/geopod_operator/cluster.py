@@ -156,19 +156,24 @@ class Cluster:
         )
 
     async def write_status(self, kind: str, about: Raw, status: Raw) -> Raw | None:
-        """Write all that the operator owns of a status; None: the object is gone."""
+        """Write all that the operator owns of a status; None: the object is gone.
+
+        Of a run only if nobody changed it meanwhile: its coordinator, or somebody who made another
+        one of its name (the server looks at no uid here). An environment's namesake has a plan of
+        its own, which writes all of it anew.
+        """
         meta = about["metadata"]
-        manifest = {"metadata": _identity(meta), "status": status}
+        wanted = ("name", "namespace") + (("resourceVersion",) if kind == RUNS.kind else ())
+        identity = {name: meta[name] for name in wanted if name in meta}
         try:
             return await self._client.apply(
-                _BY_NAME[kind], manifest, field_manager=names.OPERATOR, subresource="status"
+                _BY_NAME[kind],
+                {"metadata": identity, "status": status},
+                field_manager=names.OPERATOR,
+                subresource="status",
             )
         except NotFoundApiError:
             return None
-        except ConflictApiError as error:
-            if "uid" in error.message.lower():
-                return None  # another object of that name: it has a plan of its own
-            raise
 
     async def set_finalizers(self, environment: Raw, finalizers: Sequence[str]) -> Raw | None:
         """Replace the finalizers, unless somebody else changed the object meanwhile."""
@@ -228,9 +233,3 @@ def _refusals_of(ref: Ref) -> str:
     reason = "FailedMount" if kind == "Pod" else "FailedCreate"
     about = f",involvedObject.name={name}" if name else ""
     return f"involvedObject.kind={kind},reason={reason}{about}"
-
-
-def _identity(meta: Raw) -> Raw:
-    """Name this very object: a namesake that was made since answers 409."""
-    wanted = ("name", "namespace", "uid")
-    return {name: meta[name] for name in wanted if name in meta}

@@ -27,8 +27,6 @@ from geopod_operator.stores import (
     Key,
     Stores,
     WorkKey,
-    component_of,
-    is_controlled_by,
     ref_of,
 )
 
@@ -36,8 +34,6 @@ REAPPLY_S, JITTER = 6 * 3600.0, 0.2
 """Full re-apply: heals what somebody changed without a trace in the generation."""
 ROUNDS = 5
 """A plan asks for children, then for pods; more rounds than this are a bug."""
-FOREIGN_S = 30.0
-"""A name held by somebody else is looked at again after this long."""
 UNANSWERED = (AuthError, ClusterUnreachableError, RateLimitedError)
 """The server did not get to the request; every other error is its answer about one object."""
 logger = logging.getLogger(__name__)
@@ -52,8 +48,6 @@ class Memory:
     applied: dict[Ref, int] = field(default_factory=dict)
     told: dict[str, datetime] = field(default_factory=dict)
     pods_listed_at: datetime | None = None
-    refs: set[Ref] = field(default_factory=set)
-    """Children that its plans asked for or made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +101,9 @@ class Reconciler:
         if stray:
             await self._plan_absent(key, stray)
         memory = self._memory(key, environment)
-        is_contested = self._forget_foreign(key, memory)
         outcome, observed = await self._whole_plan(key, memory, environment)
+        self._stores.forget_children(key[0], outcome.stale)
         await self._act(observed, memory, outcome)
-        if is_contested and outcome.requeue_after is None:
-            return FOREIGN_S
         return outcome.requeue_after
 
     async def _whole_plan(
@@ -143,7 +135,6 @@ class Reconciler:
 
     async def _fetch(self, key: Key, memory: Memory, observed: Observed, needs: Needs) -> Observed:
         namespace = key[0]
-        memory.refs.update(needs.children)
         refs = sorted(needs.children)
         answers = await asyncio.gather(*(self._cluster.get(namespace, ref) for ref in refs))
         for ref, found in zip(refs, answers, strict=True):
@@ -183,7 +174,6 @@ class Reconciler:
         """Apply in order and return the first refusal: the status is written all the same."""
         for manifest in manifests:
             ref = Ref(*ref_of(manifest))
-            memory.refs.add(ref)
             try:
                 applied = await self._cluster.apply(manifest)
             except UNANSWERED:
@@ -232,9 +222,9 @@ class Reconciler:
     # ---- runs without an environment
 
     async def _end_absent(self, key: Key, stray: list[Raw]) -> float | None:
-        memory = self._memories.pop(key, None)
-        if memory is not None:
-            self._stores.forget_children(key[0], memory.refs)
+        was_here = self._memories.pop(key, None) is not None
+        if was_here:
+            self._stores.forget_children_of(key)
             stray = await self._cluster.runs_of(*key)
         return await self._plan_absent(key, [*stray, *self._stores.runs(key)])
 
@@ -263,26 +253,11 @@ class Reconciler:
         uid, at = environment["metadata"]["uid"], self._clocks.monotonic()
         memory = self._memories.get(key)
         if memory is None or memory.uid != uid:
-            if memory is not None:
-                self._stores.forget_children(key[0], memory.refs)
             memory = self._memories[key] = Memory(uid, at + _jittered(REAPPLY_S))
         if at >= memory.reapply_at:
             memory.applied.clear()
             memory.reapply_at = at + _jittered(REAPPLY_S)
         return memory
-
-    def _forget_foreign(self, key: Key, memory: Memory) -> bool:
-        """Forget children of others, so that the plan looks whether their names are free now."""
-        held = self._stores.children(key[0])
-        foreign = [
-            ref
-            for ref in memory.refs
-            if (child := held.get(ref)) is not None
-            and component_of(child) != "builder"
-            and not is_controlled_by(child, memory.uid)
-        ]
-        self._stores.forget_children(key[0], foreign)
-        return bool(foreign)
 
     def _keep(self, found: Raw | None) -> None:
         if found is not None:

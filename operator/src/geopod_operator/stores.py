@@ -33,16 +33,15 @@ def ref_of(found: Raw) -> Ref:
     return found["kind"], found["metadata"]["name"]
 
 
-def is_controlled_by(found: Raw, uid: str) -> bool:
-    """Whether the object's controller has this uid."""
-    owners = found["metadata"].get("ownerReferences") or ()
-    return any(owner.get("controller") and owner.get("uid") == uid for owner in owners)
-
-
 def component_of(found: Raw) -> str:
     """Return which part of geopod a child object is: node, coordinator, builder."""
     labels: dict[str, str] = found["metadata"].get("labels") or {}
     return labels.get(COMPONENT, "")
+
+
+def _instance_of(found: Raw) -> str:
+    labels: dict[str, str] = found["metadata"].get("labels") or {}
+    return labels.get(INSTANCE, "")
 
 
 def _version(found: Raw) -> int:
@@ -157,6 +156,13 @@ class Stores:
         for ref in refs:
             held.pop(ref, None)
 
+    def forget_children_of(self, key: Key) -> None:
+        """Forget the children of one environment: nobody tells when Secrets are gone."""
+        namespace, name = key
+        held = self._children.get(namespace, {})
+        gone = [ref for ref, it in held.items() if it is None or _instance_of(it) == name]
+        self.forget_children(namespace, gone)
+
     def sweep(
         self, kind: str, namespaces: Iterable[str], items: Iterable[Raw], *, version: str
     ) -> set[WorkKey]:
@@ -214,8 +220,7 @@ class Stores:
             case "Job":
                 return self._waiting_for_dependencies(namespace)
             case _:
-                labels = found["metadata"].get("labels") or {}
-                key = (namespace, labels.get(INSTANCE, ""))
+                key = (namespace, _instance_of(found))
                 return {(ENVIRONMENT, *key)} if key in self._objects[ENVIRONMENT] else set()
 
     def _that(self, namespace: str, matches: Callable[[Raw], bool]) -> set[WorkKey]:
