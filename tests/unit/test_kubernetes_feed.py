@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 from geopod.backends.kubernetes.feed import Deleted, RunFeed
@@ -162,7 +161,7 @@ async def nothing():
 
 async def untouched(api, **changed):
     watch = OperatorWatch(api, untouched_s=0.02)
-    values = {"created": time.time(), "is_touched": bool, "first": {}, **changed}
+    values = {"is_touched": bool, "first": {}, **changed}
     return [item async for item in watch.patient(nothing(), name="e", **values)]
 
 

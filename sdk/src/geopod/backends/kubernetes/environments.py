@@ -136,7 +136,6 @@ class Environments:
         patient = self._operator.patient(
             changes,
             name=metadata["name"],
-            created=self.take(first).created,
             is_touched=has_status,
             first=first,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
@@ -32,14 +31,13 @@ class OperatorWatch:
         items: AsyncIterator[Manifest],
         *,
         name: str,
-        created: float,
         is_touched: Callable[[Manifest], bool],
         first: Manifest,
     ) -> AsyncGenerator[Manifest, None]:
         """Yield the items; raises OperatorNotRunningError when nobody touches `name`.
 
-        `first`: what was seen before them; `created`: seconds since the epoch; `is_touched` says
-        whether a status has been written.
+        `first`: what was seen before them; `is_touched` says whether a status has been written.
+        Time counts from here: the server's clock and this machine's may differ.
         """
         touched = is_touched(first)
         following: asyncio.Future[Manifest] | None = None
@@ -47,12 +45,11 @@ class OperatorWatch:
             while True:
                 if following is None:
                     following = asyncio.ensure_future(anext(items))
-                wait = None if touched else self._patience(created)
+                wait = None if touched else self._untouched_s
                 await asyncio.wait({following}, timeout=wait)
                 if not following.done():
                     await self.require(name, waited_s=self._untouched_s)
-                    created = time.time()  # somebody serves; look again as much later
-                    continue
+                    continue  # somebody serves; look again as much later
                 done, following = following, None
                 try:
                     item = done.result()
@@ -64,10 +61,6 @@ class OperatorWatch:
             if following is not None:
                 following.cancel()
                 await asyncio.wait({following})
-
-    def _patience(self, created: float) -> float:
-        age = max(time.time() - created, 0.0) if created else 0.0
-        return max(self._untouched_s - age, min(self._untouched_s, 1.0))
 
     async def require(self, name: str, *, waited_s: float) -> None:
         """Raise OperatorNotRunningError unless an operator is seen to run."""

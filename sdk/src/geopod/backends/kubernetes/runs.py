@@ -108,7 +108,6 @@ class Runs:
         patient = self._operator.patient(
             _news(follower, first["metadata"]["uid"]),
             name=state.name,
-            created=state.created,
             is_touched=has_status,
             first=first,
         )
