@@ -38,7 +38,7 @@ def fall_asleep(world):
 
 def test_nodes_go_when_nobody_used_them():
     world = idle_world()
-    assert world.status["idleSince"] == "2026-11-26T11:59:00Z"
+    assert world.status["idleSince"] == "2026-11-26T12:00:00Z"
     world.later(530).settle()
     assert replicas(world) == 4
     fall_asleep(world)
@@ -56,7 +56,7 @@ def test_warning_comes_two_minutes_before():
     wait = world.settle().requeue_after
     world.later(wait).settle()
     assert world.told_reasons.count("IdleWarning") == 1
-    assert timedelta(0) < NOW + timedelta(seconds=540) - world.now <= timedelta(seconds=121)
+    assert timedelta(0) < NOW + timedelta(seconds=600) - world.now <= timedelta(seconds=121)
     world.later(30).settle()
     assert world.told_reasons.count("IdleWarning") == 1
 
@@ -238,3 +238,43 @@ def test_refused_spec_still_falls_asleep():
     assert replicas(world) == 4
     world.later(601).settle()
     assert replicas(world) == 0
+
+
+def test_environment_does_not_fall_asleep_before_it_was_ready():
+    world = World(an_environment(idle={"afterSeconds": 60}))
+    world.settle()
+    world.start_coordinator()
+    world.settle()
+    world.start_nodes(ready=1)
+    world.later(600).settle()
+    assert replicas(world) == 4
+    world.start_nodes()
+    world.settle()
+    assert world.condition("Suspended") == ("False", "Awake")
+    world.later(59).settle()
+    assert world.condition("Suspended") == ("False", "Awake")
+    world.later(2).settle()
+    assert world.condition("Suspended") == ("True", "IdleTimeout")
+
+
+def test_environment_that_never_gets_ready_falls_asleep_at_its_progress_deadline():
+    world = World(an_environment(idle={"afterSeconds": 60}))
+    world.settle()
+    world.start_coordinator()
+    world.settle()
+    world.start_nodes(ready=0)
+    for _ in range(40):
+        world.later(60).settle()
+    assert world.condition("Suspended") == ("True", "IdleTimeout")
+    assert replicas(world) == 0
+
+
+def test_coordinator_that_is_away_for_a_moment_makes_nobody_idle():
+    world = World(an_environment(idle={"afterSeconds": 60}))
+    world.environment["metadata"]["creationTimestamp"] = "2026-11-26T09:00:00Z"
+    world.run_until_ready()
+    world.later(5)
+    world.stop_coordinator()
+    world.settle()
+    world.later(5).settle()
+    assert replicas(world) == 4

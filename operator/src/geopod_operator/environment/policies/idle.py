@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from geopod.api import names
 from geopod.api.environment import ComputeEnvironmentSpec
+from geopod.api.reasons import EnvironmentCondition
 
 from geopod_operator.environment.facts import Facts
 from geopod_operator.environment.resolved import Identity
@@ -15,9 +16,13 @@ WARNING = timedelta(minutes=2)
 
 
 def last_activity(identity: Identity, facts: Facts) -> datetime:
-    """Return when the environment was last used: a run, its creation, or its waking."""
+    """Return since when nobody used it: a run, its waking, or that it could be used at all."""
     status = facts.status
-    known = (status.last_activity_time, status.resumed_at, identity.created)
+    is_there = facts.holds(EnvironmentCondition.AVAILABLE)
+    there = facts.since(EnvironmentCondition.AVAILABLE) if is_there else None
+    # What was told already stays: a coordinator that is away for a moment is no long idleness.
+    used = (status.last_activity_time, status.resumed_at, status.idle_since)
+    known = (*used, identity.created, there)
     return max(_aware(time) for time in known if time is not None)
 
 
@@ -27,11 +32,22 @@ def idle_since(identity: Identity, facts: Facts) -> datetime | None:
 
 
 def idle_due(spec: ComputeEnvironmentSpec, identity: Identity, facts: Facts) -> datetime | None:
-    """Return when the idle policy takes effect; None: not as things are."""
+    """Return when the idle policy takes effect; None: not as things are.
+
+    Not while nodes are being started or replaced: nobody could use them. The progress deadline
+    bounds that, so an environment that never gets ready falls asleep too.
+    """
     since = idle_since(identity, facts)
-    if spec.idle is None or since is None:
+    if spec.idle is None or since is None or _is_under_way(facts):
         return None
     return not_before(identity, since + timedelta(seconds=spec.idle.after_seconds))
+
+
+def _is_under_way(facts: Facts) -> bool:
+    """Say whether the environment is awake and not yet what it shall be."""
+    told = facts.condition(EnvironmentCondition.PROGRESSING)
+    is_awake = not facts.holds(EnvironmentCondition.SUSPENDED)
+    return is_awake and (told is None or told.is_true)
 
 
 def not_before(identity: Identity, time: datetime) -> datetime:
