@@ -22,7 +22,7 @@ def test_a_halo_over_half_of_the_smallest_core_is_refused():
     error = caught.value
     assert str(error) == (
         "GP-E123 overlap=9 is more than half of the smallest partition (16 px).\n"
-        "fix: 1) smaller overlap"
+        "fix: 1) overlap=8 fits 2) nodes=4 fits"
     )
     assert error.details["largestOverlap"] == 8
     assert error.details["smallestCore"] == [16, 16] or min(error.details["smallestCore"]) == 16
