@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import rasterio
 from geopod.errors import LayerAccessError, PartitionError
-from geopod.layers.access import OWN_MACHINE, Access, read_access
+from geopod.layers.access import OWN_MACHINE, Access, Patience, read_access
 from geopod.layers.headers import read_header
 from geopod.layers.sources import find_source
+from geopod.layers.stores import open_store
 from geopod.layers.vsi import remote_options
 from layer_builders import raster_spec, scene_polygons, write_raster, write_sparse
 from source_builders import file_server, quick_access
@@ -344,3 +345,24 @@ def test_random_bytes_after_any_magic_are_told_not_crashed_on(tmp_path):
 
         with pytest.raises((LayerAccessError, PartitionError)):
             read_header(layer_source(path))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "keys"),
+    [
+        ("s3", {}),
+        ("gs", {}),
+        ("az", {"AZURE_STORAGE_ACCOUNT": "acc"}),
+        ("az", {"AZURE_STORAGE_ACCOUNT": "acc", "AZURE_STORAGE_KEY": "a2V5"}),
+        ("az", {"AZURE_STORAGE_ACCOUNT": "acc", "AZURE_STORAGE_SAS_TOKEN": "?sv=2020&sig=abc"}),
+    ],
+)
+def test_clients_of_stores_take_nothing_from_the_environment(monkeypatch, scheme, keys):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://169.254.169.254")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the-machines")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "the-machines")
+
+    store = open_store(scheme, "bucket", keys, Patience())
+
+    assert "169.254" not in str(store) + str(store.config)
+    assert "machines" not in str(store) + str(store.config)

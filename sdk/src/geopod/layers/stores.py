@@ -61,15 +61,17 @@ def open_store(scheme: str, bucket: str, keys: Mapping[str, str], patience: Pati
 
 
 def _aws_identity(keys: Mapping[str, str]) -> dict[str, Any]:
-    if "AWS_ACCESS_KEY_ID" not in keys:
-        return {"skip_signature": True}
+    # Given without keys too: the client would look for the machine's own, and fail on half of them.
     credential = {
-        "access_key_id": keys["AWS_ACCESS_KEY_ID"],
+        "access_key_id": keys.get("AWS_ACCESS_KEY_ID", ""),
         "secret_access_key": keys.get("AWS_SECRET_ACCESS_KEY", ""),
         "token": keys.get("AWS_SESSION_TOKEN"),
         "expires_at": None,
     }
-    return {"skip_signature": False, "credential_provider": lambda: credential}
+    return {
+        "skip_signature": "AWS_ACCESS_KEY_ID" not in keys,
+        "credential_provider": lambda: credential,
+    }
 
 
 def _azure_identity(keys: Mapping[str, str]) -> dict[str, Any]:
