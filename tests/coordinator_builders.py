@@ -189,21 +189,25 @@ class ScriptedAgent:
 
 
 def done(assign: Assign, node: int, *, value: bytes = b"null") -> Done:
-    """The results of all tasks of a lease, with copies."""
+    """The results of all tasks of a lease; small ones lie in their entries."""
+    is_small = len(assign.tasks) * len(value) < 4096
     records = [
         TaskRecord(
             index=index,
             attempt=attempt,
             epoch=assign.epoch,
             node=node,
-            entry=Entry(codec="json", sha256=digest(value), bytes=len(value), key="k"),
+            entry=Entry(
+                codec="json",
+                sha256=digest(value),
+                bytes=len(value),
+                key="" if is_small else "k",
+                data=value if is_small else None,
+            ),
         )
         for index, attempt in assign.tasks
     ]
-    copies = {record.index: value for record in records} if len(records) * len(value) < 4096 else {}
-    return Done(
-        lease=assign.lease, epoch=assign.epoch, run=assign.run, records=records, inline=copies
-    )
+    return Done(lease=assign.lease, epoch=assign.epoch, run=assign.run, records=records)
 
 
 def failed(assign: Assign, node: int, failure: Failure | None = None) -> list[FromAgent]:

@@ -24,7 +24,7 @@ from geopod.backends import EnvironmentRecord
 from geopod.backends.local import processes
 from geopod.backends.local.backend import LocalBackend
 from geopod.backends.local.state import StateFolder, StoredEnvironment
-from geopod.coordinator.manifest import accepted_keys
+from geopod.coordinator.manifest import accepted_keys, read_result
 
 OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
 DEADLINE_S = 60.0
@@ -160,8 +160,7 @@ async def values_of(backend: LocalBackend, order: RunOrder) -> list[Any]:
     for index in sorted(records):
         entry = records[index].entry
         assert entry is not None, records[index]
-        data = await store.get(entry.key, start=entry.start, length=entry.bytes)
-        values.append(json.loads(data))
+        values.append(json.loads(await read_result(store, entry)))
     return values
 
 

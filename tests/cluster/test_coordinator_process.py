@@ -21,7 +21,7 @@ from cluster.process_builders import (
     until,
 )
 from geopod.api import deployment, names
-from geopod.coordinator.manifest import accepted_keys, read_records
+from geopod.coordinator.manifest import accepted_keys, read_records, read_result
 from geopod.store import open_store
 from layer_builders import raster_spec, write_raster
 
@@ -238,7 +238,7 @@ async def result_bytes(stage, run) -> bytes:
         keys = await accepted_keys(store, stage.uid, run["metadata"]["uid"])
         (record,) = await read_records(store, keys)
         assert record.entry is not None
-        return await store.get(record.entry.key)
+        return await read_result(store, record.entry)
     finally:
         await store.close()
 

@@ -27,7 +27,7 @@ from geopod.api import names
 from geopod.api.bundles import ArgumentsRef, digest, pack_arguments
 from geopod.api.control import CancelRun, Submit, WatchRun
 from geopod.api.results import TaskReason, TaskRecord
-from geopod.coordinator.manifest import accepted_keys, read_records
+from geopod.coordinator.manifest import accepted_keys, read_records, read_result
 from geopod.coordinator.settings import CoordinatorSettings
 
 MIB = 1 << 20
@@ -50,14 +50,13 @@ async def manifest(settings: CoordinatorSettings, run: str = "run-1") -> dict[in
 
 async def stored(settings: CoordinatorSettings, record: TaskRecord) -> bytes:
     assert record.entry is not None
-    entry = record.entry
-    return await directory_store(settings).get(entry.key, start=entry.start, length=entry.bytes)
+    return await read_result(directory_store(settings), record.entry)
 
 
 @pytest.mark.parametrize(
-    ("size", "large_result", "is_packed"),
+    ("size", "large_result", "is_small"),
     [
-        pytest.param(4, False, True, id="small: in a pack"),
+        pytest.param(4, False, True, id="small: in the manifest"),
         pytest.param(MIB, False, False, id="large: an object of its own"),
         pytest.param(3 * MIB, True, False, id="over 2 MiB, asked for"),
     ],
@@ -67,7 +66,7 @@ def test_a_result_lies_in_the_store_with_its_sha256(
     size: int,
     *,
     large_result: bool,
-    is_packed: bool,
+    is_small: bool,
 ):
     async def story() -> None:
         data = b"x" * size
@@ -82,7 +81,7 @@ def test_a_result_lies_in_the_store_with_its_sha256(
         assert await stored(settings, record) == data
         assert record.entry is not None
         assert record.entry.sha256 == sha256(data).hexdigest()
-        assert ("/packs/" in record.entry.key) is is_packed
+        assert (record.entry.data == data) is is_small
         assert state.inline == ({0: data} if size < 4096 else {})
 
     play(story())

@@ -31,7 +31,8 @@ PACK_BYTES = 256 << 10
 """Results up to this size share an object: one write for a batch of a map."""
 INLINE_BYTES = 4096
 INLINE_TASKS = 32
-"""Copies ride along in runs of so few tasks only, as `coordinator.runs` keeps them."""
+"""Results lie in their entries in runs of so few tasks only, as `coordinator.runs` shows them: the
+write of the manifest is their commit, and the store is written once instead of twice."""
 THREAD_BYTES = 1 << 20
 """Values over this, and those that need a geo library, are encoded in a thread."""
 META_BYTES = 256 << 10
@@ -62,10 +63,10 @@ class Committer:
     async def commit(self, assign: Assign, outcomes: Sequence[Outcome]) -> list[Done | Failed]:
         """Store what these tasks returned and printed; return what to report, ≤ 1 MiB each."""
         results = [await self._encode(assign, outcome) for outcome in outcomes]
-        copies = await self._store_values(assign, results)
+        await self._store_values(assign, results)
         for outcome in outcomes:
             await self.store_log(assign, outcome)
-        return self._messages(assign, results, copies)
+        return self._messages(assign, results)
 
     async def store_log(self, assign: Assign, outcome: Outcome) -> None:
         """Store what one attempt printed; nothing was printed: nothing is written."""
@@ -103,29 +104,28 @@ class Committer:
     def _encode_value(self, value: HandedOver) -> Encoded:
         return encode_value(value.kind, value.data, value.meta, workdir=self._workdir)
 
-    async def _store_values(self, assign: Assign, results: list[_Result]) -> dict[int, bytes]:
-        """Store all values; returns copies of them if they are few and small."""
+    async def _store_values(self, assign: Assign, results: list[_Result]) -> None:
+        """Store all values; the few small ones of a small run go into their entries."""
         pack: list[bytes] = []
         start = 0
-        copies: dict[int, bytes] = {}
+        left = INLINE_BYTES if assign.total <= INLINE_TASKS else 0
         pack_key = names.pack_key(self._environment_uid, assign.run, assign.lease, self._serial)
         for result in results:
             encoded = result.encoded
             if encoded is None:
                 continue
-            if isinstance(encoded.data, bytes) and len(encoded.data) <= PACK_BYTES:
+            if not isinstance(encoded.data, bytes) or len(encoded.data) > PACK_BYTES:
+                result.entry = await self._store_value(assign, result.outcome, encoded)
+            elif len(encoded.data) <= left:
+                left -= len(encoded.data)
+                result.entry = _entry(encoded, "", data=encoded.data)
+            else:
                 result.entry = _entry(encoded, pack_key, start=start)
                 pack.append(encoded.data)
                 start += len(encoded.data)
-                if result.failure is None:
-                    copies[result.outcome.index] = encoded.data
-            else:
-                result.entry = await self._store_value(assign, result.outcome, encoded)
         if pack:
             self._serial += 1
             await self._store.put(pack_key, b"".join(pack))
-        fits = assign.total <= INLINE_TASKS and start <= INLINE_BYTES
-        return copies if fits else {}
 
     async def _store_value(self, assign: Assign, outcome: Outcome, encoded: Encoded) -> Entry:
         """Store one value as an object of its own."""
@@ -141,9 +141,7 @@ class Committer:
         await self._store.put_file(key, encoded.data, move=own)
         return Entry(codec=encoded.codec, sha256=sha256, bytes=size, key=key, meta=encoded.meta)
 
-    def _messages(
-        self, assign: Assign, results: list[_Result], copies: dict[int, bytes]
-    ) -> list[Done | Failed]:
+    def _messages(self, assign: Assign, results: list[_Result]) -> list[Done | Failed]:
         """Return the reports: one DONE for all that went well, one FAILED for each other."""
         records: list[TaskRecord] = []
         messages: list[Done | Failed] = []
@@ -154,7 +152,7 @@ class Committer:
             else:
                 messages.append(reports.failed(assign, record))
         if records:
-            messages[:0] = reports.done(assign, records, inline=copies)
+            messages[:0] = reports.done(assign, records)
         return messages
 
     def _record(self, assign: Assign, result: _Result) -> TaskRecord:
@@ -182,16 +180,17 @@ def _too_wordy(encoded: Encoded) -> Failure | None:
     return failure_of(ResultNotSerializableError(fact, fixes=("return fewer files or columns",)))
 
 
-def _entry(encoded: Encoded, key: str, *, start: int = 0) -> Entry:
+def _entry(encoded: Encoded, key: str, *, start: int = 0, data: bytes | None = None) -> Entry:
     """Return the manifest's entry of bytes in memory."""
-    data = encoded.data if isinstance(encoded.data, bytes) else b""
+    value = encoded.data if isinstance(encoded.data, bytes) else b""
     return Entry(
         codec=encoded.codec,
-        sha256=hashlib.sha256(data).hexdigest(),
-        bytes=len(data),
+        sha256=hashlib.sha256(value).hexdigest(),
+        bytes=len(value),
         key=key,
         start=start,
         meta=encoded.meta,
+        data=data,
     )
 
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from geopod.api.messages import MAX_MESSAGE_BYTES, Assign, Done, Failed, encode
 from geopod.api.results import TaskRecord
 
 
-def done(
-    assign: Assign, records: list[TaskRecord], *, inline: Mapping[int, bytes] | None = None
-) -> list[Done]:
+def done(assign: Assign, records: list[TaskRecord]) -> list[Done]:
     """Return the report of these tasks' results, in messages of at most 1 MiB each."""
-    whole = Done(
-        lease=assign.lease,
-        epoch=assign.epoch,
-        run=assign.run,
-        records=records,
-        inline=dict(inline or {}),
-    )
+    whole = Done(lease=assign.lease, epoch=assign.epoch, run=assign.run, records=records)
     if len(records) == 1 or len(encode(whole)) <= MAX_MESSAGE_BYTES:
         return [whole]
     middle = len(records) // 2

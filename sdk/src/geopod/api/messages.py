@@ -187,14 +187,12 @@ class Progress(Message, frozen=True, tag=True):
 
 
 class Done(Message, frozen=True, tag=True):
-    """Results of these tasks lie in the store and may be committed."""
+    """Results of these tasks may be committed: they lie in the store, or in their entries."""
 
     lease: str
     epoch: int
     run: str
     records: list[TaskRecord]
-    inline: dict[int, bytes] = {}
-    """Copies of results of at most 4 KiB in all, by index; the store stays the truth."""
 
 
 class Failed(Message, frozen=True, tag=True):

@@ -15,6 +15,9 @@ SMALL_RESULT_BYTES = 2 << 20
 """Encoded bytes of one result with `large_result=False`: the documented "2mb"."""
 
 
+_Bytes = bytes  # `Entry` has a field of that name
+
+
 class TaskReason(StrEnum):
     """Why a task failed: the manifest's word, and `Task.reason` in the SDK."""
 
@@ -69,10 +72,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str
     bytes: int
     key: str = ""
-    """Where in the store; empty for a result without bytes (`None` of an empty partition)."""
+    """Where in the store; empty for a result whose bytes are `data`."""
     start: int = 0
     """Offset of the result inside the object `key` (small results share a pack)."""
     meta: dict[str, Any] = {}
+    data: _Bytes | None = None
+    """A small result of a small run itself: its manifest chunk is where it is stored."""
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

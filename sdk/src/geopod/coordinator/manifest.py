@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from geopod.api import names
-from geopod.api.results import ManifestChunk, TaskRecord
+from geopod.api.results import Entry, ManifestChunk, TaskRecord
 from geopod.coordinator.epochs import Fenced, is_newest
 from geopod.errors import GatewayUnavailableError
 from geopod.store import KeyExistsError, Store
@@ -80,6 +80,13 @@ async def read_records(
         for record in _decode_chunk(data).records:
             records.setdefault(record.index, record)
     return list(records.values())
+
+
+async def read_result(store: Store, entry: Entry) -> bytes:
+    """Return a committed result's bytes: out of its entry, or from where they lie."""
+    if entry.data is not None:
+        return entry.data
+    return await store.get(entry.key, start=entry.start, length=entry.bytes)
 
 
 class ManifestWriter:

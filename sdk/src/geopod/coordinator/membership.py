@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 from typing import Protocol, assert_never
 
 from geopod.api import messages
@@ -13,14 +12,12 @@ from geopod.coordinator.members import Member
 from geopod.coordinator.nodes import NodeLink
 from geopod.dispatch import events
 
-NO_COPIES: Mapping[int, bytes] = MappingProxyType({})
-
 
 class Machine(Protocol):
     """Who takes the events: the coordinator, or a double in tests."""
 
-    def apply(self, event: events.Event, *, inline: Mapping[int, bytes] = NO_COPIES) -> None:
-        """Take one event; `inline`: copies of small results that came with it."""
+    def apply(self, event: events.Event) -> None:
+        """Take one event."""
 
     def send(self, node: int, message: FromCoordinator) -> bool:
         """Send a message to a node, if it is connected."""
@@ -100,8 +97,8 @@ class Membership:
         """A member has said something: about a lease, or about itself."""
         node, member = link.index, self.members[link.index]
         match message:
-            case messages.Done(lease=lease, epoch=epoch, records=records, inline=inline):
-                self._machine.apply(events.TasksDone(node, lease, epoch, records), inline=inline)
+            case messages.Done(lease=lease, epoch=epoch, records=records):
+                self._machine.apply(events.TasksDone(node, lease, epoch, records))
             case messages.Failed(lease=lease, epoch=epoch, record=record):
                 self._machine.apply(events.TaskFailed(node, lease, epoch, record))
             case messages.Started(lease=lease, epoch=epoch):

@@ -16,7 +16,7 @@ import msgspec
 
 from geopod.api import names
 from geopod.api.plan import Plan, decode_plan
-from geopod.api.results import TaskRecord
+from geopod.api.results import Entry, TaskRecord
 from geopod.coordinator.manifest import accepted_keys, read_records
 from geopod.errors import GeopodError, InconsistentPartsError
 from geopod.errors.wording import items_text
@@ -94,7 +94,7 @@ async def _gather(store: Store, run: FinishedRun, gathered: _Gathered) -> None:
     plan = await _read_plan(store, run)
     records = await _records(store, run)
     for record in records:
-        entry = record.entry
+        entry = await _stored_entry(store, run, record)
         if entry is None:
             continue
         gathered.parts.append(
@@ -106,6 +106,17 @@ async def _gather(store: Store, run: FinishedRun, gathered: _Gathered) -> None:
             }
         )
     gathered.touched |= _touched(plan, records)
+
+
+async def _stored_entry(store: Store, run: FinishedRun, record: TaskRecord) -> Entry | None:
+    """Return a result's entry; one that lies in the manifest alone is given a file first."""
+    entry = record.entry
+    if entry is None or entry.data is None:
+        return entry
+    attempt = names.attempt_name(record.index, record.attempt, record.epoch)
+    key = names.result_key(run.environment, run.uid, attempt, "value")
+    await store.put(key, entry.data)
+    return msgspec.structs.replace(entry, key=key, data=None)
 
 
 async def _records(store: Store, run: FinishedRun) -> list[TaskRecord]:

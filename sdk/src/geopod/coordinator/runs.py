@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -55,6 +55,23 @@ class OpenRun:
     """Copies of results so far; None: they are too large."""
     records: list[TaskRecord] = field(default_factory=list)
     figures: RunFigures = field(default_factory=RunFigures)
+
+    def remember(self, records: Sequence[TaskRecord]) -> None:
+        """Keep records, and the results in them, for the run's last state, while they fit."""
+        if self.inline is None:
+            return
+        for record in records:
+            entry = record.entry
+            if entry is not None and entry.data is not None:
+                self.inline[record.index] = entry.data
+                bare = msgspec.structs.replace(entry, data=None)
+                self.records.append(msgspec.structs.replace(record, entry=bare))
+            else:
+                self.records.append(record)
+        fits = sum(map(len, self.inline.values())) <= INLINE_BYTES
+        if len(self.records) > INLINE_TASKS or not fits:
+            self.inline = None
+            self.records.clear()
 
 
 class RunOwner(Protocol):
@@ -145,24 +162,10 @@ class RunBook:
         """Write final records; then the node hears COMMITTED."""
         book = self._open[run]
         book.figures.take(records)
-        if book.inline is not None:
-            book.records.extend(records)
-            if len(book.records) > INLINE_TASKS:
-                book.inline = None
-                book.records.clear()
+        book.remember(records)
         indexes = [record.index for record in records]
         receipt = Receipt(node, lease, indexes) if node is not None else None
         book.writer.add(records, receipt)
-
-    def copy(self, run: str, inline: Mapping[int, bytes]) -> None:
-        """Keep copies of small results for the run's last state."""
-        book = self._open.get(run)
-        if book is None or book.inline is None:
-            return
-        book.inline.update(inline)
-        if sum(map(len, book.inline.values())) > INLINE_BYTES:
-            book.inline = None
-            book.records.clear()
 
     def changed(self, run: str) -> None:
         """Publish the run's state soon: a new phase almost at once, progress once a second."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -18,7 +18,7 @@ from geopod.api import messages, names
 from geopod.api.messages import FromCoordinator
 from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.coordinator.environment import RUNS_WITHIN_S, EnvironmentBook, describe_environment
-from geopod.coordinator.membership import NO_COPIES, Membership
+from geopod.coordinator.membership import Membership
 from geopod.coordinator.meter import Meter, NoMeter
 from geopod.coordinator.nodes import NodeServer
 from geopod.coordinator.outside import Watcher
@@ -73,30 +73,27 @@ class Coordinator:
 
     # ---- events in, actions out
 
-    def apply(self, event: events.Event, *, inline: Mapping[int, bytes] = NO_COPIES) -> None:
+    def apply(self, event: events.Event) -> None:
         """Take one event through the machine and carry out what follows.
 
-        `inline`: copies of small results that came with the event. An error in here is a defect:
-        the process ends, and the next one reads everything back from the store.
+        An error in here is a defect: the process ends, and the next one reads everything back from
+        the store.
         """
         self.meter.happened(event)
         try:
             for action in step(self._state, event, time.time()):
-                self._act(action, inline)
+                self._act(action)
         except Exception as error:
             self.fail(error)
             raise
 
-    def _act(self, action: actions.Action, inline: Mapping[int, bytes]) -> None:
+    def _act(self, action: actions.Action) -> None:
         """Carry out one action."""
         match action:
             case actions.Assign():
                 self._assign(action)
             case actions.Commit(run, records, node, lease):
                 self.runs.commit(run, records, node=node, lease=lease)
-                self.runs.copy(
-                    run, {r.index: inline[r.index] for r in records if r.index in inline}
-                )
             case actions.Forget(node, lease, indexes):
                 self.send(node, messages.Committed(lease=lease, indexes=indexes))
             case actions.Cancel(node, lease, indexes):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from geopod import codecs
 from geopod.api.results import TaskRecord
+from geopod.coordinator.manifest import read_result
 from geopod.store import Store
 
 
@@ -16,9 +17,9 @@ async def download_results(store: Store, records: Iterable[TaskRecord], folder: 
     written = []
     for record in sorted(records, key=lambda record: record.index):
         entry = record.entry
-        if entry is None or not entry.key:
+        if entry is None or not (entry.key or entry.data):
             continue
         target = folder / f"{record.index}{codecs.suffix(entry)}"
-        target.write_bytes(await store.get(entry.key, start=entry.start, length=entry.bytes))
+        target.write_bytes(await read_result(store, entry))
         written.append(target)
     return written

@@ -61,7 +61,9 @@ class RecordReader:
         if record.skipped or entry is None:
             return None
         source: bytes | Path
-        if record.index in self._inline:
+        if entry.data is not None:
+            source = entry.data
+        elif record.index in self._inline:
             source = self._inline[record.index]
         elif entry.bytes <= WHOLE_READ_BYTES:
             source = await self._small(entry.key, entry.start, entry.bytes)

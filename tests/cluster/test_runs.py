@@ -1,0 +1,224 @@
+"""Runs on a real Kubernetes, through the SDK: results, faults, API writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import geopod
+import pytest
+import rasterio
+from cluster.testcluster.control import S3_PASSWORD, S3_USER
+from cluster.testcluster.places import Places
+from matplotlib import cbook
+from rasterio.transform import from_origin
+
+ELEVATION_SUM = 73_617_913
+"""Of all pixels of the elevation model that matplotlib carries."""
+MINOR = "python3.13"
+SLOW_S = 0.5
+TASKS = 24
+
+
+def total(params):
+    """Return the sum and the count of this node's own pixels."""
+    layer = params["srtm"]
+    rows, cols = layer["core"]
+    own = layer["raster"][0, rows, cols]
+    return [int(own.sum(dtype="int64")), int(own.size)]
+
+
+def slow_square(number):
+    """Return the square of a number, after half a second."""
+    import time
+
+    time.sleep(0.5)  # noqa: TID251  # the work
+    return number * number
+
+
+def nothing(_=None):
+    return
+
+
+@pytest.fixture(scope="module")
+def home(installed, kubectl):
+    """One namespace with Restricted Pod Security for the module's environments."""
+    name = f"runs-{int(time.time()) % 100_000}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kubectl.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    )
+    within = kubectl.within(name)
+    within.wait("serviceaccount/default", "create")
+    yield within
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def client(home, cluster):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+        patch.delenv("GEOPOD_TARGET", raising=False)
+        with geopod.connect(namespace=home.namespace) as connected:
+            yield connected
+
+
+@pytest.fixture(scope="module")
+def environment(client):
+    """Two nodes without layers."""
+    return client.environment(
+        "plain", nodes=2, interpreter=MINOR, memory="512Mi", cpus=0.1, progress=False
+    )
+
+
+@pytest.fixture(scope="module")
+def elevation(process_cluster, addresses, home, tmp_path_factory):
+    """The elevation model as a COG in a bucket, and its Layer with the keys in a Secret."""
+    heights = cbook.get_sample_data("jacksboro_fault_dem.npz")
+    corner = [float(heights[key]) for key in ("xmin", "ymin", "dx", "dy")]  # ymin is the upper one
+    path = tmp_path_factory.mktemp("elevation") / "elevation.tif"
+    rows, cols = heights["elevation"].shape
+    with rasterio.open(
+        path, "w", driver="GTiff", height=rows, width=cols, count=1, dtype="int16",
+        crs="EPSG:4326", transform=from_origin(*corner), nodata=-32768, tiled=True,
+        blockxsize=128, blockysize=128, compress="deflate",
+    ) as target:  # fmt: skip
+        target.write(heights["elevation"], 1)
+    bucket = Places.of(process_cluster).data("s3") / "runs"
+    bucket.mkdir(exist_ok=True)
+    shutil.copy(path, bucket)
+    address, _, port = addresses.s3.removeprefix("http://").partition(":")
+    home.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "bucket-keys"},
+            "stringData": {
+                "AWS_ACCESS_KEY_ID": S3_USER,
+                "AWS_SECRET_ACCESS_KEY": S3_PASSWORD,
+                "AWS_ENDPOINT_URL": addresses.s3,
+                "AWS_REGION": "us-east-1",
+            },
+        }
+    )
+    home.apply(
+        {
+            "apiVersion": "geopod.dev/v1alpha1",
+            "kind": "Layer",
+            "metadata": {"name": "elevation"},
+            "spec": {
+                "type": "raster",
+                "timestamps": [{"id": "srtm", "uri": "s3://runs/elevation.tif"}],
+                "credentials": {"secretName": "bucket-keys"},
+                "endpoints": [{"cidr": f"{address}/32", "port": int(port)}],
+            },
+        }
+    )
+    return ("elevation", "srtm")
+
+
+@pytest.mark.timeout(600)
+def test_nodes_read_their_parts_of_a_layer_in_a_bucket(client, elevation):
+    environment = client.environment(
+        "relief", layers=[elevation], nodes=2, interpreter=MINOR, memory="512Mi", cpus=0.1,
+        overlap=1, progress=False,
+    )  # fmt: skip
+    parts = environment.execute(total, progress=False)
+    assert sum(part[0] for part in parts) == ELEVATION_SUM
+    assert sum(part[1] for part in parts) == 344 * 403
+    assert all(part[1] > 60_000 for part in parts)
+    environment.delete()
+
+
+@pytest.mark.timeout(600)
+def test_failed_task_keeps_the_others_results(environment):
+    def odd(number):
+        if number % 2 == 0:
+            raise ValueError(f"{number} is even")
+        return number
+
+    run = environment.submit_map(odd, [(number,) for number in range(6)])
+    run.wait(60)
+    values = run.results(errors="return")
+    assert [value for value in values if isinstance(value, int)] == [1, 3, 5]
+    assert "4 is even" in str(values[4])
+
+
+@pytest.mark.timeout(600)
+def test_run_is_found_by_name_with_kubectl_and_from_another_client(environment, client, home):
+    run = environment.submit(nothing, tags=["found"])
+    run.wait(60)
+    found = home.get("computerun", run.name)
+    assert found["status"]["phase"] == "Succeeded"
+    assert found["status"]["tasks"]["succeeded"] == 2
+    assert client.get_run(run.name).results() == [None, None]
+
+
+KILLED = {
+    "coordinator": "app.kubernetes.io/instance=plain,app.kubernetes.io/component=coordinator",
+    "node": "statefulset.kubernetes.io/pod-name=plain-node-1",
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", KILLED)
+def test_killed_part_costs_no_result(environment, home, part):
+    run = environment.submit_map(slow_square, [(number,) for number in range(TASKS)])
+    states = iter(run.as_completed(timeout=120))
+    next(states)
+    home("delete", "pod", f"--selector={KILLED[part]}", "--grace-period=0", "--force")
+    run.wait(240)
+    assert run.results() == [number * number for number in range(TASKS)]
+    assert run.counts["succeeded"] == TASKS
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", ["gateway", "operator"])
+def test_killed_service_costs_no_result(environment, kubectl, part):
+    run = environment.submit_map(slow_square, [(number,) for number in range(TASKS)])
+    next(iter(run.as_completed(timeout=120)))
+    system = kubectl.within("geopod-system")
+    if part == "gateway":
+        # Its store is an emptyDir here: only the process may end, as in a crash.
+        system(
+            "exec", "deployment/geopod-gateway", "--", "python", "-c", "import os; os.kill(1, 15)"
+        )
+    else:
+        chosen = "--selector=app.kubernetes.io/component=operator"
+        system("delete", "pod", chosen, "--grace-period=0", "--force")
+    run.wait(240)
+    assert run.results() == [number * number for number in range(TASKS)]
+
+
+@pytest.mark.timeout(600)
+def test_short_run_writes_little_to_the_api_server(environment, process_cluster, home):
+    environment.execute(nothing, progress=False)
+    log = Places.of(process_cluster).audit_log
+    before = log.stat().st_size
+    run = environment.submit(nothing)
+    run.wait(60)
+    time.sleep(1)  # noqa: TID251  # the audit log is flushed behind the answer
+    with log.open("rb") as lines:
+        lines.seek(before)
+        entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    writes = [
+        (entry["verb"], entry["objectRef"].get("subresource", ""))
+        for entry in entries
+        if entry["verb"] in {"create", "update", "patch", "delete"}
+        and entry.get("objectRef", {}).get("name") in {run.name, "plain"}
+        and entry["objectRef"]["resource"] in {"computeruns", "computeenvironments"}
+    ]
+    assert 1 <= len([verb for verb, of in writes if of == "status"]) <= 5, writes
+
+
+@pytest.mark.timeout(600)
+def test_cancelled_run_ends_and_keeps_what_is_done(environment):
+    run = environment.submit_map(slow_square, [(number,) for number in range(TASKS)])
+    next(iter(run.as_completed(timeout=120)))
+    run.cancel()
+    run.wait(90)
+    assert run.phase == "Cancelled"
+    values = run.results(errors="return")
+    assert values[0] == 0
+    assert any(isinstance(value, geopod.errors.TaskCancelledError) for value in values)
