@@ -113,7 +113,9 @@ class EnvironmentBook:
         self._file = Path(state_file) if state_file else None
         self._watchers: set[Watcher] = set()
         self._shown: EnvironmentState | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due_at = 0.0
+        """Of the timer. Not its `when()`: uvloop's handle of a time that has come knows none."""
         self._loop = asyncio.get_running_loop()
 
     def watch(self, client: Watcher) -> None:
@@ -128,10 +130,11 @@ class EnvironmentBook:
     def changed(self, *, within_s: float = NODES_WITHIN_S) -> None:
         """Something may have changed: tell it soon."""
         due = self._loop.time() + within_s
-        if self._timer is not None and self._timer.when() <= due:
+        if self._timer is not None and self._due_at <= due:
             return
         if self._timer is not None:
             self._timer.cancel()
+        self._due_at = due
         self._timer = self._loop.call_at(due, self.publish)
 
     def publish(self) -> None:
