@@ -475,6 +475,52 @@ def test_node_of_an_earlier_template_is_drained_and_told(tmp_path):
     play(story)
 
 
+def lost(cluster) -> str:
+    return cluster.written(ENVIRONMENTS, NAME)[-1].get("lost", "")
+
+
+def connected(cluster) -> int:
+    return cluster.status(ENVIRONMENTS, NAME).get("nodes", {}).get("connected", 0)
+
+
+def test_node_that_never_dialled_starts_and_one_that_fell_silent_is_lost(tmp_path):
+    async def story():
+        cluster = a_cluster(nodes=2)
+        async with serving(cluster, tmp_path) as (_, settings):
+            async with ScriptedAgent(settings, 0) as agent:
+                await agent.ready()
+                await cluster.until(lambda: connected(cluster) == 1)
+                assert lost(cluster) == ""
+            await cluster.until(lambda: lost(cluster) == "0")
+            async with ScriptedAgent(settings, 0) as agent:
+                await agent.ready()
+                await agent.send(Bye(reason="SIGTERM"))
+                await cluster.until(lambda: connected(cluster) == 0 and lost(cluster) == "")
+
+    play(story)
+
+
+def test_node_of_an_earlier_coordinator_is_lost_when_it_does_not_dial_in_time(tmp_path):
+    async def story():
+        cluster = a_cluster(nodes=2)
+        async with (
+            serving(cluster, tmp_path) as (_, settings),
+            ScriptedAgent(settings, 0) as a,
+            ScriptedAgent(settings, 1) as b,
+        ):
+            await a.ready()
+            await b.ready()
+            await cluster.until(lambda: connected(cluster) == 2)
+        async with serving(cluster, tmp_path) as (process, settings):
+            assert process.coordinator.read_environment().lost == ""
+            async with ScriptedAgent(settings, 0) as a:
+                await a.ready()
+                await cluster.until(lambda: connected(cluster) == 1)
+                await cluster.until(lambda: lost(cluster) == "1")
+
+    play(story)
+
+
 def test_run_for_a_suspended_environment_is_not_accepted_and_starts_when_it_wakes(tmp_path):
     async def story():
         cluster = a_cluster(suspend=True)

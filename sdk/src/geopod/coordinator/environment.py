@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,18 @@ def describe_environment(
     *,
     members: Iterable[Member],
     plan: StoredPlan | PlanFailed | None,
+    known: Collection[int],
 ) -> EnvironmentState:
     """Return the state: `blank` (identity, counts of runs) and what nodes and plan say.
 
-    `plan` None: the headers are being read. The phase is Ready when every node may work.
+    `plan` None: the headers are being read. `known`: nodes that are lost when they are not there;
+    the others start. The phase is Ready when every node may work.
     """
     there = [member for member in members if member.connected and member.index < blank.nodes]
     sha256 = plan.sha256 if isinstance(plan, StoredPlan) else ""
     ready = sum(member.may_work(sha256) for member in there)
     here = {member.index for member in there}
-    absent = bytes(index not in here for index in range(blank.nodes))
+    absent = bytes(it in known and it not in here for it in range(blank.nodes))
     lost, _ = compress(absent, 1)
     state = msgspec.structs.replace(
         blank,

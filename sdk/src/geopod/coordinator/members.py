@@ -20,6 +20,8 @@ class Member:
     template_hash: str = ""
     """Of the pod template that it was made from; empty: it is no pod."""
     connected: bool = True
+    has_left: bool = False
+    """It said goodbye: whoever comes in its place starts."""
     suspect: bool = False
     runner_ready: bool = False
     runner_message: str = ""

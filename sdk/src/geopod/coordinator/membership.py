@@ -45,6 +45,21 @@ class Membership:
         self._python = python
         self._redial_grace_s = redial_grace_s
         self._plan_sha256: str | None = None
+        self._expected: frozenset[int] = frozenset()
+        self._overdue_at = 0.0
+
+    @property
+    def known(self) -> frozenset[int]:
+        """Nodes that were there and did not say goodbye: those not there any more are lost."""
+        overdue = asyncio.get_running_loop().time() >= self._overdue_at
+        here = (index for index, member in self.members.items() if not member.has_left)
+        left = (index for index, member in self.members.items() if member.has_left)
+        return frozenset(here) | (self._expected.difference(left) if overdue else frozenset())
+
+    def expect(self, indexes: Iterable[int]) -> None:
+        """Count on nodes that served an earlier coordinator: soon, those not there are lost."""
+        self._expected = frozenset(indexes)
+        self._overdue_at = asyncio.get_running_loop().time() + self._redial_grace_s
 
     def stage(self, plan_sha256: str | None) -> None:
         """Have every node stage its partition of a plan; None: no node may work for now."""
@@ -115,6 +130,7 @@ class Membership:
                 member.note_runner(message)
                 self._review(member)
             case messages.Bye(reason=reason):
+                member.has_left = True
                 self._lose(member, reason or "it said goodbye")
             case messages.Hello() | messages.Pong():
                 pass  # HELLO was answered by the server; any message shows that the node lives

@@ -71,6 +71,10 @@ class Coordinator:
         """The environment was last in use at this time: a start of this process is no use."""
         self._last_activity = when
 
+    def expect_nodes(self, indexes: Iterable[int]) -> None:
+        """Count on these nodes: they served an earlier coordinator."""
+        self._membership.expect(indexes)
+
     # ---- events in, actions out
 
     def apply(self, event: events.Event) -> None:
@@ -216,7 +220,10 @@ class Coordinator:
             last_activity=self._last_activity,
         )
         return describe_environment(
-            blank, members=self._membership.members.values(), plan=self.plan
+            blank,
+            members=self._membership.members.values(),
+            plan=self.plan,
+            known=self._membership.known,
         )
 
     def nodes_view(self) -> list[NodeView]:

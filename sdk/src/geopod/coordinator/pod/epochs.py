@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any, Protocol
 
+from geopod.api.compact import parse_ranges
 from geopod.api.messages import PROTOCOL
 from geopod.api.run_report import timestamp
 from geopod.cluster.kinds import ENVIRONMENTS, Kind
@@ -20,6 +21,7 @@ OWN_FIELDS = (
 )  # fmt: skip  # nine names read better in two lines
 """What a coordinator owns of the status beside `conditions`: it always sends all of it."""
 CONDITION = "LayersResolved"
+MAX_NODES = 1_000_000
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,14 @@ def epoch_in(manifest: Object) -> int:
     return int(coordinator.get("epoch", 0))
 
 
+def known_nodes(manifest: Object) -> frozenset[int]:
+    """Return the nodes that an earlier coordinator has known, as far as its status tells them."""
+    status, nodes = manifest.get("status") or {}, int(manifest["spec"].get("nodes", 1))
+    lost = parse_ranges(status.get("lost", ""), limit=MAX_NODES)
+    connected = int((status.get("nodes") or {}).get("connected", 0))
+    return frozenset(range(nodes) if connected + len(lost) >= nodes else lost)
+
+
 def describe_coordinator(pod: str, epoch: int, started: float) -> dict[str, Any]:
     """Return `status.coordinator`."""
     return {"pod": pod, "epoch": epoch, "startTime": timestamp(started), "protocol": PROTOCOL}
@@ -81,4 +91,4 @@ def own_half(status: Object) -> Object:
     return kept | ({"conditions": conditions} if conditions else {})
 
 
-__all__ = ["claim_epoch", "describe_coordinator", "epoch_in", "own_half"]
+__all__ = ["claim_epoch", "describe_coordinator", "epoch_in", "known_nodes", "own_half"]

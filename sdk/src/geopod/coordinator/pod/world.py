@@ -23,7 +23,7 @@ from geopod.coordinator.epochs import Fenced
 from geopod.coordinator.outside import Desk
 from geopod.coordinator.plans import PlanFailed, StoredPlan
 from geopod.coordinator.pod.environment_writer import EnvironmentWriter
-from geopod.coordinator.pod.epochs import claim_epoch, epoch_in
+from geopod.coordinator.pod.epochs import claim_epoch, epoch_in, known_nodes
 from geopod.coordinator.pod.office import Api, Object, Office
 from geopod.coordinator.pod.rollout import Rollout
 from geopod.coordinator.pod.run_desk import RunDesk
@@ -103,6 +103,7 @@ class ResourceWorld:
         used = seconds((self._manifest.get("status") or {}).get("lastActivityTime"))
         if used is not None:
             desk.coordinator.remember_activity(used)
+        desk.coordinator.expect_nodes(known_nodes(self._manifest))
         return await self.runs.unfinished(desk, self._manifest["spec"])
 
     async def open(self) -> None:
