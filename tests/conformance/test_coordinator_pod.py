@@ -9,12 +9,15 @@ import json
 import pytest
 from coordinator_builders import UID, ScriptedAgent, done, failed
 from coordinator_pod_builders import NAME, a_cluster, a_run, an_environment, serving
+from geopod.api import names
 from geopod.api.messages import Assign, Bye, Cancel, Drain, EndRun, HeldLease
+from geopod.api.run_report import seconds
 from geopod.api.run_status import ComputeRunStatus
 from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS
 from geopod.cluster.problems import InvalidApiError
 from geopod.coordinator.epochs import Fenced
 from geopod.errors import ClusterUnreachableError
+from geopod.store.directory import DirectoryStore
 
 
 def play(story) -> None:
@@ -50,6 +53,41 @@ def test_warm_run_takes_one_write_with_its_results(tmp_path):
         (copy,) = status["results"]["inline"]
         assert json.loads(base64.b64decode(copy["data"])) == 42
         assert status["environmentUID"] == UID
+
+    play(story)
+
+
+@pytest.mark.parametrize(("keep_s", "kept_s"), [(86_400, 86_400), (0, 3600)])
+@pytest.mark.parametrize("answer", [lambda *said: [done(*said)], failed], ids=["ok", "failed"])
+def test_end_of_a_run_tells_store_and_status_when_its_results_expire(
+    tmp_path, answer, keep_s, kept_s
+):
+    async def story():
+        cluster = a_cluster(a_run("one"), results={"keepSeconds": keep_s})
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            agent.answer = lambda assign: answer(assign, agent.index)
+            await agent.ready()
+            await cluster.until(lambda: cluster.status(RUNS, "one").get("completionTime"))
+            status = cluster.status(RUNS, "one")
+        key = names.expiry_key(UID, "uid-one")
+        expires = float(await DirectoryStore(tmp_path / "store").get(key))
+        assert expires == pytest.approx(seconds(status["completionTime"]) + kept_s, abs=0.002)
+        told = seconds(status.get("results", {}).get("expiresAt"))
+        assert told == (None if answer is failed else pytest.approx(expires, abs=0.002))
+
+    play(story)
+
+
+def test_what_a_deleted_run_has_stored_goes_in_its_time(tmp_path):
+    async def story():
+        cluster = a_cluster(a_run("one"))
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await agent.ready()
+            await agent.next(Assign)
+            cluster.delete(RUNS, "one")
+            await agent.next(Cancel)
+        store = DirectoryStore(tmp_path / "store")
+        assert await store.exists(names.expiry_key(UID, "uid-one"))
 
     play(story)
 

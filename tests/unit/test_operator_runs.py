@@ -52,6 +52,41 @@ def test_unfinished_runs_never_expire():
     assert deleted(world) == []
 
 
+# ---- results
+
+
+def stored(name, *, expires_in_s, **spec):
+    run = finished(name, **spec)
+    condition = {
+        "type": "ResultsAvailable", "status": "True", "reason": "Stored", "message": "",
+        "lastTransitionTime": NOW.isoformat(), "observedGeneration": 1,
+    }  # fmt: skip  # one line less
+    expires = (NOW + timedelta(seconds=expires_in_s)).isoformat()
+    run["status"] |= {"conditions": [condition], "results": {"expiresAt": expires}}
+    return run
+
+
+def test_run_says_when_its_results_have_expired():
+    world = World(runs=[stored("ok", expires_in_s=100)]).run_until_ready()
+    outcome = world.settle()
+    assert outcome.requeue_after <= 100
+    assert condition_of(world.runs[0], "ResultsAvailable") == ("True", "Stored")
+    world.later(101).settle()
+    assert condition_of(world.runs[0], "ResultsAvailable") == ("False", "Expired")
+    told = len([it for it in world.log if it[0] == "run"])
+    world.later(100).settle()
+    assert len([it for it in world.log if it[0] == "run"]) == told == 1
+    words = world.runs[0]["status"]["conditions"][0]["message"]
+    assert words.startswith("results expired after 100 s")
+
+
+def test_run_that_is_deleted_in_the_same_go_is_told_nothing():
+    world = World(runs=[stored("ok", expires_in_s=100, ttlSecondsAfterFinished=100)])
+    world.run_until_ready().later(101).settle()
+    assert deleted(world) == ["ok"]
+    assert [it for it in world.log if it[0] == "run"] == []
+
+
 # ---- without a coordinator
 
 

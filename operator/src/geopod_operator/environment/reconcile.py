@@ -27,7 +27,7 @@ from geopod_operator.environment.outcome import Delete, Event, Needs, Outcome
 from geopod_operator.environment.policies.idle import WARNING, idle_due
 from geopod_operator.environment.policies.node_loss import lost_pods
 from geopod_operator.environment.policies.rollout import pods_to_replace
-from geopod_operator.environment.policies.runs import expired_runs
+from geopod_operator.environment.policies.runs import expired_results, expired_runs
 from geopod_operator.environment.policies.scale import coordinators_of, scale_of
 from geopod_operator.environment.policies.suspend import rest_of
 from geopod_operator.environment.policies.ttl import deletion_due
@@ -139,16 +139,17 @@ def _outcome(at: Situation, standing: list[Raw], nodes: Raw | None, minted: Toke
         events += [_replaced(losses.deletes)] if losses.deletes else []
     runs = plan_waiting(at)
     finished = expired_runs(observed.runs, observed.now, keep=at.spec.history_limit)
+    gone = expired_results(_but(observed.runs, finished.deletes), at.now)
     status = told_status(at, minted)
     times += [
         time
-        for time in (*_life(at), runs.retry_at, finished.retry_at, at.dependencies.retry_at)
+        for time in (*_life(at), *(it.retry_at for it in (runs, finished, gone, at.dependencies)))
         if time is not None
     ]
     return Outcome(
         deletes=(*deletes, *finished.deletes),
         applies=tuple(applies),
-        run_statuses=runs.statuses,
+        run_statuses=(*runs.statuses, *gone.statuses),
         finalizers=wanted_finalizers(observed.environment, at.spec),
         status=changed(observed, status),
         events=(*tidings(at, status), *events),
@@ -175,6 +176,12 @@ def _stale(observed: Observed, wanted: Iterable[Raw]) -> list[Raw]:
 
 def _unknown(observed: Observed, refs: Iterable[Ref]) -> frozenset[Ref]:
     return frozenset(ref for ref in refs if ref not in observed.children)
+
+
+def _but(runs: Iterable[Raw], deletes: Iterable[Delete]) -> list[Raw]:
+    """Return the runs that are not deleted in the same go."""
+    names_gone = {it.ref.name for it in deletes}
+    return [run for run in runs if run["metadata"]["name"] not in names_gone]
 
 
 def _nodes(at: Situation) -> list[Raw]:

@@ -2,6 +2,7 @@
 
 A run's status is the operator's only while no coordinator serves its environment. What it writes
 then is what the coordinator would: why the run waits, and its end when the queue timeout passes.
+After a run has ended no coordinator tells of it: that its results are gone says the operator.
 """
 
 from __future__ import annotations
@@ -69,6 +70,25 @@ def expired_runs(runs: Iterable[Raw], now: datetime, *, keep: HistoryLimit | Non
     return RunPlan(
         deletes=tuple(deletes[name] for name in sorted(deletes)), retry_at=min(due, default=None)
     )
+
+
+def expired_results(runs: Iterable[Raw], now: datetime) -> RunPlan:
+    """Return the status of each run whose results the store has deleted, and when the next go."""
+    kind, statuses, due = RunCondition.RESULTS_AVAILABLE, list[RunStatus](), list[datetime]()
+    for run in runs:
+        text = ((run.get("status") or {}).get("results") or {}).get("expiresAt")
+        said = find(_conditions(run), kind)
+        if text is None or said is None or not said.is_true:
+            continue
+        expires = datetime.fromisoformat(text)
+        if now < expires:
+            due.append(expires)
+            continue
+        kept_s = round((expires - _ended(run)).total_seconds())
+        told = ("Expired", reasons.sentence(kind, "Expired", seconds=kept_s))
+        conditions = _set(run, _conditions(run), kind, told, now, status=False)
+        statuses.append(_status(run, conditions, {}))
+    return RunPlan(statuses=tuple(statuses), retry_at=min(due, default=None))
 
 
 def waiting_runs(runs: Iterable[Raw], now: datetime, wait: Wait) -> RunPlan:
@@ -179,12 +199,18 @@ def _set(  # one call of set_condition, with a run's generation
 
 
 def _status(run: Raw, conditions: tuple[Condition, ...], more: Raw) -> RunStatus:
-    own = [
-        it.to_wire() for it in conditions if it.type in {RunCondition.ACCEPTED, RunCondition.FAILED}
-    ]
+    own = [it.to_wire() for it in conditions if it.type in _told_by_operator(conditions)]
     generation = run["metadata"].get("generation", 0)
     status = {"observedGeneration": generation, "conditions": own, **more}
     return RunStatus(name=_name(run), status=status)
+
+
+def _told_by_operator(conditions: tuple[Condition, ...]) -> set[str]:
+    """Return the conditions that the operator may own: a write leaves out what it gives up."""
+    results = find(conditions, RunCondition.RESULTS_AVAILABLE)
+    is_expired = results is not None and results.reason == "Expired"
+    own: set[str] = {RunCondition.ACCEPTED, RunCondition.FAILED}
+    return own | ({RunCondition.RESULTS_AVAILABLE} if is_expired else set())
 
 
 def _conditions(run: Raw) -> tuple[Condition, ...]:

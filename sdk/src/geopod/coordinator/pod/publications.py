@@ -6,7 +6,6 @@ the same results again is publishing them once, so that a restart may begin anew
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from geopod.api import names
+from geopod.api import deployment, names
 from geopod.api.layer_sources import LATEST, on_volume
 from geopod.api.run_report import run_state, timestamp
 from geopod.api.runs import RunOrder, RunState
@@ -28,6 +27,7 @@ from geopod.coordinator.recovery import read_state
 from geopod.errors import GeopodError, InconsistentPartsError, InvalidInputError
 from geopod.store import KeyMissingError, Store
 
+BUCKETS = ("s3://", "gs://", "az://")
 INCONSISTENT = "E312"
 MAX_TIMESTAMPS = 500
 
@@ -45,8 +45,16 @@ class Reader(Protocol):
 class Publications:
     """Publishes for one environment."""
 
-    def __init__(self, office: Office, reader: Reader, store: Store) -> None:
+    def __init__(
+        self,
+        office: Office,
+        reader: Reader,
+        store: Store,
+        *,
+        secrets: Path = Path(deployment.LAYER_SECRETS_DIR),
+    ) -> None:
         self._office = office
+        self._secrets = secrets
         self._reader = reader
         self._store = store
         self._uid = office.pod.environment_uid
@@ -103,9 +111,18 @@ class Publications:
                 name="spec.writeToLayer.pathId", value=path_id, why="names no Layer"
             ) from error
         target = target_of(layer, stamp, wanted.get("format"))
-        await publish_runs(self._store, runs, target)
-        revision = await asyncio.to_thread(_highest_revision, Path(target.folder))
-        await self._write_revision(layer, stamp, revision)
+        self._require_keys(target)
+        published = await publish_runs(self._store, runs, target)
+        await self._write_revision(layer, stamp, published.revision)
+
+    def _require_keys(self, target: Target) -> None:
+        """Raise InvalidInputError when the Secret of an object store is not mounted here."""
+        if target.secret and not (self._secrets / target.secret).is_dir():
+            raise InvalidInputError(
+                f"The Secret {target.secret!r} of Layer {target.path_id!r} is not mounted in "
+                f"environment {self._office.pod.environment!r}; nothing is published.",
+                fixes=("name this Layer, or one with the same Secret, in spec.layers",),
+            )
 
     async def _write_revision(self, layer: Object, stamp: str, revision: int) -> None:
         """Tell in the Layer's status that the timestamp has a new revision."""
@@ -150,12 +167,13 @@ def target_of(layer: Mapping[str, Any], stamp: str, wanted_format: str | None) -
     spec, path_id = layer["spec"], layer["metadata"]["name"]
     write_to = spec.get("writeTo") or {}
     folder = on_volume(write_to.get("uri", ""), spec.get("volumeClaim")).removeprefix("file://")
-    if not folder.startswith("/"):
+    is_bucket = folder.startswith(BUCKETS)
+    if not folder.startswith("/") and not is_bucket:
         raise InvalidInputError.value(
             name=f"Layer {path_id}: spec.writeTo.uri",
             value=write_to.get("uri", ""),
             why="is no folder that results can be written to",
-            fix="file:///… on a volume that is mounted for writing",
+            fix="s3://bucket/prefix, or file:///… on a volume that is mounted for writing",
         )
     if stamp == LATEST or "/" in stamp or stamp.startswith("."):
         raise InvalidInputError.value(
@@ -168,6 +186,7 @@ def target_of(layer: Mapping[str, Any], stamp: str, wanted_format: str | None) -
         timestamp=stamp,
         kind=kind,
         format=wanted_format or write_to.get("format") or DEFAULT_FORMATS[kind],
+        secret=((spec.get("credentials") or {}).get("secretName") or "") if is_bucket else "",
     )
 
 
@@ -198,8 +217,3 @@ def _failed(state: RunState, error: GeopodError) -> RunState:
         finished=state.finished or time.time(),
         running=0,
     )
-
-
-def _highest_revision(folder: Path) -> int:
-    numbers = [int(path.stem.rpartition("-")[2]) for path in folder.glob("revision-*.json")]
-    return max(numbers, default=0)

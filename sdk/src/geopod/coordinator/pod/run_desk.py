@@ -65,6 +65,7 @@ class RunDesk:
             keep_s=lambda: float((self.spec.get("results") or {}).get("keepSeconds", KEEP_S)),
             show=self._show,
             figures=self._figures,
+            store=store,
         )
 
     async def unfinished(self, desk: Desk, spec: Object) -> list[UnfinishedRun]:
@@ -234,7 +235,7 @@ class RunDesk:
         writer = self._writers.pop(uid, None)
         if writer is None:
             return
-        writer.forget()
+        writer.abandon(self._uid)
         if uid in self._desk.coordinator.runs and not writer.has_ended:
             self._desk.coordinator.apply(events.RunCancelled(uid))
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from geopod.api import names
 from geopod.api.control import EnvironmentUpdate, RunUpdate
 from geopod.api.run_conditions import TERMINAL
 from geopod.api.run_report import RunReport, status_from_state
@@ -19,6 +20,9 @@ from geopod.cluster.problems import ConflictApiError, InvalidApiError
 from geopod.coordinator.figures import RunFigures
 from geopod.coordinator.pod.office import Cover, Object, Office
 from geopod.coordinator.pod.throttle import RUNNING_AFTER_S, ProgressBudget, progress_interval
+from geopod.coordinator.pod.tokens import SHORTEST_RESULTS_S
+from geopod.errors import GeopodError
+from geopod.store import Store
 
 SHORT = (
     "observedGeneration", "conditions", "phase", "environmentUID", "startTime", "completionTime",
@@ -41,6 +45,7 @@ class Bureau:
     """The state as it is told: one that waits for a suspended environment is not accepted."""
     figures: Callable[[str], tuple[RunFigures, str] | None]
     """Sums of an open run and its manifest's sha256."""
+    store: Store
 
 
 class RunWriter:
@@ -64,6 +69,8 @@ class RunWriter:
         self._before: Object = manifest.get("status") or {}
         self._state: RunState | None = None
         self._report: dict[str, Any] = {}
+        self._expires: float | None = None
+        """When what the run has stored is deleted; None: it has not ended."""
         self._written: RunState | None = None
         self._accepted: float | None = None
         self._wrote_at = 0.0
@@ -82,8 +89,15 @@ class RunWriter:
         self._generation = metadata.get("generation", 1)
         self._version = _later(self._version, metadata.get("resourceVersion", ""))
 
+    def abandon(self, environment_uid: str) -> None:
+        """The resource is gone, or told by another: what the run has stored goes in its time."""
+        self.forget()
+        if self._expires is None:
+            expires = time.time() + max(self._bureau.keep_s(), SHORTEST_RESULTS_S)
+            self._bureau.office.spawn(self._note_expiry(environment_uid, expires))
+
     def forget(self) -> None:
-        """The resource is gone: write nothing more."""
+        """Write nothing more."""
         self.is_gone = True
         if self._timer is not None:
             self._timer.cancel()
@@ -111,11 +125,11 @@ class RunWriter:
                 "p99_s": figures.quantile(0.99),
                 "manifest_sha256": sha256 if state.succeeded else "",
             }
+        keep_s = max(bureau.keep_s(), SHORTEST_RESULTS_S)
+        self._expires = (state.finished or 0.0) + keep_s
         if state.succeeded:
-            keep_s = bureau.keep_s()
-            mint = bureau.office.mint
-            self._report["token"] = mint.results_token(self.uid, keep_s=keep_s)
-            self._report["expires"] = (state.finished or 0.0) + keep_s
+            token = bureau.office.mint.results_token(self.uid, keep_s=keep_s)
+            self._report |= {"token": token, "expires": self._expires}
         bureau.office.counter.ended(state, self._accepted)
 
     def _schedule(self) -> None:
@@ -167,6 +181,8 @@ class RunWriter:
     async def _write(self, state: RunState) -> None:
         if state.phase == "Succeeded" and self.after is not None:
             state = await self.after(state)
+        if self._expires is not None:  # beside the write: nobody waits for it
+            self._bureau.office.spawn(self._note_expiry(state.environment, self._expires))
         await self._bureau.cover(state.phase)
         report = RunReport(
             now=time.time(),
@@ -187,6 +203,14 @@ class RunWriter:
         else:
             self.observe(written)
             self._before = written.get("status") or {}
+
+    async def _note_expiry(self, environment_uid: str, expires: float) -> None:
+        """Have the store's sweep know when what the run has stored goes."""
+        key = names.expiry_key(environment_uid, self.uid)
+        try:
+            await self._bureau.store.put(key, f"{expires:.3f}".encode())
+        except (GeopodError, OSError) as error:
+            log.warning("Results of run %s stay for ever: %s", self.name, error)
 
     async def _put(self, status: Object, state: RunState) -> Object | None:
         """Write on the very version that was seen; None: the run is not ours to tell any more.

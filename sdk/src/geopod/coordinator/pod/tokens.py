@@ -36,8 +36,7 @@ class TokenMint:
 
     def results_token(self, run_uid: str, *, keep_s: float) -> str:
         """Return a token that reads what one run wrote, as long as that is kept."""
-        lifetime_s = max(keep_s, SHORTEST_RESULTS_S)
-        return self._mint(names.run_prefix(self._uid, run_uid), ("get",), lifetime_s)
+        return self._mint(names.run_prefix(self._uid, run_uid), ("get",), keep_s)
 
     def _mint(self, path: str, may: tuple[tokens.Permission, ...], lifetime_s: float) -> str:
         return tokens.mint(
