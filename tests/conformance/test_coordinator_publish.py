@@ -91,7 +91,7 @@ def test_results_that_are_no_layer_fail_the_run_and_stay(tmp_path):
 def test_layer_without_a_place_for_results_refuses_them_by_name(tmp_path):
     async def story():
         cluster = a_cluster()
-        cluster.put(LAYERS, a_layer(tmp_path, writeTo={"uri": "s3://bucket/slope"}))
+        cluster.put(LAYERS, a_layer(tmp_path, writeTo={"uri": "https://host/slope"}))
         entry = await a_geotiff(tmp_path)
         async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
             agent.answer = returning(entry)
@@ -101,6 +101,27 @@ def test_layer_without_a_place_for_results_refuses_them_by_name(tmp_path):
             status = await cluster.phase("writes", "Failed")
             words = next(it["message"] for it in status["conditions"] if it["type"] == "Failed")
             assert "spec.writeTo.uri" in words
+
+    play(story)
+
+
+def test_object_store_whose_keys_are_not_mounted_is_refused_by_name(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        spec = {"writeTo": {"uri": "s3://b/slope"}, "credentials": {"secretName": "s3-key"}}
+        cluster.put(LAYERS, a_layer(tmp_path, **spec))
+        entry = await a_geotiff(tmp_path)
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            agent.answer = returning(entry)
+            await agent.ready()
+            target = {"pathId": "slope", "timestampId": "2025"}
+            cluster.put(RUNS, a_run("writes", writeToLayer=target))
+            status = await cluster.phase("writes", "Failed")
+            words = next(it["message"] for it in status["conditions"] if it["type"] == "Failed")
+            assert words == (
+                f"The Secret 's3-key' of Layer 'slope' is not mounted in environment {NAME!r}; "
+                "nothing is published."
+            )
 
     play(story)
 

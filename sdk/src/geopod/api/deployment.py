@@ -33,6 +33,9 @@ ENV_AGENT_MEMORY = "GEOPOD_AGENT_MEMORY_BYTES"
 ENV_SECRETS = "GEOPOD_LAYER_SECRETS"
 """Coordinator, agent: JSON `{pathId: secretName}` of the Layers that name credentials."""
 
+ENV_OWN_SECRETS = "GEOPOD_OWN_SECRETS"
+"""On a user's own machine: file of JSON `{pathId: file}`, which file each layer's keys are in."""
+
 # ---- environment variables of the agent alone
 
 ENV_COORDINATOR = "GEOPOD_COORDINATOR"
@@ -93,12 +96,18 @@ GATEWAY_COMMAND = ("python", "-m", "geopod_gateway")
 OPERATOR_COMMAND = ("python", "-m", "geopod_operator")
 
 _WAIT = (
-    "import os,sys,time\n"
+    "import os,signal,sys,time\n"
+    "signal.signal(signal.SIGTERM,lambda *_:os._exit(143))\n"
     f"p={RUNNER_FILE!r}\n"
     "while not os.path.exists(p): time.sleep(.05)\n"
+    "signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGTERM])\n"
     f"os.execv(sys.executable,[sys.executable,p,'--socket',{RUNNER_SOCKET!r}])"
 )
-"""Standard library only, for whatever image the administrator chose."""
+"""Standard library only, for whatever image the administrator chose.
+
+The first process of a container ignores SIGTERM unless it says what to do; while it becomes the
+runner the signal waits.
+"""
 
 
 def runner_command(python: str) -> tuple[str, ...]:

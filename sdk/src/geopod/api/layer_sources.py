@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from geopod.api import deployment
 
 LATEST = "latest"
+LOCAL = ("file://", "/")
 
 
 def find_timestamp(spec: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:
@@ -31,10 +32,11 @@ def catalogue_spec(manifest: Mapping[str, Any]) -> dict[str, Any]:
     root = str((spec.get("writeTo") or {}).get("uri", "")).rstrip("/")
     stamps = {stamp["id"]: dict(stamp) for stamp in spec.get("timestamps", ())}
     for published in (manifest.get("status") or {}).get("timestamps", ()):
-        uri = f"{root}/{published['id']}"
+        # The slash says that it is a folder, which a name alone does not in an object store.
+        uri = f"{root}/{published['id']}" + ("" if root.startswith(LOCAL) else "/")
         known = stamps.setdefault(published["id"], {"id": published["id"]})
         before = known.pop("uris", None) or ([known.pop("uri")] if "uri" in known else [])
-        known["uris"] = [*(it for it in before if it != uri), uri]
+        known["uris"] = [*(it for it in before if it.rstrip("/") != uri.rstrip("/")), uri]
     return {**spec, "timestamps": list(stamps.values())}
 
 

@@ -16,10 +16,11 @@ from typing import Any
 import msgspec
 
 from geopod.api.plan import FilePlan, LayerPlan, Partition, Plan, encode_plan
-from geopod.errors import DuplicateKeyError, GeopodError, InvalidInputError
+from geopod.errors import DuplicateKeyError, GeopodError, InvalidInputError, LayerAccessError
 from geopod.layers.access import OWN_MACHINE, Access, read_access
 from geopod.layers.headers import OpenedHeader, read_header
 from geopod.layers.lean import never_load_pandas
+from geopod.layers.remote import is_folder_like
 from geopod.layers.sources import LayerSource
 from geopod.layers.versions import library_versions
 from geopod.partitions import NodeLimits, RasterInput, VectorInput, make_plan, read_options
@@ -84,11 +85,13 @@ def main() -> int:
 
 def _newest(source: LayerSource, access: Access) -> LayerSource:
     """Return the source with every folder that runs published to replaced by its newest files."""
-    hrefs = [file for href in source.hrefs for file in _published(href, access)]
+    hrefs = [file for href in source.hrefs for file in _published(source, href, access)]
     return msgspec.structs.replace(source, hrefs=tuple(hrefs))
 
 
-def _published(href: str, access: Access) -> tuple[str, ...]:
+def _published(source: LayerSource, href: str, access: Access) -> tuple[str, ...]:
+    if "://" in href and not href.startswith("file://"):
+        return _uploaded(source, href, access)
     folder = Path(href.removeprefix("file://"))
     if not folder.is_absolute() or not any(folder.glob("revision-*.json")):
         return (href,)
@@ -98,6 +101,21 @@ def _published(href: str, access: Access) -> tuple[str, ...]:
 
     revision = read_revision(folder)
     return (href,) if revision is None else revision.hrefs(folder)
+
+
+def _uploaded(source: LayerSource, href: str, access: Access) -> tuple[str, ...]:
+    """Return the newest files of a folder of an object store; what is none stays as it is."""
+    if not is_folder_like(href):
+        return (href,)
+    from geopod.layers.buckets import open_shelf  # loads obstore
+    from geopod.layers.publish import read_revision  # loads GDAL
+
+    try:
+        shelf = open_shelf(href, path_id=source.path_id, access=access)
+        revision = read_revision(shelf)
+    except LayerAccessError:
+        return (href,)  # said in full when it is opened
+    return (href,) if revision is None else revision.hrefs(shelf)
 
 
 def _refuse_equal_keys(request: PlanRequest) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -45,12 +45,24 @@ class Target:
     """The timestamp that results become."""
 
     folder: str
-    """Of this timestamp alone."""
+    """Of this timestamp alone: an absolute path, or `s3://bucket/prefix/timestamp`."""
     path_id: str
     timestamp: str
     kind: str
     """raster or vector."""
     format: str
+    secret: str = ""
+    """Name of the Secret with the keys of its object store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a timestamp consists of since its results were added."""
+
+    files: list[str]
+    """uris."""
+    revision: int
+    """The one that the results are in."""
 
 
 @dataclass(slots=True)
@@ -59,8 +71,16 @@ class _Gathered:
     touched: set[str] = field(default_factory=set)
 
 
-async def publish_runs(store: Store, runs: Sequence[FinishedRun], target: Target) -> list[str]:
-    """Return the uris of the timestamp's files; publishing the same results twice is once.
+async def publish_runs(
+    store: Store,
+    runs: Sequence[FinishedRun],
+    target: Target,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> Published:
+    """Return what the timestamp is now; publishing the same results twice is once.
+
+    `environ`: variables of the publishing process; None: this one's.
 
     Raises InconsistentPartsError when results are missing, and what `coordinator.publishing`
     raises; nothing is published then.
@@ -80,13 +100,14 @@ async def publish_runs(store: Store, runs: Sequence[FinishedRun], target: Target
         "timestamp": target.timestamp,
         "kind": target.kind,
         "format": target.format,
+        "secret": target.secret,
         "parts": gathered.parts,
         "run": first.uid,
         "functionSha256": first.function_sha256,
         "created": datetime.fromtimestamp(first.created, UTC).isoformat(),
         "derivedFrom": sorted(gathered.touched),
     }
-    return await _assemble(msgspec.json.encode(request))
+    return await _assemble(msgspec.json.encode(request), environ)
 
 
 async def _gather(store: Store, run: FinishedRun, gathered: _Gathered) -> None:
@@ -147,13 +168,14 @@ async def _read_plan(store: Store, run: FinishedRun) -> Plan | None:
         return None
 
 
-async def _assemble(request: bytes) -> list[str]:
-    """Run the publishing process on a request; return the timestamp's uris."""
+async def _assemble(request: bytes, environ: Mapping[str, str] | None) -> Published:
+    """Run the publishing process on a request; return what it published."""
     child = await asyncio.create_subprocess_exec(
         *PUBLISHING,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=environ,
     )
     try:
         told, words = await child.communicate(request)
@@ -169,7 +191,7 @@ async def _assemble(request: bytes) -> list[str]:
     answer: dict[str, Any] = msgspec.json.decode(told)
     if "error" in answer:
         raise GeopodError.from_wire(**answer["error"])
-    return list(answer["files"])
+    return Published(files=list(answer["files"]), revision=answer["revision"])
 
 
 def _windows(plan: Plan | None, partition: int) -> list[dict[str, Any]]:

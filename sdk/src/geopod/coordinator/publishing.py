@@ -1,12 +1,13 @@
 """Assemble parts into one layer timestamp: a process of its own, which may load GDAL.
 
-Request JSON (`PublishRequest`) on stdin; on stdout `{"files": […]}`, the timestamp's uris, or
-`{"error": …}` as `GeopodError.to_wire` says it.
+Request JSON (`PublishRequest`) on stdin; on stdout `{"files": […], "revision": n}`, the
+timestamp's uris, or `{"error": …}` as `GeopodError.to_wire` says it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from functools import partial
@@ -17,6 +18,8 @@ import msgspec
 
 from geopod.api.results import Entry
 from geopod.errors import GeopodError, NotAFileResultError, ShapeMismatchError
+from geopod.layers.access import OWN_MACHINE, Access, read_access
+from geopod.layers.buckets import open_shelf
 from geopod.layers.headers import read_header
 from geopod.layers.publish import (
     Lineage,
@@ -26,6 +29,7 @@ from geopod.layers.publish import (
     VectorPart,
     assemble_raster,
     publish,
+    read_revision,
     write_vector,
 )
 from geopod.layers.sources import LayerSource
@@ -60,6 +64,7 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Parts of one or more runs that become one timestamp."""
 
     folder: str
+    """An absolute path, or a folder of an object store."""
     path_id: str
     timestamp: str
     kind: Literal["raster", "vector"]
@@ -69,13 +74,17 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     function_sha256: str
     created: str
     derived_from: tuple[str, ...] = ()
+    secret: str = ""
+    """Name of the Secret with the keys of the object store."""
 
 
-def publish_parts(request: PublishRequest, work: Path) -> list[str]:
-    """Publish and return the uris of the timestamp's files; `work` is an empty folder.
+def publish_parts(
+    request: PublishRequest, work: Path, access: Access = OWN_MACHINE
+) -> dict[str, Any]:
+    """Publish and return the timestamp's uris and highest revision; `work` is an empty folder.
 
-    Raises NotAFileResultError, ShapeMismatchError, InconsistentPartsError and what reading the
-    new layer raises; nothing is published then.
+    `access`: with the keys of the object store. Raises NotAFileResultError, ShapeMismatchError,
+    InconsistentPartsError and what reading the new layer raises; nothing is published then.
     """
     publication = Publication(
         path_id=request.path_id,
@@ -90,9 +99,13 @@ def publish_parts(request: PublishRequest, work: Path) -> list[str]:
             derived_from=request.derived_from,
         ),
     )
-    folder = Path(request.folder)
+    shelf = open_shelf(request.folder, path_id=request.path_id, access=access)
     assemble = _assemble_rasters if request.kind == "raster" else _assemble_vectors
-    return list(publish(folder, publication, partial(assemble, request, work)).hrefs(folder))
+    # A folder of this machine was named by the Layer itself, wherever its volume is mounted.
+    reading = access if "://" in request.folder else OWN_MACHINE
+    added = publish(shelf, publication, partial(assemble, request, work), access=reading)
+    latest = read_revision(shelf) or added
+    return {"files": list(latest.hrefs(shelf)), "revision": latest.revision}
 
 
 def _assemble_rasters(request: PublishRequest, work: Path, target: Path) -> None:
@@ -179,7 +192,8 @@ def main() -> int:
     answer: dict[str, Any]
     with tempfile.TemporaryDirectory(prefix="geopod-publish-") as work:
         try:
-            answer = {"files": publish_parts(request, Path(work))}
+            also = {request.path_id: request.secret} if request.secret else None
+            answer = publish_parts(request, Path(work), read_access(os.environ, also=also))
         except GeopodError as error:
             answer = {"error": error.to_wire()}
     sys.stdout.write(json.dumps(answer))

@@ -14,25 +14,7 @@ from pathlib import Path
 import msgspec
 
 from geopod.api import deployment
-
-CREDENTIAL_NAMES = frozenset(
-    {
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_REGION",
-        "AWS_ENDPOINT_URL",
-        "AWS_REQUEST_PAYER",
-        "GOOGLE_APPLICATION_CREDENTIALS_JSON",
-        "AZURE_STORAGE_ACCOUNT",
-        "AZURE_STORAGE_KEY",
-        "AZURE_STORAGE_SAS_TOKEN",
-        "GDAL_HTTP_HEADERS",
-        "GDAL_HTTP_BEARER",
-        "GDAL_HTTP_USERPWD",
-    }
-)
-"""Keys of a Secret that are read; any other is left alone: GDAL has options that load plugins."""
+from geopod.layers.own_keys import CREDENTIAL_NAMES, OwnKeys, read_index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +60,20 @@ OWN_MACHINE = Access()
 def read_access(
     environ: Mapping[str, str],
     *,
+    also: Mapping[str, str] | None = None,
     secrets_folder: Path = Path(deployment.LAYER_SECRETS_DIR),
     volumes: Path = Path(deployment.VOLUMES_DIR),
 ) -> Access:
     """Return what a pod's layers may reach, from its variables and its mounted Secrets.
 
-    Outside a pod (no pod name in `environ`): a user's own machine.
+    `also`: pathId -> Secret of Layers that are written to and perhaps not read. Outside a pod (no
+    pod name in `environ`): a user's own machine, with the keys that the user keeps for layers.
     """
     if deployment.ENV_POD_NAME not in environ:
-        return OWN_MACHINE
+        index = environ.get(deployment.ENV_OWN_SECRETS)
+        return OWN_MACHINE if not index else own_access(Path(index))
     text = environ.get(deployment.ENV_SECRETS) or "{}"
-    secrets = msgspec.json.decode(text, type=dict[str, str])
+    secrets = {**(also or {}), **msgspec.json.decode(text, type=dict[str, str])}
     return Access(
         credentials={
             path_id: read_secret(secrets_folder / name) for path_id, name in secrets.items()
@@ -96,6 +81,13 @@ def read_access(
         secrets=secrets,
         volumes=volumes,
     )
+
+
+def own_access(index: Path) -> Access:
+    """Return what layers on a user's own machine may reach; `index`: pathId -> file of keys."""
+    files = read_index(index)
+    names = {path_id: Path(file).stem for path_id, file in files.items()}
+    return Access(credentials=OwnKeys(files), secrets=names)
 
 
 def read_secret(folder: Path) -> dict[str, str]:

@@ -1,26 +1,27 @@
 """Publish results as a timestamp of a layer: data, then STAC Item, then a revision.
 
-A timestamp is a folder. Readers follow its highest `revision-<n>.json` and nothing else; it is
-created only if absent, so two publishers never overwrite each other: the later one reads again and
-takes the next number. What a revision names is never changed.
+A timestamp is a folder, here or in an object store (`shelves`). Readers follow its highest
+`revision-<n>.json` and nothing else; it is created only if absent, so two publishers never
+overwrite each other: the later one reads again and takes the next number. What a revision names is
+never changed.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 
 import msgspec
 
+from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.headers import OpenedHeader, read_header
 from geopod.layers.publish_rasters import RasterGrid, RasterPart, assemble_raster
 from geopod.layers.publish_vectors import VectorPart, write_vector
+from geopod.layers.shelves import Assemble, LocalFolder, Shelf
 from geopod.layers.sources import Kind, LayerSource
 from geopod.layers.stac import Lineage, build_item
 
@@ -51,9 +52,10 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Name of the STAC Item."""
     created: str
 
-    def hrefs(self, folder: Path) -> tuple[str, ...]:
+    def hrefs(self, where: Path | Shelf) -> tuple[str, ...]:
         """Return the uris of the revision's files."""
-        return tuple(str(folder.absolute() / name) for name in self.files)
+        shelf = _shelf(where)
+        return tuple(shelf.href(name) for name in self.files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,110 +77,96 @@ class Publication:
         return sha256("\n".join((self.file_name, *self.sha256s)).encode()).hexdigest()
 
 
-def publish(folder: Path, publication: Publication, assemble: Callable[[Path], object]) -> Revision:
-    """Add results to the timestamp that lies in `folder` and return its revision.
+def publish(
+    where: Path | Shelf,
+    publication: Publication,
+    assemble: Assemble,
+    *,
+    access: Access = OWN_MACHINE,
+) -> Revision:
+    """Add results to the timestamp that lies `where` and return its revision.
 
     `assemble` writes them to the path it is given; it is not called for results that are there
-    already. Raises what it raises, and UnsupportedGridError or LayerAccessError if the files
-    would not be one layer with those published before; nothing is published then.
+    already. Raises what it raises, LayerAccessError for a store that does not take them, and
+    UnsupportedGridError or LayerAccessError if the files would not be one layer with those
+    published before; nothing is published then.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    shelf = _shelf(where)
     name = None
     while True:
-        revisions = read_revisions(folder)
+        revisions = read_revisions(shelf)
         known = [one for one in revisions if one.digest == publication.digest]
         if known:
+            if name is not None and name not in known[0].files:
+                shelf.discard(name)
             return known[0]
-        name = name or _add_data(folder, publication, assemble)
-        latest = revisions[-1] if revisions else None
-        before = () if latest is None else latest.files
-        files = before if name in before else (*before, name)
-        number = 1 if latest is None else latest.revision + 1
-        item_name = f"item-{number}-{publication.digest[:12]}.json"
-        opened = _open_layer(folder, publication, files)
-        item = build_item(
-            opened,
-            publication.lineage,
-            item_id=f"{publication.path_id}-{publication.timestamp}-{number}",
-            hrefs=[f"./{file}" for file in files],
-        )
-        _write(folder / item_name, json.dumps(item, allow_nan=False).encode())
-        revision = Revision(
-            revision=number,
-            digest=publication.digest,
-            files=files,
-            item=item_name,
-            created=publication.lineage.created,
-        )
-        if _put_if_absent(folder / f"revision-{number}.json", msgspec.json.encode(revision)):
+        name = name or shelf.add_data(publication.digest, publication.file_name, assemble)
+        try:
+            revision = _prepare(shelf, publication, revisions, name, access)
+        except Exception:
+            shelf.discard(name)
+            raise
+        if shelf.create(f"revision-{revision.revision}.json", msgspec.json.encode(revision)):
             return revision
-        (folder / item_name).unlink()
+        if revision not in read_revisions(shelf):  # else it was ours, and its answer was lost
+            shelf.remove(revision.item)
 
 
-def read_revision(folder: Path) -> Revision | None:
+def read_revision(where: Path | Shelf) -> Revision | None:
     """Return the highest revision of a timestamp; None: nothing was published there."""
-    revisions = read_revisions(folder)
+    revisions = read_revisions(where)
     return revisions[-1] if revisions else None
 
 
-def read_revisions(folder: Path) -> list[Revision]:
+def read_revisions(where: Path | Shelf) -> list[Revision]:
     """Return all revisions, oldest first."""
-    found = [
-        msgspec.json.decode(path.read_bytes(), type=Revision)
-        for path in folder.glob("revision-*.json")
-    ]
+    found = [msgspec.json.decode(data, type=Revision) for data in _shelf(where).revisions()]
     return sorted(found, key=lambda revision: revision.revision)
 
 
-def _add_data(folder: Path, publication: Publication, assemble: Callable[[Path], object]) -> str:
-    """Assemble the data beside its place and move it there whole; returns its name."""
-    home = folder / f"data-{publication.digest[:16]}"
-    if not home.exists():
-        with tempfile.TemporaryDirectory(prefix=".assembling-", dir=folder) as work:
-            whole = Path(work) / "whole"
-            whole.mkdir()
-            assemble(whole / publication.file_name)
-            try:
-                whole.rename(home)
-            except OSError:
-                # Another publisher of the same results was faster; its bytes are ours.
-                if not home.exists():
-                    raise
-    return f"{home.name}/{publication.file_name}"
+def _shelf(where: Path | Shelf) -> Shelf:
+    return LocalFolder(where) if isinstance(where, Path) else where
 
 
-def _open_layer(folder: Path, publication: Publication, files: Sequence[str]) -> OpenedHeader:
+def _prepare(
+    shelf: Shelf,
+    publication: Publication,
+    revisions: Sequence[Revision],
+    name: str,
+    access: Access,
+) -> Revision:
+    """Return the next revision, its STAC Item written; raises what reading the layer raises."""
+    latest = revisions[-1] if revisions else None
+    before = () if latest is None else latest.files
+    files = before if name in before else (*before, name)
+    number = 1 if latest is None else latest.revision + 1
+    # Its own name: a publisher of the same results may be a moment faster, with its own item.
+    item_name = f"item-{number}-{publication.digest[:12]}-{token_hex(4)}.json"
+    item = build_item(
+        _open_layer([shelf.href(file) for file in files], publication, access),
+        publication.lineage,
+        item_id=f"{publication.path_id}-{publication.timestamp}-{number}",
+        hrefs=[f"./{file}" for file in files],
+    )
+    shelf.write(item_name, json.dumps(item, allow_nan=False).encode())
+    return Revision(
+        revision=number,
+        digest=publication.digest,
+        files=files,
+        item=item_name,
+        created=publication.lineage.created,
+    )
+
+
+def _open_layer(hrefs: Sequence[str], publication: Publication, access: Access) -> OpenedHeader:
     """Return the header of the timestamp as it will be; raises what reading it would raise."""
     return read_header(
         LayerSource(
             key=publication.timestamp,
             path_id=publication.path_id,
             timestamp=publication.timestamp,
-            hrefs=tuple(str(folder.absolute() / name) for name in files),
+            hrefs=tuple(hrefs),
             kind=publication.kind,
-        )
+        ),
+        access,
     )
-
-
-def _part(path: Path) -> Path:
-    """Return a name beside `path` that no other thread, process or container writes to."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = _part(path)
-    part.write_bytes(data)
-    part.replace(path)
-
-
-def _put_if_absent(path: Path, data: bytes) -> bool:
-    """Create a file with all of `data`, or say that there is one already."""
-    part = _part(path)
-    part.write_bytes(data)
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        return False
-    finally:
-        part.unlink()
-    return True

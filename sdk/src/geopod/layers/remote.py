@@ -28,7 +28,8 @@ from geopod.layers.web import (
     read_range,
 )
 
-SCHEMES = ("s3", "gs", "az", "http", "https")
+BUCKETS = ("s3", "gs", "az")
+SCHEMES = (*BUCKETS, "http", "https")
 _WEB = ("http", "https")
 _BUCKET = re.compile(r"[a-z0-9$][a-z0-9._-]{1,62}")
 # Parameters that make an address a key: an address is written into the plan, a key must not be.
@@ -122,7 +123,8 @@ class RemoteFile:
         return io.BufferedReader(_Ranges(self), buffer_size=1 << 16)
 
     @cached_property
-    def _store(self) -> Any:
+    def store(self) -> Any:
+        """The client of its bucket."""
         from geopod.layers.stores import open_store  # loads obstore
 
         return open_store(self.scheme, self.bucket, self.keys, self.access.patience)
@@ -132,7 +134,7 @@ class RemoteFile:
 
         try:
             options: Any = {"range": (start, start + length)}
-            result = self._store.get(self.key, options=options)
+            result = self.store.get(self.key, options=options)
             body = bytes(result.bytes())
             meta = result.meta
         except STORE_ERRORS as error:
@@ -147,7 +149,7 @@ class RemoteFile:
 
         begun = perf_counter()
         try:
-            return [entry["path"] for chunk in self._store.list(self.key) for entry in chunk]
+            return [entry["path"] for chunk in self.store.list(self.key) for entry in chunk]
         except STORE_ERRORS as error:
             raise self._unreachable(f"{told(error)} for {self.href}", begun) from error
 
@@ -188,6 +190,12 @@ def find_remote(href: str, access: Access, *, path_id: str) -> RemoteFile:
         keys=keys,
         access=access,
     )
+
+
+def is_folder_like(href: str) -> bool:
+    """Say whether an address may be a folder that runs published to."""
+    scheme, _, rest = href.partition("://")
+    return scheme in BUCKETS and (rest.endswith("/") or "." not in rest.rpartition("/")[2])
 
 
 def _wrong(href: str, keys: Mapping[str, str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -12,6 +13,7 @@ from geopod.api import names
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends import LayerRecord
 from geopod.backends.local.catalogue import LATEST, Catalogue
+from geopod.backends.local.secrets import secrets_variable
 from geopod.backends.local.standing import require_awake
 from geopod.backends.local.state import StateFolder, safe_name, write_whole
 from geopod.coordinator.publication import DEFAULT_FORMATS, FinishedRun, Target, publish_runs
@@ -106,9 +108,9 @@ class Publisher:
     ) -> LayerRecord:
         layer = self._catalogue.get(path_id, timestamp_id=timestamp_id)
         kind = _kind_of(layer)
-        folder = self._target(layer) / safe_name(timestamp_id)
+        folder = f"{self._target(layer)}/{safe_name(timestamp_id)}"
         target = Target(
-            folder=str(folder),
+            folder=folder,
             path_id=path_id,
             timestamp=timestamp_id,
             kind=kind,
@@ -126,15 +128,20 @@ class Publisher:
             )
             for order, state in runs
         ]
-        files = await publish_runs(self._store, finished, target)
-        return self._catalogue.apply(path_id, {"timestamps": [_stamp(layer, folder, files)]})
+        published = await publish_runs(
+            self._store, finished, target, environ={**os.environ, **secrets_variable(self._folder)}
+        )
+        stamp = _stamp(layer, timestamp_id, folder, published.files)
+        return self._catalogue.published(path_id, stamp)
 
-    def _target(self, layer: LayerRecord) -> Path:
+    def _target(self, layer: LayerRecord) -> str:
         """Return where results for a layer go: as it says, else beside its record."""
-        uri = str((layer.spec.get("writeTo") or {}).get("uri", ""))
+        uri = str((layer.spec.get("writeTo") or {}).get("uri", "")).rstrip("/")
         if not uri:
-            return self._folder.layer(layer.path_id) / "published"
-        return Path(unquote(urlsplit(uri).path)) if uri.startswith("file://") else Path(uri)
+            return str(self._folder.layer(layer.path_id).absolute() / "published")
+        if uri.startswith("file://"):
+            return unquote(urlsplit(uri).path)
+        return uri if "://" in uri else str(Path(uri).absolute())
 
     def _marker(self, order: RunOrder) -> Path:
         prefix = names.run_prefix(order.environment, order.uid)
@@ -165,10 +172,10 @@ def _kind_of(layer: LayerRecord) -> str:
     return find_source(href, path_id=layer.path_id).kind
 
 
-def _stamp(layer: LayerRecord, folder: Path, files: list[str]) -> dict[str, Any]:
+def _stamp(layer: LayerRecord, timestamp_id: str, folder: str, files: list[str]) -> dict[str, Any]:
     """Return the timestamp with its published files on top of what it had before."""
     stamps = layer.spec.get("timestamps", ())
-    known = next((dict(stamp) for stamp in stamps if stamp["id"] == folder.name), {})
+    known = next((dict(stamp) for stamp in stamps if stamp["id"] == timestamp_id), {})
     before = known.pop("uris", None) or ([known.pop("uri")] if "uri" in known else [])
-    others = [href for href in before if not href.startswith(f"{folder.absolute()}/")]
-    return {**known, "id": folder.name, "uris": [*others, *files]}
+    others = [href for href in before if not href.startswith(f"{folder}/")]
+    return {**known, "id": timestamp_id, "uris": [*others, *files]}
