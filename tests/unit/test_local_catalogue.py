@@ -100,12 +100,6 @@ class TestLayer:
                 id="twice",
             ),
             pytest.param("d" * 64, {"type": "raster"}, "has 64 characters", id="name"),
-            pytest.param(
-                "dem",
-                {"credentials": {"secretName": "dem-key"}, **stamps("s3://b/d.tif")},
-                "This machine keeps no secrets: 'dem-key' (layer 'dem').",
-                id="secret",
-            ),
         ],
     )
     def test_what_is_no_layer_is_refused(self, tmp_path, path_id, spec, words):

@@ -29,13 +29,6 @@ def check_layer(path_id: str, spec: Mapping[str, Any], *, known: Mapping[str, An
             name="type", value=kind, why=f"cannot be changed: {path_id!r} is {was}"
         )
     _check_schema(path_id, spec)
-    secret = (spec.get("credentials") or {}).get("secretName")
-    if secret is not None:
-        raise InvalidInputError(
-            f"This machine keeps no secrets: {secret!r} (layer {path_id!r}).",
-            fixes=("without secret= a public store is read", "name a file of this machine"),
-            details={"secret": secret},
-        )
     stamps = spec.get("timestamps", ())
     counts = Counter(stamp["id"] for stamp in stamps)
     if twice := [stamp for stamp, count in counts.items() if count > 1]:

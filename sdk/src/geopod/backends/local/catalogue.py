@@ -12,6 +12,7 @@ import msgspec
 from geopod.api import names
 from geopod.backends import LayerRecord
 from geopod.backends.local.admission import check_layer
+from geopod.backends.local.secrets import bind
 from geopod.backends.local.state import StateFolder, write_whole
 from geopod.errors import DuplicateKeyError, InvalidInputError, LayerNotFoundError
 
@@ -33,6 +34,9 @@ class Catalogue:
         with self._folder.locked(f"layer-{path_id}"):
             known = self._read(path_id)
             check_layer(path_id, spec, known=known.spec if known is not None else None)
+            secret = (spec.get("credentials") or {}).get("secretName")
+            if secret is not None:
+                bind(self._folder, path_id, secret)
             return self._join(path_id, spec, known)
 
     def published(self, path_id: str, stamp: Mapping[str, Any]) -> LayerRecord:

@@ -13,6 +13,7 @@ import msgspec
 
 from geopod.backends.local.presence import is_alive, supervisor_socket
 from geopod.backends.local.processes import MARKER
+from geopod.backends.local.secrets import secrets_variable
 from geopod.backends.local.state import Report, StateFolder, StoredEnvironment
 from geopod.errors import EnvironmentStartTimeout
 
@@ -130,7 +131,7 @@ def _start(folder: StateFolder, record: StoredEnvironment) -> bool:
                 ],
                 check=False,
                 cwd="/",
-                env={**os.environ, MARKER: record.uid, "SPT_NOENV": "1"},
+                env={**os.environ, **secrets_variable(folder), **_marks(record)},
                 pass_fds=(writing,),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -143,6 +144,10 @@ def _start(folder: StateFolder, record: StoredEnvironment) -> bool:
     if not listens:
         raise never_stays(folder, record.name)
     return True
+
+
+def _marks(record: StoredEnvironment) -> dict[str, str]:
+    return {MARKER: record.uid, "SPT_NOENV": "1"}
 
 
 def never_stays(folder: StateFolder, name: str) -> EnvironmentStartTimeout:

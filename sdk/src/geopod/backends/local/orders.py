@@ -10,6 +10,7 @@ from typing import Any
 from geopod.agent.settings import AgentSettings
 from geopod.agent.settings import read_settings as read_agents
 from geopod.agent.settings import write_settings as write_agents
+from geopod.api import deployment
 from geopod.backends.local.catalogue import Catalogue, file_sources
 from geopod.backends.local.imports import (
     Drivers,
@@ -145,6 +146,7 @@ def runner_environment(record: StoredEnvironment) -> dict[str, str]:
     Another interpreter than the client's must not look for modules where the client's do.
     """
     variables = dict(os.environ)
+    variables.pop(deployment.ENV_OWN_SECRETS, None)  # keys are for what opens layers
     if record.requirements_key or record.python != own_interpreter().executable:
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
             variables.pop(name, None)

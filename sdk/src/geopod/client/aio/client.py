@@ -179,12 +179,15 @@ class Client:
         *,
         timestamp: str = "",
         type: str | None = None,  # noqa: A002  # the field's name
-        secret: str | None = None,
+        secret: str | Mapping[str, str] | None = None,
         write_to: str | Path | None = None,
     ) -> LayerRef:
         """Add a layer, or a timestamp to it. `write_to`: where results for this layer go.
 
-        Without `uri` the layer has no timestamp yet; results give it some.
+        `secret` opens its object store: the name of a Secret of the cluster; on this machine the
+        name of a file `<name>.env` or `<name>.json` (mode 0600) in the folder `secrets` of the
+        user's configuration, or the keys themselves, which are kept there. Without `uri` the layer
+        has no timestamp yet; results give it some.
         """
         uris = [uri] if isinstance(uri, (str, Path)) else list(uri or ())
         spec: dict[str, Any] = {"timestamps": []}
@@ -195,7 +198,7 @@ class Client:
         if type is not None:
             spec["type"] = type
         if secret is not None:
-            spec["credentials"] = {"secretName": secret}
+            spec["credentials"] = {"secretName": _secret_name(self._backend, path_id, secret)}
         if write_to is not None:
             spec["writeTo"] = {"uri": _place(write_to)}
         return _reference(await self._backend.apply_layer(path_id, spec))
@@ -219,6 +222,23 @@ class Client:
     async def close(self) -> None:
         """Close the connection; environments and runs go on, this client's objects do not."""
         await self._connection.close()
+
+
+def _secret_name(backend: Backend, path_id: str, secret: str | Mapping[str, str]) -> str:
+    """Return a secret's name; keys themselves are kept first. Raises InvalidInputError."""
+    if isinstance(secret, str):
+        return secret
+    if backend.name != "local":
+        raise InvalidInputError(
+            f"A cluster keeps keys as a Secret: layer {path_id!r} was given {len(secret)} keys.",
+            fixes=(
+                "kubectl create secret generic s3-keys --from-literal=AWS_ACCESS_KEY_ID=…",
+                "secret='s3-keys'",
+            ),
+        )
+    from geopod.backends.local.secrets import keep_keys  # only where keys are given
+
+    return keep_keys(path_id, secret)
 
 
 def _place(uri: str | Path) -> str:
