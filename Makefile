@@ -50,6 +50,6 @@ verify: generate ## Fail if a generated file differs from its source
 
 .PHONY: bench
 bench: $(UV) ## geopod beside dask and ray, in one run; prints ratios
-	@PYTHONPATH=tests $(RUN) --group bench python -m bench $(QUESTIONS) $(if $(WRITE),--write $(WRITE))
+	@PYTHONPATH=tests $(RUN) --group bench python -m bench $(QUESTIONS) $(if $(LEVEL),--level $(LEVEL)) $(if $(WRITE),--write $(WRITE))
 
 include tests/cluster/cluster.mk

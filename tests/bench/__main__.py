@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.measure import load
-from bench.questions import QUESTIONS
+from bench.questions import CLUSTER, QUESTIONS
 from bench.report import print_rows, write_page
 
 PEERS = ("geopod", "distributed", "ray", "rasterio", "rioxarray", "dask-geopandas")
@@ -18,20 +18,22 @@ PEERS = ("geopod", "distributed", "ray", "rasterio", "rioxarray", "dask-geopanda
 def main() -> int:
     """Print the table; exit status 1 when a gate is missed."""
     parser = argparse.ArgumentParser(prog="bench")
-    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join(QUESTIONS))
+    asked = QUESTIONS | CLUSTER
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join(asked))
+    parser.add_argument("--level", choices=["local", "cluster"], default="local")
     parser.add_argument("--write", type=Path, help="folder for page, figures and plot")
     options = parser.parse_args()
-    unknown = [name for name in options.questions if name not in QUESTIONS]
+    unknown = [name for name in options.questions if name not in asked]
     if unknown:
-        parser.error(f"no question {unknown[0]!r}; there are {', '.join(QUESTIONS)}")
+        parser.error(f"no question {unknown[0]!r}; there are {', '.join(asked)}")
     # One thread per worker for all: what is compared is the systems, not BLAS and GDAL.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GDAL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     heading = f"{', '.join(versions())}; Python {sys.version.split()[0]}; {load()}"
     print(heading)
     rows = []
-    for name in options.questions or list(QUESTIONS):
-        answered = QUESTIONS[name]()
+    for name in options.questions or (CLUSTER if options.level == "cluster" else QUESTIONS):
+        answered = asked[name]()
         print_rows(answered)
         sys.stdout.flush()
         rows.extend(answered)

@@ -25,6 +25,14 @@ def workloads() -> list[Row]:
         return compare(Path(folder))
 
 
+def cluster_runs() -> list[Row]:
+    """What runs cost on a cluster with geopod in it."""
+    from bench.kubernetes import runs
+
+    return runs()
+
+
+CLUSTER = {"runs": cluster_runs}
 QUESTIONS = {
     "import": starts.import_time,
     "start": starts.environment_start,
