@@ -22,6 +22,8 @@ from typing import Any, NoReturn
 from . import processes
 from .cgroup import find_memory_group, kernel_kills
 from .child import serve_child
+from .dialing import dial
+from .ending import LastWords, end_now
 from .frames import FrameReader, pack_json
 from .page import Page
 from .preloading import preload
@@ -34,8 +36,6 @@ SHARED_UMASK = 0o007
 """Agent and runner are two users of one group: the agent takes over the files of children."""
 STANDBY_S = 0.02
 """A taken child is left alone this long before the next one is forked: fork costs up to 5 ms."""
-DIAL_S = (0.01, 0.5)
-"""First and longest pause between two tries to reach the agent."""
 READ_BYTES = 1 << 16
 
 
@@ -62,8 +62,9 @@ class Template:
             os.set_blocking(descriptor, False)
         signal.signal(signal.SIGCHLD, lambda *_ignored: None)
         signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
+        self._last_words = LastWords(lambda: self._agent is not None)
         while True:
-            agent = self._dial()
+            agent = dial(self._socket_path)
             self._agent = agent
             try:
                 self._greet(agent)
@@ -71,19 +72,8 @@ class Template:
             except (OSError, ValueError, KeyError) as broken:
                 print(f"geopod.runner: lost its agent: {broken!r}", file=sys.stderr)  # noqa: T201  # the container's log
             self._hang_up(agent)
-
-    def _dial(self) -> socket.socket:
-        pause, longest = DIAL_S
-        while True:
-            agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                agent.connect(self._socket_path)
-            except OSError:
-                agent.close()
-                select.select([], [], [], pause)
-                pause = min(pause * 1.5, longest)
-            else:
-                return agent
+            if self._last_words.end_ns is not None:
+                end_now()
 
     def _greet(self, agent: socket.socket) -> None:
         cloudpickle = importlib.import_module("cloudpickle")
@@ -112,11 +102,15 @@ class Template:
                     self._obey(json.loads(header))
             self._reap()
             self._watch()
+            if self._last_words.are_said():
+                return
 
     def _pause_s(self) -> float | None:
         """Return how long nothing can be due; None: until a message or a death."""
         now_ns = time.monotonic_ns()
         due: list[float] = []
+        if self._last_words.end_ns is not None:
+            due.append((self._last_words.end_ns - now_ns) / NS)
         if self._fork_at_ns is not None:
             due.append((self._fork_at_ns - now_ns) / NS)
         for child in self._children.values():
@@ -216,7 +210,8 @@ class Template:
         processes.prefer_for_oom()
         processes.limit_processes(2 * MAX_DESCENDANTS)
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
         agents_end.close()
         if self._agent is not None:
             self._agent.close()
