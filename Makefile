@@ -47,9 +47,10 @@ generate: setup ## Write crds/ and the chart's copies from geopod.api
 verify: generate ## Fail if a generated file differs from its source
 	@git add --intent-to-add $(GENERATED)
 	@git diff --exit-code -- $(GENERATED)
+	@$(RUN) python helm/generate.py --check
 
 .PHONY: bench
-bench: $(UV) ## geopod beside dask and ray, in one run; prints ratios
+bench: $(UV) ## geopod beside dask and ray, in one run; LEVEL=cluster: beside bare Kubernetes
 	@PYTHONPATH=tests $(RUN) --group bench python -m bench $(QUESTIONS) $(if $(LEVEL),--level $(LEVEL)) $(if $(WRITE),--write $(WRITE))
 
-include tests/cluster/cluster.mk
+include tests/cluster/cluster.mk helm/chart.mk

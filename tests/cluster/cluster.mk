@@ -35,4 +35,4 @@ undeploy: setup ## Uninstall geopod from the cluster; definitions stay
 
 .PHONY: test-cluster
 test-cluster: setup cluster-packages ## Tests on a real Kubernetes; starts one and ends it if none runs
-	@$(TESTCLUSTER) around $(RUN) pytest $(or $(TESTS),tests/cluster)
+	@$(TESTCLUSTER) around $(RUN) pytest $(or $(TESTS),tests/chart tests/cluster)
