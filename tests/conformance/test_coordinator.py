@@ -596,7 +596,7 @@ def resident_kib(pid: int) -> int:
 
 def test_the_coordinator_loads_no_library_that_it_does_not_need():
     code = (
-        "import geopod.coordinator.__main__, json, sys;"
+        "import geopod.coordinator.attending, json, sys;"
         "print(json.dumps([m for m in ('pydantic', 'numpy', 'rasterio', 'pandas', 'pyarrow',"
         " 'cloudpickle', 'kubernetes') if m in sys.modules]))"
     )

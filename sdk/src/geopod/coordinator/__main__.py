@@ -5,43 +5,16 @@ ComputeRuns.
 """
 
 import argparse
-import logging
 import os
 import sys
 from pathlib import Path
 
-from geopod.coordinator.clients import LocalClients
-from geopod.coordinator.epochs import Fenced
-from geopod.coordinator.process import CoordinatorProcess
-from geopod.coordinator.settings import CoordinatorSettings, read_settings
-from geopod.process.running import log_to_stderr, run_process, until_told
-from geopod.store.directory import DirectoryStore
-
-EXIT_FENCED = 3
-"""A newer coordinator serves: do not start this one again."""
-
-
-async def serve(settings: CoordinatorSettings, settings_path: Path) -> int:
-    """Serve until SIGTERM or a newer coordinator; returns the exit code."""
-    store = DirectoryStore(Path(settings.store), fsync=settings.fsync)
-    clients = LocalClients(settings, store, settings_path=settings_path)
-    return await attend(await CoordinatorProcess.start(settings, store, clients))
-
-
-async def attend(process: CoordinatorProcess) -> int:
-    """Let a coordinator serve to its end; returns the exit code."""
-    try:
-        await until_told(process.serve())
-    except Fenced:
-        logging.getLogger("geopod").warning("A newer coordinator serves; this one ends.")
-        return EXIT_FENCED
-    finally:
-        await process.close()
-    return 0
+from geopod.process.running import end_on_sigterm, log_to_stderr, run_pod, run_process
 
 
 def main() -> int:
     """Run the coordinator that a settings file or the pod describes."""
+    end_on_sigterm()  # before imports that take a second
     parser = argparse.ArgumentParser(prog="geopod.coordinator")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--settings", type=Path)
@@ -49,10 +22,14 @@ def main() -> int:
     arguments = parser.parse_args()
     os.umask(0o077)
     log_to_stderr()
+    from geopod.coordinator.attending import attend, serve
+
     if arguments.pod:
         from geopod.coordinator.pod.serving import serve_pod  # what only a pod needs
 
-        return run_process(serve_pod(attend))
+        run_pod(serve_pod(attend))
+    from geopod.coordinator.settings import read_settings
+
     return run_process(serve(read_settings(arguments.settings), arguments.settings))
 
 

@@ -4,9 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import sys
 from collections.abc import Awaitable, Coroutine
-from typing import Any
+from typing import Any, NoReturn
+
+
+def end_on_sigterm() -> None:
+    """End at once by SIGTERM until `until_told` listens for it.
+
+    The first process of a container ignores what it has no handler for; imports take seconds.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+
+
+def run_pod(main: Coroutine[Any, Any, int]) -> NoReturn:
+    """Run the coroutine of a pod's process and end with its exit code.
+
+    Threads that still read, hash or unpack are not waited for: their folders go with the pod.
+    """
+    run_process(_and_exit(main))
+    os._exit(1)  # cancelled before it began
+
+
+async def _and_exit(main: Coroutine[Any, Any, int]) -> int:
+    code = 1
+    try:
+        code = await main
+    except Exception:
+        logging.getLogger("geopod").exception("The process ends.")
+        raise
+    finally:  # here: the loop would wait for its threads
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def run_process(main: Coroutine[Any, Any, int]) -> int:

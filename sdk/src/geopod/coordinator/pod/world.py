@@ -32,7 +32,7 @@ from geopod.coordinator.recovery import UnfinishedRun
 from geopod.coordinator.settings import CoordinatorSettings
 from geopod.store import Store
 
-SETTLE_S = 10.0
+SETTLE_S = 5.0
 """How long the end of the process waits for statuses that are being written."""
 REPLAN_S = (30.0, 600.0)
 """First and longest pause before layers that could not be read are read again."""
