@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor": ("geopod.cli.look", "Look at every part of the target and say what mends it"),
     "env": ("geopod.cli.env", "Environments: create, list, show, explain, scale, terminate, …"),
     "layer": ("geopod.cli.layer", "Layers: add, list, show"),
+    "plan": ("geopod.cli.plan", "Show how layers are split over nodes, as a table and a map"),
     "run": ("geopod.cli.run", "Run FILE.py:FUNC on every node and print its results"),
     "runs": (
         "geopod.cli.runs",

@@ -31,17 +31,20 @@ def layer() -> None:
 @click.argument("uris", metavar="[FILE|URI]...", nargs=-1)
 @click.option("--timestamp", default="", help="Its name; default: the file's.")
 @click.option("--type", "kind", type=click.Choice(["raster", "vector"]), help="Default: found out.")
-@click.option("--write-to", type=click.Path(file_okay=False), help="Folder for results.")
+@click.option(
+    "--secret", help="Keys of its object store: a Secret of the cluster, or a file of this user."
+)
+@click.option("--write-to", help="Where results go: a folder, or s3://bucket/prefix.")
 @output_option
 @click.pass_obj
 def add(
     target: Chosen, path_id: str, uris: tuple[str, ...], *, timestamp: str, kind: str | None,
-    write_to: str | None, output: str,
+    secret: str | None, write_to: str | None, output: str,
 ) -> None:  # fmt: skip
     """Add a layer, or a timestamp to one."""
     with open_client(target) as client:
         added = client.add_layer(
-            path_id, list(uris), timestamp=timestamp, type=kind, write_to=write_to
+            path_id, list(uris), timestamp=timestamp, type=kind, secret=secret, write_to=write_to
         )
         print_rows([row(added)], ("name", "type", "timestamps"), output)
 

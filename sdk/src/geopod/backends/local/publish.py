@@ -13,7 +13,7 @@ from geopod.api import names
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends import LayerRecord
 from geopod.backends.local.catalogue import LATEST, Catalogue
-from geopod.backends.local.secrets import secrets_variable
+from geopod.backends.local.secrets import own_keys, secrets_variable
 from geopod.backends.local.standing import require_awake
 from geopod.backends.local.state import StateFolder, safe_name, write_whole
 from geopod.coordinator.publication import DEFAULT_FORMATS, FinishedRun, Target, publish_runs
@@ -46,7 +46,7 @@ class Publisher:
                 f"write_to={target['pathId']!r} names no timestamp.",
                 fixes=(f"write_to=({target['pathId']!r}, '2024')",),
             )
-        kind = _kind_of(layer)
+        kind = self._kind_of(layer)
         whole = {"format": DEFAULT_FORMATS[kind], **target, "kind": kind}
         return msgspec.structs.replace(order, write_to=whole)
 
@@ -107,7 +107,7 @@ class Publisher:
         output_format: str | None,
     ) -> LayerRecord:
         layer = self._catalogue.get(path_id, timestamp_id=timestamp_id)
-        kind = _kind_of(layer)
+        kind = self._kind_of(layer)
         folder = f"{self._target(layer)}/{safe_name(timestamp_id)}"
         target = Target(
             folder=folder,
@@ -143,6 +143,22 @@ class Publisher:
             return unquote(urlsplit(uri).path)
         return uri if "://" in uri else str(Path(uri).absolute())
 
+    def _kind_of(self, layer: LayerRecord) -> str:
+        """Return raster or vector: as the layer says, else as its first file looks."""
+        kind = layer.spec.get("type")
+        if kind in DEFAULT_FORMATS:
+            return str(kind)
+        stamps = layer.spec.get("timestamps", ())
+        if not stamps:
+            raise InvalidInputError(
+                f"Layer {layer.path_id!r} says neither raster nor vector, and has no file yet.",
+                fixes=(f"client.add_layer({layer.path_id!r}, type='raster')",),
+            )
+        from geopod.layers.sources import find_source
+
+        href = (stamps[0].get("uris") or [stamps[0]["uri"]])[0]
+        return find_source(href, path_id=layer.path_id, access=own_keys(self._folder)).kind
+
     def _marker(self, order: RunOrder) -> Path:
         prefix = names.run_prefix(order.environment, order.uid)
         return self._folder.store / prefix / MARKER
@@ -153,23 +169,6 @@ class Publisher:
         except FileNotFoundError:
             return {}
         return marker
-
-
-def _kind_of(layer: LayerRecord) -> str:
-    """Return raster or vector: as the layer says, else as its first file looks."""
-    kind = layer.spec.get("type")
-    if kind in DEFAULT_FORMATS:
-        return str(kind)
-    stamps = layer.spec.get("timestamps", ())
-    if not stamps:
-        raise InvalidInputError(
-            f"Layer {layer.path_id!r} says neither raster nor vector, and has no file yet.",
-            fixes=(f"client.add_layer({layer.path_id!r}, type='raster')",),
-        )
-    from geopod.layers.sources import find_source
-
-    href = (stamps[0].get("uris") or [stamps[0]["uri"]])[0]
-    return find_source(href, path_id=layer.path_id).kind
 
 
 def _stamp(layer: LayerRecord, timestamp_id: str, folder: str, files: list[str]) -> dict[str, Any]:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from geopod.api import deployment
 from geopod.backends.local.state import StateFolder, write_whole
+
+if TYPE_CHECKING:
+    from geopod.layers.access import Access
 
 INDEX = "layer-secrets.json"
 PREFIX = "layer-"
@@ -23,6 +27,13 @@ PREFIX = "layer-"
 def secrets_variable(folder: StateFolder) -> dict[str, str]:
     """Return the variable by which processes that open layers find the keys."""
     return {deployment.ENV_OWN_SECRETS: str(folder.root.absolute() / INDEX)}
+
+
+def own_keys(folder: StateFolder) -> Access:
+    """Return what layers of this machine may reach, for this process."""
+    from geopod.layers.access import own_access
+
+    return own_access(folder.root / INDEX)
 
 
 def secrets_folder() -> Path:

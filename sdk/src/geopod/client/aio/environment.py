@@ -18,6 +18,7 @@ from geopod.backends import Backend, EnvironmentRecord, Finding
 from geopod.client.aio.check import CheckReport, check_function
 from geopod.client.aio.explain import Explanation, explain_environment
 from geopod.client.aio.mapping import MapStream
+from geopod.client.aio.plans import Planned
 from geopod.client.aio.run import Errors, Run
 from geopod.client.aio.state_errors import failed_error, late_error, terminated_error
 from geopod.client.aio.stillness import Stillness
@@ -36,7 +37,7 @@ from geopod.client.quantities import seconds
 from geopod.display.progress import Progress
 
 
-class Environment:
+class Environment(Planned):
     """An environment: where functions run. `async with` terminates one that this block created."""
 
     def __init__(self, backend: Backend, record: EnvironmentRecord, *, created: bool) -> None:

@@ -28,6 +28,7 @@ from geopod.runner.params import Staged
 
 if TYPE_CHECKING:
     from geopod.client.aio.task import Task
+    from geopod.layers.access import Access
 
 OWN_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -158,5 +159,18 @@ async def _staged(task: Task, scratch: Path) -> Staged:
             extra="geo", purpose="Staging a partition", module=error.name or "rasterio"
         ) from error
     plan = decode_plan(await task.run.store.get(names.plan_key(task.run.environment, sha256)))
-    await asyncio.to_thread(stage_partition, plan, sha256, task.index, scratch)
+    access = _access(task)
+    await asyncio.to_thread(stage_partition, plan, sha256, task.index, scratch, access=access)
     return Staged(str(staged_folder(scratch, sha256, task.index)), {})
+
+
+def _access(task: Task) -> Access:
+    """Return the keys that this process has: of this machine's own layers, else none."""
+    from geopod.layers.access import OWN_MACHINE
+
+    if not task.run.is_local:
+        return OWN_MACHINE
+    from geopod.backends.local.secrets import own_keys
+    from geopod.backends.local.state import StateFolder, state_root
+
+    return own_keys(StateFolder(state_root()))

@@ -247,6 +247,11 @@ class Run(WatchedRun):
         """Forget the run; `results=True` removes its results too."""
         await self._backend.delete_run(self.name, results=results)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it ran on this machine."""
+        return self._backend.name == "local"
+
     async def download(self, folder: Path) -> list[Path]:
         """Write the encoded result of every finished task into `folder`; return the files."""
         await self.wait()

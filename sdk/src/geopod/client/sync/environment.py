@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 from typing_extensions import override
 
+from geopod.api.plan import Plan
 from geopod.client import aio
 from geopod.client.aio.check import CheckReport
 from geopod.client.aio.explain import Explanation
@@ -115,6 +117,19 @@ class Environment:
     @mirrors(aio.Environment.explain)
     def explain(self) -> Explanation:
         return self._loop.run(self._aio.explain())
+
+    @mirrors(aio.Environment.plan)
+    def plan(self) -> Plan:
+        return self._loop.run(self._aio.plan())
+
+    @property
+    def partitions(self) -> Any:
+        """One row per node, a GeoDataFrame: its core in the work CRS, and what it holds."""
+        return self._loop.run(self._aio.partitions())
+
+    @mirrors(aio.Environment.draw)
+    def draw(self, path: str | Path) -> Path:
+        return self._loop.run(self._aio.draw(path))
 
     @mirrors(aio.Environment.build_log)
     def build_log(self) -> str:
