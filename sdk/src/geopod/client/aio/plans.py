@@ -42,7 +42,7 @@ class Planned:
         return decode_plan(await store.get(names.plan_key(self.record.uid, state.plan_sha256)))
 
     async def partitions(self) -> Any:
-        """Return one row per node, a GeoDataFrame: its core as a polygon in the work CRS, and what it holds.
+        """Return a GeoDataFrame with a row per node: its core in the work CRS, and what it holds.
 
         Columns: `cost` (bytes), `share` (of the mean cost), `est_bytes`, `est_features`,
         `geometry` (None: the node has no part).
