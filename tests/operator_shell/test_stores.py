@@ -102,11 +102,27 @@ def test_children_of_a_deleted_environment_are_looked_for_again(stores):
         (a_child(), {E1}),
         (a_child(instance="unknown"), set()),
         (a_child("geopod-build-1", kind="Job", instance="", component="builder"), {E1}),
+        (a_child("geopod-bundle-1", kind="ConfigMap", instance="k", component="builder"), {E1}),
     ],
     ids=[
         *("environment", "run", "its layer", "another layer", "layer of another namespace"),
         *("its runtime", "another runtime", "child", "child of nobody", "build"),
+        "record of a bundle",
     ],
 )
 def test_object_concerns_whom_its_change_may_touch(stores, found, concerned):
     assert stores.concerned(found) == concerned
+
+
+def test_deleted_record_of_a_bundle_concerns_those_who_use_it(stores):
+    environment = an_environment()
+    ready = {
+        "type": "DependenciesReady", "status": "True",
+        "observedGeneration": environment["metadata"].get("generation"),
+    }  # fmt: skip  # one line less
+    environment["status"] = {"runtime": {"bundleKey": "k" * 64}, "conditions": [ready]}
+    stores.put(stored("ComputeEnvironment", environment, version=20))
+    mine = a_child("geopod-bundle-k", kind="ConfigMap", instance="k" * 16, component="builder")
+    other = a_child("geopod-bundle-j", kind="ConfigMap", instance="j" * 16, component="builder")
+    assert stores.concerned(mine) == {E1}
+    assert stores.concerned(other) == set()

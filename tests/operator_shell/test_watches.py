@@ -39,7 +39,9 @@ def test_every_kind_is_watched_once_and_the_framework_writes_nothing():
             counts = fake.counts()
             watched = {kind: number for (verb, kind), number in counts.items() if verb == "watch"}
             own = {"ComputeEnvironment", "ComputeRun", "Layer", "ComputeRuntime"}
-            assert watched == dict.fromkeys(own | {"StatefulSet", "Deployment", "Job"}, 1)
+            assert watched == dict.fromkeys(
+                own | {"StatefulSet", "Deployment", "Job", "ConfigMap"}, 1
+            )
             assert fake.count("list", "Pod") == fake.count("list", "Secret") == 0
         assert all(seen.kind == "ComputeRuntime" for seen in fake.seen if seen.verb == "patch")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -13,11 +15,19 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from geopod.agent import bundle as bundles
-from geopod.agent.bundle import MARKER, BundleError, unpack_bundle
+from geopod.agent.bundle import (
+    MARKER,
+    Bundle,
+    BundleError,
+    BundleLostError,
+    bring_bundle,
+    unpack_bundle,
+)
 from geopod.agent.pod import read_place
 from geopod.agent.signs import FileSigns
 from geopod.agent.template_link import TemplateLink
 from geopod.process.pod import Pod, PodVariableError
+from geopod.store import KeyMissingError
 
 
 def packed(tmp_path, *members: tarfile.TarInfo):
@@ -54,6 +64,38 @@ def test_bundle_is_unpacked_for_agent_and_runner(tmp_path):
     assert module.read_text() == GOOD
     assert (module.stat().st_mode & 0o777, tool.stat().st_mode & 0o777) == (0o644, 0o755)
     assert (folder / MARKER).read_text() == sha256
+
+
+class FetchingStore:
+    """A store whose bundle is fetched into a folder."""
+
+    def __init__(self, bundle: Path, cache: Path) -> None:
+        self._bundle, self._cache = bundle, cache
+
+    async def fetch(self, key: str) -> Path:
+        if not self._bundle.exists():
+            raise KeyMissingError(key)
+        self._cache.mkdir(exist_ok=True)
+        return Path(shutil.copy(self._bundle, self._cache / "fetched"))
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_fetched_bundle_takes_no_room_once_it_was_read(tmp_path, is_right):
+    path, sha256 = packed(tmp_path, a_member(GOOD))
+    bundle = Bundle(namespace="team", key="k", sha256=sha256 if is_right else "0" * 64)
+    cache = tmp_path / "cache"
+    bring = bring_bundle(FetchingStore(path, cache), bundle, tmp_path / "env", cache=cache)
+    with contextlib.nullcontext() if is_right else pytest.raises(BundleLostError):
+        asyncio.run(bring)
+    assert list(cache.iterdir()) == []
+    assert path.exists(), "a file of the store itself stays"
+
+
+def test_bundle_that_is_not_in_the_store_is_a_lost_one(tmp_path):
+    store = FetchingStore(tmp_path / "none", tmp_path / "cache")
+    bundle = Bundle(namespace="team", key="k", sha256="0" * 64)
+    with pytest.raises(BundleLostError, match="built anew"):
+        asyncio.run(bring_bundle(store, bundle, tmp_path / "env", cache=tmp_path / "cache"))
 
 
 def test_bundle_of_another_sha256_is_refused_before_it_is_opened(tmp_path):

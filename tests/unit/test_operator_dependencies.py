@@ -89,7 +89,7 @@ def test_record_of_a_bundle_is_acted_upon_at_once():
     end(world, GOOD, ok=True)
     outcome = world.step()
     assert record_of(world) is not None
-    assert outcome.requeue_after <= 1, "nobody watches ConfigMaps"
+    assert outcome.requeue_after <= 1
 
 
 def test_nodes_get_the_bundle():
@@ -103,6 +103,61 @@ def test_nodes_get_the_bundle():
     values = {it["name"]: it.get("value") for it in agent["env"]}
     assert values["GEOPOD_BUNDLE_SHA256"] == "b" * 64
     assert values["GEOPOD_BUNDLE_KEY"] == world.status["runtime"]["bundleKey"]
+
+
+def with_bundle():
+    """A world whose nodes run on a bundle."""
+    world = world_with("xarray")
+    world.settle()
+    end(world, GOOD, ok=True)
+    world.settle()
+    world.start_coordinator()
+    world.settle()
+    world.start_nodes(ready=0)
+    world.settle()
+    return world
+
+
+def miss(world, index, *, ago_s=0):
+    """The agent of a node has not found its bundle in the store."""
+    time = (world.now - timedelta(seconds=ago_s)).isoformat()
+    ended = {"exitCode": 66, "finishedAt": time, "reason": "Error", "message": "not in the store"}
+    agent = world.pods[index]["status"]["containerStatuses"][0]
+    agent |= {
+        "lastState": {"terminated": ended},
+        "restartCount": 1,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+    }
+
+
+def test_bundle_that_the_store_has_lost_is_built_again():
+    world = with_bundle().later(35)
+    before = record_of(world)
+    miss(world, 0)
+    world.settle()
+    assert record_of(world) is None
+    assert job_of(world) is not None
+    assert world.condition("DependenciesReady") == ("False", "Resolving")
+    assert world.stateful_set is not None, "nodes that run stay"
+    stuck = world.pods[0]["metadata"]["name"]
+    pods, world.pods = world.pods, []
+    world.later(20)
+    end(world, {**GOOD, "bundleSha256": "d" * 64}, ok=True)
+    world.pods += pods
+    world.settle()
+    assert record_of(world)["data"]["time"] > before["data"]["time"]
+    world.later(60).settle()
+    assert ("delete", Ref("Pod", stuck)) in world.log
+    assert [ref for kind, ref in world.log if kind == "delete" and ref.kind == "ConfigMap"] == [
+        Ref("ConfigMap", before["metadata"]["name"])
+    ], "a miss of before the record says nothing of it"
+
+
+def test_agent_that_missed_an_earlier_build_says_nothing_of_this_one():
+    world = with_bundle().later(35)
+    miss(world, 0, ago_s=3600)
+    world.settle()
+    assert record_of(world) is not None
 
 
 def test_no_node_before_the_bundle():

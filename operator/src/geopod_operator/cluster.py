@@ -32,9 +32,9 @@ OURS_SELECTOR = "app.kubernetes.io/managed-by=geopod"
 RUNS, RUNTIMES = kinds.RUNS, kinds.RUNTIMES
 OWN = (kinds.ENVIRONMENTS, kinds.RUNS, kinds.LAYERS, kinds.RUNTIMES)
 """What users and administrators write."""
-WATCHED_CHILDREN = (kinds.STATEFUL_SETS, kinds.DEPLOYMENTS, kinds.JOBS)
+WATCHED_CHILDREN = (kinds.STATEFUL_SETS, kinds.DEPLOYMENTS, kinds.JOBS, kinds.CONFIG_MAPS)
 LISTED_CHILDREN = (
-    *(kinds.SERVICES, kinds.SERVICE_ACCOUNTS, kinds.CONFIG_MAPS, kinds.ROLES, kinds.ROLE_BINDINGS),
+    *(kinds.SERVICES, kinds.SERVICE_ACCOUNTS, kinds.ROLES, kinds.ROLE_BINDINGS),
     *(kinds.NETWORK_POLICIES, kinds.DISRUPTION_BUDGETS),
 )
 """Seen by the resync alone; Secrets are not among them: they are read one by one."""

@@ -217,8 +217,8 @@ class Stores:
             case "ComputeRuntime":
                 users = self._that("", lambda spec: spec.get("runtime", "default") == name)
                 return users | {(RUNTIME, "", name)}
-            case "Job":
-                return self._waiting_for_dependencies(namespace)
+            case "Job" | "ConfigMap":  # a build, the record of one
+                return self._waiting_for_dependencies(namespace) | self._users(found)
             case _:
                 key = (namespace, _instance_of(found))
                 return {(ENVIRONMENT, *key)} if key in self._objects[ENVIRONMENT] else set()
@@ -230,6 +230,17 @@ class Stores:
             if (not namespace or key[0] == namespace) and matches(found["spec"])
         }
 
+    def _users(self, record: Raw) -> set[WorkKey]:
+        """Return the environments whose bundle a record is about."""
+        if record["kind"] != "ConfigMap":
+            return set()
+        namespace, key = key_of(record)[0], _instance_of(record)
+        return {
+            (ENVIRONMENT, *each)
+            for each, found in self._objects[ENVIRONMENT].items()
+            if each[0] == namespace and _bundle_of(found)[: len(key)] == key
+        }
+
     def _waiting_for_dependencies(self, namespace: str) -> set[WorkKey]:
         """A build is shared by the namespace: whoever has no dependencies yet may wait for it."""
         return {
@@ -237,6 +248,12 @@ class Stores:
             for key, found in self._objects[ENVIRONMENT].items()
             if key[0] == namespace and not _has(found, DEPENDENCIES_READY)
         }
+
+
+def _bundle_of(environment: Raw) -> str:
+    """Return the key of an environment's bundle; empty: it has none."""
+    runtime = (environment.get("status") or {}).get("runtime") or {}
+    return str(runtime.get("bundleKey") or "")
 
 
 def _names_layer(spec: Raw, path_id: str) -> bool:

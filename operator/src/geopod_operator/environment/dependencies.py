@@ -216,7 +216,7 @@ def _answer(
     if result.get("ok"):
         time = stamp(observed.now)
         record = builder.bundle_record(resolved, base.key, result, time)
-        # Nobody watches ConfigMaps: what follows from the record is planned by another look.
+        # What follows from the record is planned by another look, before any watch tells of it.
         return replace(base, wanted=(record,), list_pods=False, retry_at=observed.now)
     failed = replace(base, list_pods=False, **failure_of(result, resolved))
     return _retried(failed, facts, job)

@@ -25,6 +25,7 @@ from geopod_operator.environment.listing import listing_at, look, needed_pods, n
 from geopod_operator.environment.observed import Observed, Raw, Ref, ref_of
 from geopod_operator.environment.outcome import Delete, Event, Needs, Outcome
 from geopod_operator.environment.policies.idle import WARNING, idle_due
+from geopod_operator.environment.policies.lost_bundle import lost_bundle, stuck_pods
 from geopod_operator.environment.policies.node_loss import lost_pods
 from geopod_operator.environment.policies.rollout import pods_to_replace
 from geopod_operator.environment.policies.runs import expired_results, expired_runs
@@ -132,6 +133,8 @@ def _outcome(at: Situation, standing: list[Raw], nodes: Raw | None, minted: Toke
     elif nodes is not None:
         applies += _stale(observed, [nodes])
     if observed.pods is not None:
+        deletes += lost_bundle(observed, at.dependencies.bundle, _nodes(at))
+        deletes += stuck_pods(facts.stateful_set, _nodes(at))
         replaced = pods_to_replace(at.spec, facts, _nodes(at), wanted_hash=at.wanted_hash)
         losses = lost_pods(at.spec, facts, _nodes(at))
         deletes += [*(replaced if facts.template_hash == at.wanted_hash else ()), *losses.deletes]

@@ -32,6 +32,10 @@ class BundleError(Exception):
     """A bundle that is not there, not what was built, or not what a builder packs."""
 
 
+class BundleLostError(BundleError):
+    """The store has not what was recorded: the operator has it built anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """One environment bundle."""
@@ -41,10 +45,11 @@ class Bundle:
     sha256: str
 
 
-async def bring_bundle(store: Store, bundle: Bundle, folder: Path) -> None:
+async def bring_bundle(store: Store, bundle: Bundle, folder: Path, *, cache: Path) -> None:
     """Put the bundle's packages below `folder`; one that lies there already is kept.
 
-    Raises BundleError, and what the store raises.
+    What the store has fetched into `cache` is removed: it is unpacked, or not what it should be.
+    Raises BundleLostError, another BundleError, and what the store raises.
     """
     if _is_there(folder, bundle):
         return
@@ -52,10 +57,14 @@ async def bring_bundle(store: Store, bundle: Bundle, folder: Path) -> None:
     try:
         packed = await store.fetch(key)
     except KeyMissingError as error:
-        raise BundleError(
+        raise BundleLostError(
             f"The bundle {bundle.key} is not in the store; it is built anew."
         ) from error
-    await asyncio.to_thread(unpack_bundle, packed, bundle.sha256, folder)
+    try:
+        await asyncio.to_thread(unpack_bundle, packed, bundle.sha256, folder)
+    finally:
+        if packed.is_relative_to(cache):
+            packed.unlink(missing_ok=True)
     log.info("Bundle %s is unpacked.", bundle.key[:16])
 
 
@@ -64,7 +73,7 @@ def unpack_bundle(packed: Path, sha256: str, folder: Path) -> None:
     with packed.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        raise BundleError(f"The bundle has sha256 {found}, the builder said {sha256}.")
+        raise BundleLostError(f"The bundle has sha256 {found}, the builder said {sha256}.")
     part = folder / ".part"
     shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(folder / ROOT, ignore_errors=True)

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from geopod.agent.bundle import Bundle, bring_bundle
+from geopod.agent.bundle import Bundle, BundleLostError, bring_bundle
 from geopod.agent.node import UMASK, Node, attend, make_runner
 from geopod.agent.settings import AgentSettings
 from geopod.agent.signs import FileSigns
@@ -104,13 +104,17 @@ async def serve_pod() -> int:
         node = Node(settings, store, make_runner(settings), shared=shared, signs=signs)
         node.spawn(_bring_runner(place, shared))
         node.spawn(_tick())
-        return await attend(node)
+        try:
+            return await attend(node)
+        except BundleLostError as error:
+            log.error("%s", error)  # noqa: TRY400  # its sentence says all
+            return deployment.AGENT_EXIT_NO_BUNDLE
 
 
 async def _bring_runner(place: NodePlace, shared: Store) -> None:
     """Bring the packages, then the runner: its container waits for that file."""
     if place.bundle is not None:
-        await bring_bundle(shared, place.bundle, place.bundle_folder)
+        await bring_bundle(shared, place.bundle, place.bundle_folder, cache=place.cache)
     await asyncio.to_thread(write_runner, place.runner_file)
 
 

@@ -92,6 +92,8 @@ GATEWAY_PORT = 8080
 
 COORDINATOR_COMMAND = ("python", "-m", "geopod.coordinator", "--pod")
 AGENT_COMMAND = ("python", "-m", "geopod.agent", "--pod")
+AGENT_EXIT_NO_BUNDLE = 66
+"""Exit of an agent when the store has not the bundle that was recorded: it must be built anew."""
 GATEWAY_COMMAND = ("python", "-m", "geopod_gateway")
 OPERATOR_COMMAND = ("python", "-m", "geopod_operator")
 
