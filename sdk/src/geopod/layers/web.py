@@ -141,7 +141,11 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        check_host(newurl, self._access, path_id=self._path_id)
+        try:
+            check_host(newurl, self._access, path_id=self._path_id)
+        except BaseException:
+            fp.close()  # urllib closes it only when the redirect is followed
+            raise
         follower = super().redirect_request(req, fp, code, msg, headers, newurl)
         if follower is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
             for name in _SECRET_HEADERS:
