@@ -128,6 +128,7 @@ class World:
         self.events_there: list[dict] = []
         self.pods_listed_at = None
         self.told: dict[str, datetime] = {}
+        self.refused: dict[Ref, str] = {}
         self.log: list[tuple[str, Any]] = []
         self.events: list = []
 
@@ -148,6 +149,7 @@ class World:
             events=events,
             pods_listed_at=self.pods_listed_at,
             told=dict(self.told),
+            refused=dict(self.refused),
         )
 
     def plan(self):
@@ -214,6 +216,8 @@ class World:
 
     def _apply(self, manifest):
         ref = ref_of(manifest)
+        if ref in self.refused:
+            return
         self.log.append(("apply", ref))
         old = self.objects.get(ref)
         new = copy.deepcopy(manifest)

@@ -168,6 +168,35 @@ def test_storm_of_refusals_ends_in_the_same_objects(status):
     run(scenario, an_environment())
 
 
+def ready_of(fake):
+    status = fake.get(kinds.ENVIRONMENTS, "e1").get("status") or {}
+    found = [it for it in status.get("conditions", []) if it["type"] == "Ready"]
+    return (found[0]["reason"], found[0]["message"]) if found else ("", "")
+
+
+def test_child_that_the_server_refuses_is_told_in_its_words_until_it_is_taken():
+    words = (
+        'deployments.apps "e1-coordinator" is forbidden: exceeded quota: few, requested: '
+        "count/deployments.apps=1, used: count/deployments.apps=2, limited: 2"
+    )
+
+    async def scenario(fake, url):
+        def refuse(seen):
+            if (seen.verb, seen.kind) != ("patch", "Deployment"):
+                return None
+            return refusal(403, "Forbidden", kinds.DEPLOYMENTS, seen.name, words)
+
+        fake.faults = refuse
+        async with operating(fake, url):
+            await fake.until(lambda: ready_of(fake)[0] == "QuotaExceeded")
+            assert ready_of(fake)[1].startswith("quota few refuses Deployment e1-coordinator: req")
+            fake.faults = lambda _: None
+            await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "e1-coordinator"))
+            await fake.until(lambda: ready_of(fake)[0] == "Starting")
+
+    run(scenario, an_environment())
+
+
 def test_two_operators_at_once_make_the_same_objects_once():
     async def scenario(fake, url):
         async with operating(fake, url), operating(fake, url):

@@ -8,7 +8,8 @@ import pytest
 from geopod.api.reasons import EnvironmentCondition
 from geopod_operator.environment.causes import Asked, find_causes, recent_refusals
 from geopod_operator.environment.masking import mask
-from operator_builders import World, a_layer, a_pod, golden, recorded
+from geopod_operator.environment.observed import Ref
+from operator_builders import World, a_layer, a_pod, an_environment, golden, recorded
 
 ASKED = Asked(
     condition=EnvironmentCondition.NODES_READY,
@@ -250,3 +251,33 @@ def test_mounts_of_an_earlier_pod_of_that_name_are_history():
     objects = recorded("nosecretfile")
     objects["pods"][0]["metadata"]["uid"] = "another"
     assert find_causes(objects["pods"], objects["events"], asked=ASKED).causes == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition"),
+    [
+        ("StatefulSet", "NodesReady"),
+        ("Deployment", "CoordinatorReady"),
+        ("Role", "CoordinatorReady"),
+        ("Job", "DependenciesReady"),
+    ],
+)
+def test_child_that_the_server_refuses_is_told_where_it_is_missed(kind, condition):
+    world = World(an_environment(requirements=["xarray"]))
+    world.settle()
+    words = f'{kind} "x" is invalid: spec.template: Invalid value: "Bearer abc": no'
+    world.refused = {Ref(kind, "x"): words}
+    world.settle()
+    assert world.condition(condition) == ("False", "PodRefused")
+    assert world.message(condition).startswith(f"the API server refuses {kind} x: ")
+    world.refused = {}
+    world.later(60).settle()
+    assert world.condition(condition)[1] != "PodRefused"
+
+
+def test_refused_change_of_nodes_that_are_ready_is_told_too():
+    world = World().run_until_ready()
+    world.change(resources={"cpu": "2", "memory": "2Gi"})
+    world.refused = {Ref("StatefulSet", "ndvi-node"): "spec: Forbidden: updates are forbidden"}
+    world.settle()
+    assert world.condition("NodesReady") == ("False", "PodRefused")

@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import cast
 
-from geopod.errors import AuthError, ClusterUnreachableError, GeopodError, RateLimitedError
+from geopod.errors import (
+    AuthError,
+    ClusterUnreachableError,
+    GeopodError,
+    PermissionDeniedError,
+    RateLimitedError,
+)
 
 from geopod_operator.cluster import Cluster
 from geopod_operator.environment.absent import Absence, plan_absent
@@ -32,6 +38,9 @@ from geopod_operator.stores import (
 
 REAPPLY_S, JITTER = 6 * 3600.0, 0.2
 """Full re-apply: heals what somebody changed without a trace in the generation."""
+HEALED_S = 1.0
+"""A refusal that is over is still told of: another look ends that."""
+REFUSALS = frozenset({400, 403, 413, 422})
 ROUNDS = 5
 """A plan asks for children, then for pods; more rounds than this are a bug."""
 UNANSWERED = (AuthError, ClusterUnreachableError, RateLimitedError)
@@ -48,6 +57,8 @@ class Memory:
     applied: dict[Ref, int] = field(default_factory=dict)
     told: dict[str, datetime] = field(default_factory=dict)
     pods_listed_at: datetime | None = None
+    refused: dict[Ref, str] = field(default_factory=dict)
+    """What the server did not take at the last apply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +115,8 @@ class Reconciler:
         outcome, observed = await self._whole_plan(key, memory, environment)
         self._stores.forget_children(key[0], outcome.stale)
         await self._act(observed, memory, outcome)
+        if observed.refused and not memory.refused:
+            return HEALED_S
         return outcome.requeue_after
 
     async def _whole_plan(
@@ -131,6 +144,7 @@ class Reconciler:
             applied=memory.applied,
             pods_listed_at=memory.pods_listed_at,
             told=memory.told,
+            refused=dict(memory.refused),
         )
 
     async def _fetch(self, key: Key, memory: Memory, observed: Observed, needs: Needs) -> Observed:
@@ -172,6 +186,7 @@ class Reconciler:
 
     async def _apply(self, memory: Memory, manifests: Iterable[Raw]) -> GeopodError | None:
         """Apply in order and return the first refusal: the status is written all the same."""
+        memory.refused.clear()
         for manifest in manifests:
             ref = Ref(*ref_of(manifest))
             try:
@@ -179,6 +194,8 @@ class Reconciler:
             except UNANSWERED:
                 raise
             except GeopodError as error:
+                if _is_refusal(error):
+                    memory.refused[ref] = getattr(error, "message", error.fact)
                 return error
             self._stores.put(applied)
             memory.applied[ref] = applied["metadata"].get("generation", 0)
@@ -262,6 +279,12 @@ class Reconciler:
     def _keep(self, found: Raw | None) -> None:
         if found is not None:
             self._stores.put(found)
+
+
+def _is_refusal(error: GeopodError) -> bool:
+    """Whether the server has judged the object, and would judge it so again."""
+    status = getattr(error, "status", None)
+    return isinstance(error, PermissionDeniedError) or status in REFUSALS
 
 
 def _jittered(seconds: float) -> float:

@@ -16,6 +16,7 @@ from geopod.api.reasons import FATAL, EnvironmentCondition
 from geopod_operator.environment.causes import Findings
 from geopod_operator.environment.facts import ranges
 from geopod_operator.environment.policies.scale import coordinators_of
+from geopod_operator.environment.refusals import refused_causes
 from geopod_operator.environment.resolved import Refusal
 from geopod_operator.environment.situation import CAUSE_REASONS, Situation
 from geopod_operator.environment.troubles import ready_time
@@ -104,6 +105,9 @@ def _set(
 
 def _dependencies(at: Situation) -> Said:
     found = at.dependencies
+    refused = refused_causes(at.observed.refused, Kind.DEPENDENCIES_READY, secrets=at.secrets)
+    if refused and not found.ready:
+        return Said(FALSE, refused[0].reason, refused[0].message)
     return Said(found.ready, found.reason, found.message)
 
 
@@ -122,7 +126,7 @@ def _nodes(at: Situation) -> Said:
     if at.nodes_ready:
         return say(Kind.NODES_READY, "AllReady", status=True, total=total)
     scaling = say(Kind.NODES_READY, "Scaling", status=False, count=facts.ready, total=total)
-    if facts.ready >= total and not facts.lost:
+    if facts.ready >= total and not facts.lost and not at.observed.refused:
         return scaling
     cause = _cause(at, Kind.NODES_READY, at.nodes)
     if cause is not None:

@@ -16,6 +16,7 @@ from geopod_operator.environment.causes import Asked, Findings, find_causes, rec
 from geopod_operator.environment.desired.coordinator import RESOURCES
 from geopod_operator.environment.observed import Raw, Ref
 from geopod_operator.environment.outcome import Needs
+from geopod_operator.environment.refusals import refused_causes
 from geopod_operator.environment.situation import Situation, next_listing, waiting_since
 
 ALL_PODS = Ref("Pod", "")
@@ -57,8 +58,10 @@ def listing_at(at: Situation) -> datetime | None:
 def look(at: Situation) -> Situation:
     """Return the situation with the causes that the listed pods tell of."""
     pods, events = at.observed.pods, at.observed.events or ()
-    if pods is None or at.rest.asleep:
+    if at.rest.asleep:
         return at
+    if pods is None:
+        return _with_refusals(at)
     nodes = node_pods(pods, at.resolved.identity.name)
     coordinators = _component(pods, at.resolved.identity.name, "coordinator")
     set_name = names.node_name(at.resolved.identity.name)
@@ -77,7 +80,23 @@ def look(at: Situation) -> Situation:
         asked=_asked_by_coordinator(at),
         messages=_replica_failures(at.facts.deployment),
     )
-    return replace(at, nodes=found, coordinator=of_coordinator)
+    return _with_refusals(replace(at, nodes=found, coordinator=of_coordinator))
+
+
+def _with_refusals(at: Situation) -> Situation:
+    """Return the situation with what the server said of children first: pods follow from them."""
+    if not at.observed.refused:
+        return at
+
+    def told(found: Findings, kind: EnvironmentCondition) -> Findings:
+        causes = refused_causes(at.observed.refused, kind, secrets=at.secrets)
+        return replace(found, causes=(*causes, *found.causes))
+
+    return replace(
+        at,
+        nodes=told(at.nodes, EnvironmentCondition.NODES_READY),
+        coordinator=told(at.coordinator, EnvironmentCondition.COORDINATOR_READY),
+    )
 
 
 def node_pods(pods: Iterable[Raw], environment: str) -> list[Raw]:

@@ -77,6 +77,8 @@ class Observed:
 
     Forgotten at start and every six hours: a child that is not in here is applied again.
     """
+    refused: Mapping[Ref, str] = field(default_factory=dict)
+    """Children that the server did not take at the last apply -> its words."""
     pods: tuple[Raw, ...] | None = None
     """Node and coordinator pods, if they were listed for this plan."""
     events: tuple[Raw, ...] | None = None
