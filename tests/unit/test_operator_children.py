@@ -187,6 +187,21 @@ def test_without_gpu_none_is_visible():
         assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in container["env"]
 
 
+def test_runner_has_a_user_name_in_any_image_which_users_may_replace():
+    """getpass.getuser() reads variables first; no foreign image knows geopod's uid."""
+
+    def names_of(world):
+        world.run_until_ready()
+        containers = world.stateful_set["spec"]["template"]["spec"]["containers"]
+        runner = next(it for it in containers if it["name"] == "runner")
+        values = {it["name"]: it.get("value") for it in runner["env"]}
+        return [values[name] for name in ("LOGNAME", "USER")]
+
+    assert names_of(World()) == ["geopod", "geopod"]
+    own = World(an_environment(env=[{"name": "USER", "value": "ana"}]))
+    assert names_of(own) == ["geopod", "ana"]
+
+
 def test_names_labels_and_owners_follow_from_the_environment():
     longest = "e" * 40
     world = World(an_environment(longest)).run_until_ready()

@@ -15,6 +15,7 @@ from geopod_operator.environment.observed import Raw
 from geopod_operator.environment.resolved import Resolved
 
 RUNNER_TMP = "runner-tmp"
+USER = "geopod"
 SHARED_MEMORY = "shared-memory"
 SHARED_MEMORY_SHARE = 4
 """Shared memory may hold a quarter of the memory limit; it counts against that limit."""
@@ -60,6 +61,9 @@ def _variables(resolved: Resolved) -> list[Raw]:
     """Return the users' variables and geopod's defaults, which they may replace."""
     wanted: dict[str, Raw] = {
         "HOME": {"value": "/tmp"},  # noqa: S108  # the container's own emptyDir
+        # The image knows no user of this uid: libraries that ask for a name find these.
+        "LOGNAME": {"value": USER},
+        "USER": {"value": USER},
         "PYTHONFAULTHANDLER": {"value": "1"},
         "PYTHONUNBUFFERED": {"value": "1"},
     }
