@@ -79,6 +79,7 @@ def test_what_breaks_later_takes_no_node_away(broken):
         world.stop_coordinator()
     world.later(5).settle()
     assert world.stateful_set["spec"]["replicas"] == 4
+    world.later(60).settle()
     assert world.condition("Ready")[0] == "False"
 
 
@@ -283,3 +284,39 @@ def test_children_of_an_earlier_environment_are_waited_for():
     assert world.condition("Accepted") == ("True", "Accepted")
     owners = world.deployment["metadata"]["ownerReferences"]
     assert [it["uid"] for it in owners] == ["another"]
+
+
+def test_ready_environment_stays_so_while_its_coordinator_restarts():
+    world = World().run_until_ready()
+    world.later(60).stop_coordinator()
+    world.stateful_set["status"]["readyReplicas"] = 0  # agents without a coordinator
+    world.settle()
+    assert world.condition("CoordinatorReady") == ("False", "Starting")
+    assert world.condition("Ready") == ("True", "Ready")
+    assert world.message("Ready") == "the coordinator restarts; 4 nodes are up."
+    world.later(10).deployment["status"] = {"availableReplicas": 1, "replicas": 1}
+    world.coordinator_says(nodes={"connected": 0, "ready": 0, "busy": 0, "idle": 0, "outdated": 0})
+    outcome = world.settle()
+    assert world.condition("NodesReady") == ("False", "Scaling")
+    assert world.condition("Ready") == ("True", "Ready")
+    assert outcome.requeue_after <= 30
+    world.start_nodes()
+    world.settle()
+    assert world.message("Ready").lower() == "runs can start."
+
+
+def test_coordinator_that_stays_away_makes_the_environment_unready():
+    world = World().run_until_ready()
+    world.later(60).stop_coordinator()
+    outcome = world.settle()
+    assert outcome.requeue_after <= 30
+    world.later(31).settle()
+    assert world.condition("Ready") == ("False", "Starting")
+    assert world.message("Ready") == "the coordinator restarts; 4 nodes are up."
+
+
+def test_environment_that_was_not_ready_is_none_while_its_coordinator_starts():
+    world = World()
+    world.settle()
+    assert world.condition("Ready") == ("False", "Starting")
+    assert world.message("Ready") == "the coordinator starts."

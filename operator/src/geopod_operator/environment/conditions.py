@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from geopod.api import reasons
-from geopod.api.conditions import Condition, find, set_condition, summarize
+from geopod.api.conditions import NOT_IN_READY, Condition, find, set_condition, summarize
 from geopod.api.reasons import FATAL, EnvironmentCondition
 
 from geopod_operator.environment.causes import Findings
@@ -24,6 +24,14 @@ from geopod_operator.environment.troubles import ready_time
 Kind = EnvironmentCondition
 STALLED_AFTER = timedelta(seconds=60)
 """A fatal cause may heal within this time: a registry that was away, a Secret that comes late."""
+RESTART = timedelta(seconds=30)
+"""A coordinator is there again within this time, and so long its nodes may take to dial it."""
+PASSING: dict[str, frozenset[str]] = {
+    Kind.COORDINATOR_READY: frozenset({"Starting"}),
+    Kind.NODES_READY: frozenset({"Scaling"}),
+    Kind.AVAILABLE: frozenset({"BelowMinimum"}),
+}
+"""What is wrong while a coordinator restarts, and passes by itself."""
 MAX_MESSAGE = 4096
 TRUE, FALSE = True, False
 
@@ -72,6 +80,8 @@ def judge(at: Situation) -> tuple[Condition, ...]:
         said = _coordinator(at)
     else:
         said = Said(ready.is_true, ready.reason, ready.message)
+    if not said.status and restart_ends_at(at, conditions) is not None:
+        said = Said(TRUE, "Ready", _restarts(at))
     stalled = _stalled(conditions, at)
     conditions = _set(conditions, Kind.STALLED, stalled, generation=generation, now=at.now)
     return _set(conditions, Kind.READY, said, generation=generation, now=at.now)
@@ -87,6 +97,33 @@ def stalled_at(at: Situation) -> datetime | None:
         and it.reason in FATAL
     ]
     return min((time for time in times if time > at.now), default=None)
+
+
+def restart_ends_at(
+    at: Situation, conditions: tuple[Condition, ...] | None = None
+) -> datetime | None:
+    """Return until when an environment that was ready stays so while its coordinator restarts.
+
+    None: nothing of that kind goes on. Runs are taken meanwhile and start within moments.
+    """
+    told = at.facts.status.conditions
+    ready = find(told, Kind.READY)
+    if ready is None or not ready.is_true or ready.observed_generation != at.facts.generation:
+        return None
+    now = {it.type: it for it in (told if conditions is None else conditions)}
+    coordinator = now.get(Kind.COORDINATOR_READY)
+    wrong = {kind: it.reason for kind, it in now.items() if it.status == "False"}
+    passing = PASSING.keys() & wrong.keys()
+    others = wrong.keys() - passing - NOT_IN_READY
+    is_passing = passing and all(wrong[kind] in PASSING[kind] for kind in passing)
+    if coordinator is None or at.rest.asleep or others or not is_passing:
+        return None
+    end = coordinator.last_transition_time + RESTART
+    return end if at.facts.pods >= at.total and at.now < end else None
+
+
+def _restarts(at: Situation) -> str:
+    return f"the coordinator restarts; {at.facts.pods} nodes are up."
 
 
 def _set(
@@ -116,9 +153,10 @@ def _coordinator(at: Situation) -> Said:
         return say(Kind.COORDINATOR_READY, "Available", status=True)
     if coordinators_of(at.facts, at.rest) == 0:
         return Said(FALSE, "Starting", "the coordinator starts when the environment wakes.")
-    return _cause(at, Kind.COORDINATOR_READY, at.coordinator) or say(
-        Kind.COORDINATOR_READY, "Starting", status=False
-    )
+    cause = _cause(at, Kind.COORDINATOR_READY, at.coordinator)
+    if cause is None and at.facts.pods:
+        return Said(FALSE, "Starting", _restarts(at))
+    return cause or say(Kind.COORDINATOR_READY, "Starting", status=False)
 
 
 def _nodes(at: Situation) -> Said:

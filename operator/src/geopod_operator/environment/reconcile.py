@@ -16,7 +16,7 @@ from geopod_operator.environment.children import (
     is_leftover,
     name_conflict,
 )
-from geopod_operator.environment.conditions import stalled_at
+from geopod_operator.environment.conditions import restart_ends_at, stalled_at
 from geopod_operator.environment.dependencies import Dependencies, dependencies_of
 from geopod_operator.environment.desired.nodes import template_hash
 from geopod_operator.environment.facts import Facts, read_facts
@@ -169,6 +169,7 @@ def _life(at: Situation) -> Iterable[datetime | None]:
     yield deletion_due(at.spec, identity, facts)
     yield at.scale.retry_at
     yield stalled_at(at)
+    yield restart_ends_at(at)
     yield listing_at(at)
 
 
