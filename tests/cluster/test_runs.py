@@ -17,8 +17,8 @@ from rasterio.transform import from_origin
 ELEVATION_SUM = 73_617_913
 """Of all pixels of the elevation model that matplotlib carries."""
 MINOR = "python3.13"
-SLOW_S = 0.5
 TASKS = 24
+"""Of half a second each."""
 
 
 def total(params):
