@@ -71,6 +71,7 @@ class FakeCluster:
         """Watches hear nothing."""
         self.gets: list[str] = []
         """Names of the runs that were read one by one."""
+        self.reads_of_environment = 0
         self._version = 10
         self._objects: dict[tuple[str, str], Object] = {}
         self._queues: list[tuple[Kind, asyncio.Queue[WatchEvent]]] = []
@@ -83,6 +84,9 @@ class FakeCluster:
     async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> Object:
         if kind == RUNS:
             self.gets.append(name)
+            self._changed.set()
+        if kind == ENVIRONMENTS:
+            self.reads_of_environment += 1
             self._changed.set()
         if (kind.plural, name) not in self._objects:
             raise NotFoundApiError(404, "NotFound", "there is none")

@@ -315,6 +315,27 @@ def test_coordinator_that_was_cut_off_writes_over_nobody(tmp_path):
     play(story)
 
 
+def test_coordinator_that_was_cut_off_leaves_the_environment_to_a_newer_one(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        async with serving(cluster, tmp_path) as (_, settings):
+            async with ScriptedAgent(settings) as agent:
+                await agent.ready()
+                await cluster.until(lambda: connected(cluster) == 1)
+                cluster.mute = True  # its watch is cut off
+                cluster.change(
+                    ENVIRONMENTS,
+                    NAME,
+                    lambda it: it["status"].update(coordinator={"epoch": 9}, activeRuns=3),
+                )
+                reads = cluster.reads_of_environment
+            await cluster.until(lambda: cluster.reads_of_environment > reads)
+        assert cluster.status(ENVIRONMENTS, NAME)["coordinator"] == {"epoch": 9}
+        assert connected(cluster) == 1
+
+    play(story)
+
+
 def test_write_that_was_overtaken_by_a_user_is_made_again(tmp_path):
     async def story():
         cluster = a_cluster()

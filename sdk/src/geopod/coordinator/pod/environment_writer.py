@@ -18,7 +18,8 @@ from geopod.api.environment_resource import CoordinatorReport, coordinator_statu
 from geopod.api.runs import EnvironmentState
 from geopod.cluster.kinds import ENVIRONMENTS
 from geopod.cluster.problems import ConflictApiError, InvalidApiError
-from geopod.coordinator.pod.office import Office
+from geopod.coordinator.pod.epochs import epoch_in
+from geopod.coordinator.pod.office import Object, Office, later_version
 from geopod.coordinator.pod.throttle import ACTIVITY_EVERY_S, COUNTS_EVERY_S
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,14 @@ class EnvironmentWriter:
         self._writing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self.is_gone = False
+        self._version = ""
+        """resourceVersion that was seen last."""
+
+    def observe(self, manifest: Object) -> None:
+        """Take the environment as it is now, or was a moment ago."""
+        self._version = later_version(
+            self._version, manifest["metadata"].get("resourceVersion", "")
+        )
 
     def send(self, message: RunUpdate | EnvironmentUpdate) -> None:
         """The environment has changed: write it when its time has come."""
@@ -97,19 +106,40 @@ class EnvironmentWriter:
             state, report = self._describe()
             if state == self._written and _told(report) == self._told:
                 return
-            pod = self._office.pod
-            status = coordinator_status(state, report)
             try:
-                written = await self._office.write_status(
-                    ENVIRONMENTS, pod.environment, status, uid=pod.environment_uid
-                )
-            except (ConflictApiError, InvalidApiError) as error:
+                written = await self._put(coordinator_status(state, report), epoch=state.epoch)
+            except InvalidApiError as error:
                 log.error("The environment's status is refused: %s", error)  # noqa: TRY400  # its sentence says all
                 written = {}
             self.is_gone = written is None
+            self.observe(written or {"metadata": {}})
             self._written, self._told = state, _told(report)
             self._wrote_at = self._loop.time()
         self.changed()
+
+    async def _put(self, status: Object, *, epoch: int) -> Object | None:
+        """Write on the very version that was seen; None: the environment is not ours any more.
+
+        So a coordinator that was cut off never writes over what a newer one has said meanwhile.
+        """
+        pod = self._office.pod
+        while True:
+            try:
+                return await self._office.write_status(
+                    ENVIRONMENTS,
+                    pod.environment,
+                    status,
+                    uid=pod.environment_uid,
+                    version=self._version,
+                )
+            except ConflictApiError:
+                seen = await self._office.read(ENVIRONMENTS, pod.environment)
+            if seen is None or seen["metadata"]["uid"] != pod.environment_uid:
+                return None
+            if epoch_in(seen) > epoch:
+                log.warning("A newer coordinator tells of the environment.")
+                return None
+            self.observe(seen)
 
 
 def _but_activity(state: EnvironmentState) -> EnvironmentState:

@@ -132,3 +132,10 @@ class Office:
 
 Cover = Callable[[str], Awaitable[None]]
 """Makes sure that the environment says it is in use, before a run of this phase does."""
+
+
+def later_version(known: str, seen: str) -> str:
+    """Return the later of two resource versions: watches tell old ones late."""
+    if known.isdecimal() and seen.isdecimal():
+        return max(known, seen, key=int)
+    return seen or known

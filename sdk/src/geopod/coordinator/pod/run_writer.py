@@ -18,7 +18,7 @@ from geopod.api.runs import RunState
 from geopod.cluster.kinds import RUNS
 from geopod.cluster.problems import ConflictApiError, InvalidApiError
 from geopod.coordinator.figures import RunFigures
-from geopod.coordinator.pod.office import Cover, Object, Office
+from geopod.coordinator.pod.office import Cover, Object, Office, later_version
 from geopod.coordinator.pod.throttle import RUNNING_AFTER_S, ProgressBudget, progress_interval
 from geopod.coordinator.pod.tokens import SHORTEST_RESULTS_S
 from geopod.errors import GeopodError
@@ -87,7 +87,7 @@ class RunWriter:
         """Take the resource as it is now, or was a moment ago."""
         metadata = manifest["metadata"]
         self._generation = metadata.get("generation", 1)
-        self._version = _later(self._version, metadata.get("resourceVersion", ""))
+        self._version = later_version(self._version, metadata.get("resourceVersion", ""))
 
     def abandon(self, environment_uid: str) -> None:
         """The resource is gone, or told by another: what the run has stored goes in its time."""
@@ -234,10 +234,3 @@ class RunWriter:
                 log.warning("Run %s is told by somebody else.", self.name)
                 return None
             self.observe(seen)
-
-
-def _later(known: str, seen: str) -> str:
-    """Return the later of two resource versions: watches tell old ones late."""
-    if known.isdecimal() and seen.isdecimal():
-        return max(known, seen, key=int)
-    return seen or known

@@ -170,6 +170,7 @@ class ResourceWorld:
             coordinator.fail(Fenced())
             return
         before, self._manifest = self._manifest, manifest
+        self._environment.observe(manifest)
         self.runs.spec = manifest["spec"]
         if manifest["metadata"].get("generation") != before["metadata"].get("generation"):
             self._follow_spec(before["spec"])
