@@ -76,6 +76,7 @@ def _stage(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
+        # Its thread starts with the first file that must be read again.
         with ThreadPoolExecutor(1, thread_name_prefix="sha256") as hashing:
             staged = _StagedFiles(work, hashing, access)
             layers, has_data = _stage_layers(plan, partition, staged)
@@ -107,17 +108,20 @@ class _StagedFiles:
         self.folder = folder
         self.access = access
         self._hashing = hashing
-        self._digests: dict[str, Future[str]] = {}
+        self._digests: dict[str, Future[str] | str] = {}
 
-    def finish(self, name: str) -> None:
-        """Note that a file is complete."""
-        self._digests[name] = self._hashing.submit(_sha256, self.folder / name)
+    def finish(self, name: str, digest: str | None = None) -> None:
+        """Note that a file is complete; `digest`: its sha256, if that is known already."""
+        self._digests[name] = digest or self._hashing.submit(_sha256, self.folder / name)
 
     def measure(self) -> dict[str, dict[str, Any]]:
         """Return the sizes and digests of all files."""
         return {
             "sizes": {name: (self.folder / name).stat().st_size for name in self._digests},
-            "sha256": {name: digest.result() for name, digest in self._digests.items()},
+            "sha256": {
+                name: digest if isinstance(digest, str) else digest.result()
+                for name, digest in self._digests.items()
+            },
         }
 
 
@@ -128,6 +132,7 @@ def _stage_layers(
     records: list[dict[str, Any]] = []
     has_data = not any(layer.kind == "raster" for layer in plan.layers)
     for number, layer in enumerate(plan.layers):
+        digest = None
         if layer.kind == "raster":
             from geopod.layers.stage_rasters import stage_raster  # loads GDAL
 
@@ -136,6 +141,7 @@ def _stage_layers(
             raster = stage_raster(layer, plan, partition, target, access=staged.access)
             records.append(raster.record | {"file": name})
             has_data |= raster.has_data
+            digest = raster.digest
         else:
             from geopod.layers.stage_vectors import stage_vector  # loads Arrow
 
@@ -143,7 +149,7 @@ def _stage_layers(
             target = staged.folder / name
             vector = stage_vector(layer, plan, partition, target, access=staged.access)
             records.append(vector | {"file": name})
-        staged.finish(name)
+        staged.finish(name, digest)
     if plan.work is not None and plan.work.polygon is not None:
         from geopod.layers.stage_mask import stage_mask  # loads shapely
 

@@ -36,6 +36,9 @@ class StagedLayer:
 
     record: dict[str, Any]
     has_data: bool
+    """True where nobody asks (`skipNodata`)."""
+    digest: str | None
+    """sha256 of the file; None: nobody has seen it in order."""
 
 
 def stage_raster(
@@ -54,7 +57,7 @@ def stage_raster(
     padded = partition.padded.get(layer.key, _NOTHING)
     core = partition.windows.get(layer.key, _NOTHING)
     with_validity = has_validity_band(plan)
-    has_data = False
+    has_data = not plan.options.get("skipNodata")
     with open_raster(layer, window=padded, with_validity=with_validity, access=access) as raster:
         shape = (raster.count + with_validity, padded[2], padded[3])
         with NpyWriter(path, shape=shape, dtype=raster.dtype) as target:
@@ -65,7 +68,8 @@ def stage_raster(
                 if not has_data and inside is not None:
                     rows, columns = slices_within(inside, part)
                     has_data = _has_data(pixels[: raster.count, rows, columns], raster.fill)
-    return StagedLayer(_record(layer, header, padded, core, with_validity=with_validity), has_data)
+    record = _record(layer, header, padded, core, with_validity=with_validity)
+    return StagedLayer(record, has_data, target.digest)
 
 
 def has_validity_band(plan: Plan) -> bool:
