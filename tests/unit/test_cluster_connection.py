@@ -1,15 +1,18 @@
 """Where the API server is and who asks: kubeconfig, credential plugins, service account, token."""
 
 import asyncio
+import base64
 import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import certifi
 import pytest
 import yaml
-from geopod.cluster.connection import Connection, Source
+from geopod.cluster.connection import Connection, Source, _load_kubeconfig
+from geopod.cluster.kubeconfig import read_plain
 from geopod.errors import AuthError, ConfigError
 
 
@@ -165,3 +168,60 @@ def test_connection_without_a_token_has_no_header(tmp_path):
     found = load(a_kubeconfig(tmp_path, {}))
     assert isinstance(found, Connection)
     assert found.headers() == {}
+
+
+PEM = base64.b64encode(Path(certifi.where()).read_bytes()[:4096]).decode()
+
+
+@pytest.mark.parametrize("target", [None, "there"])
+@pytest.mark.parametrize("signs_in", [True, False])
+@pytest.mark.parametrize(
+    ("user", "cluster"),
+    [
+        ({"token": "t"}, {}),
+        ({"tokenFile": "token"}, {"tls-server-name": "api", "proxy-url": "http://proxy:1"}),
+        ({"client-certificate-data": PEM, "client-key-data": PEM}, {"server": "https://api/x/"}),
+        (
+            {"client-certificate": "a.pem", "client-key": "b.pem"},
+            {"certificate-authority": "a.pem"},
+        ),
+        ({"token": "t"}, {"certificate-authority-data": PEM, "insecure-skip-tls-verify": False}),
+    ],
+)
+def test_plain_kubeconfig_is_read_as_the_package_reads_it(
+    tmp_path, user, cluster, target, *, signs_in
+):
+    for name in ("token", "a.pem", "b.pem"):
+        (tmp_path / name).write_text(f"in {name}", "utf-8")
+    path = a_kubeconfig(tmp_path, user, **cluster)["KUBECONFIG"]
+    plain = read_plain(path, target, signs_in=signs_in, environ={})
+    oracle = _load_kubeconfig(path, target, signs_in=signs_in)
+    assert plain is not None
+    assert (plain.context, plain.namespace) == (oracle.context, oracle.namespace)
+    for name in ("host", "verify_ssl", "tls_server_name", "proxy"):
+        assert getattr(plain, name) == getattr(oracle.settings, name)
+    assert plain.api_key == oracle.settings.api_key
+    for name in ("ssl_ca_cert", "cert_file", "key_file"):
+        files = [getattr(it, name) for it in (plain, oracle.settings)]
+        assert len({Path(file).read_bytes() if file else None for file in files}) == 1
+
+
+@pytest.mark.parametrize(
+    "user",
+    [{"exec": {}}, {"username": "ana", "password": "x"}, {"client-certificate": "none.pem"}],
+    ids=["plugin", "password", "missing file"],
+)
+def test_other_kubeconfig_is_left_to_the_package(tmp_path, user):
+    path = a_kubeconfig(tmp_path, user)["KUBECONFIG"]
+    assert read_plain(path, None, signs_in=True, environ={}) is None
+
+
+def test_plain_kubeconfig_needs_no_package(tmp_path):
+    environ = a_kubeconfig(tmp_path, {"token": "t"})
+    code = (
+        "import asyncio, sys; from geopod.cluster.connection import Source;"
+        f"asyncio.run(Source(environ={environ!r}).load());"
+        "print([name for name in ('kubernetes', 'requests', 'pydantic') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]"

@@ -1,7 +1,7 @@
 """Where the API server is and how to prove who asks: kubeconfig, service account or a token.
 
-The only module that imports `kubernetes`, and only when a kubeconfig is read: a pod does not need
-it. Nothing here is ever part of a message or a log line.
+The only module that imports `kubernetes`, and only for a kubeconfig that is not plain (credential
+plugins, several files): it takes long. Nothing here is ever part of a message or a log line.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from geopod.cluster.kubeconfig import read_plain
 from geopod.errors import AuthError, ConfigError, MissingExtraError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -105,10 +106,12 @@ class Source:
         )
 
     def _from_kubeconfig(self, before: Connection | None) -> Connection:
-        loaded = _load_kubeconfig(
-            self.environ.get("KUBECONFIG") or "~/.kube/config",
-            self.target,
-            signs_in=self.token is None,
+        path, signs_in = self.environ.get("KUBECONFIG") or "~/.kube/config", self.token is None
+        plain = read_plain(path, self.target, signs_in=signs_in, environ=self.environ)
+        loaded = (
+            _Loaded(plain, plain.context, plain.namespace, None)
+            if plain is not None
+            else _load_kubeconfig(path, self.target, signs_in=signs_in)
         )
         certified = self.token is None
         tls = _stamped(
@@ -135,7 +138,7 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     settings: Any
-    """The library's `Configuration`."""
+    """The library's `Configuration`, or a PlainContext."""
     context: str
     namespace: str
     expires_in_s: float | None
