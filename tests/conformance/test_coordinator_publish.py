@@ -126,6 +126,28 @@ def test_object_store_whose_keys_are_not_mounted_is_refused_by_name(tmp_path):
     play(story)
 
 
+def test_results_that_would_fill_the_pods_scratch_are_refused_before_they_are_fetched(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("geopod.coordinator.pod.publications.SCRATCH_BYTES", 1000)
+
+    async def story():
+        cluster = a_cluster()
+        cluster.put(LAYERS, a_layer(tmp_path / "published"))
+        entry = await a_geotiff(tmp_path)
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            agent.answer = returning(entry)
+            await agent.ready()
+            target = {"pathId": "slope", "timestampId": "2025"}
+            cluster.put(RUNS, a_run("writes", writeToLayer=target))
+            status = await cluster.phase("writes", "Failed")
+            words = next(it["message"] for it in status["conditions"] if it["type"] == "Failed")
+            assert words.endswith("this coordinator has 1000 bytes; nothing is published.")
+            assert not (tmp_path / "published").exists()
+
+    play(story)
+
+
 def test_publish_run_makes_earlier_results_a_layer_and_later_plans_read_it(tmp_path):
     async def story():
         cluster = a_cluster()

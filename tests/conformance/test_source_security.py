@@ -327,6 +327,18 @@ def test_pod_takes_keys_from_mounted_secrets(tmp_path):
     assert read_access({}) == OWN_MACHINE
 
 
+def test_pod_takes_the_keys_of_a_layer_that_is_only_written_to(tmp_path):
+    secret = tmp_path / "dem-key"
+    secret.mkdir()
+    (secret / "AWS_ACCESS_KEY_ID").write_text("key")
+    environ = {"GEOPOD_POD_NAME": "p", "GEOPOD_LAYER_SECRETS": '{"dem": "dem-key"}'}
+
+    access = read_access(environ, also={"slope": "dem-key"}, secrets_folder=tmp_path)
+
+    assert access.keys("slope") == {"AWS_ACCESS_KEY_ID": "key"}
+    assert access.is_shared
+
+
 def test_a_table_that_claims_to_be_a_geopackage_is_refused(tmp_path):
     path = tmp_path / "x.gpkg"
     path.write_bytes(b"SQLite format 3\x00" + os.urandom(2048))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,11 +19,14 @@ from geopod.api import names
 from geopod.api.plan import Plan, decode_plan
 from geopod.api.results import Entry, TaskRecord
 from geopod.coordinator.manifest import accepted_keys, read_records
-from geopod.errors import GeopodError, InconsistentPartsError
-from geopod.errors.wording import items_text
+from geopod.errors import GeopodError, InconsistentPartsError, InvalidInputError
+from geopod.errors.wording import items_text, size_text
 from geopod.store import KeyMissingError, Store
 
 PUBLISHING = (sys.executable, "-P", "-m", "geopod.coordinator.publishing")
+COPIES = {"npy": 3, "geotiff": 6}
+"""How often a part's bytes lie on scratch: fetched, uncompressed, and in the layer's file."""
+OTHER_COPIES = 3
 DEFAULT_FORMATS = {"raster": "tif", "vector": "parquet"}
 
 
@@ -56,6 +60,15 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scratch:
+    """What publishing may take of this machine; a pod that takes more is evicted."""
+
+    cache: Path
+    """Where the store puts what it fetches; parts are removed from there afterwards."""
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """What a timestamp consists of since its results were added."""
 
@@ -77,17 +90,57 @@ async def publish_runs(
     target: Target,
     *,
     environ: Mapping[str, str] | None = None,
+    scratch: Scratch | None = None,
 ) -> Published:
     """Return what the timestamp is now; publishing the same results twice is once.
 
-    `environ`: variables of the publishing process; None: this one's.
+    `environ`: variables of the publishing process; None: this one's. `scratch`: None: as much as
+    there is.
 
-    Raises InconsistentPartsError when results are missing, and what `coordinator.publishing`
-    raises; nothing is published then.
+    Raises InconsistentPartsError when results are missing, InvalidInputError when they need more
+    scratch than there is, and what `coordinator.publishing` raises; nothing is published then.
     """
     gathered = _Gathered()
-    for run in runs:
-        await _gather(store, run, gathered)
+    found = [(run, await _records(store, run)) for run in runs]
+    if scratch is not None:
+        _check_room(found, scratch)
+    try:
+        for run, records in found:
+            await _gather(store, run, records, gathered)
+        return await _publish(runs, gathered, target, environ)
+    finally:
+        if scratch is not None:
+            _forget(gathered.parts, scratch)
+
+
+def _check_room(found: Sequence[tuple[FinishedRun, list[TaskRecord]]], scratch: Scratch) -> None:
+    """Raise InvalidInputError for results that would fill the scratch of this machine."""
+    entries = [record.entry for _, records in found for record in records]
+    need = sum(it.bytes * COPIES.get(it.codec, OTHER_COPIES) for it in entries if it is not None)
+    if need > scratch.bytes:
+        raise InvalidInputError(
+            f"Publishing the results of {items_text([run.name for run, _ in found])} takes about "
+            f"{size_text(need)} of scratch, this coordinator has {size_text(scratch.bytes)}; "
+            "nothing is published.",
+            fixes=("run.results(), and write them to the store from there", "a smaller dtype"),
+            details={"bytes": need, "limit": scratch.bytes},
+        )
+
+
+def _forget(parts: Sequence[Mapping[str, Any]], scratch: Scratch) -> None:
+    """Remove fetched parts; a store on this machine gave its own files, which stay."""
+    for part in parts:
+        path = Path(part["path"])
+        if path.is_relative_to(scratch.cache):
+            path.unlink(missing_ok=True)
+
+
+async def _publish(
+    runs: Sequence[FinishedRun],
+    gathered: _Gathered,
+    target: Target,
+    environ: Mapping[str, str] | None,
+) -> Published:
     if not gathered.parts:
         raise InconsistentPartsError(
             f"No task of {items_text([run.name for run in runs])} returned anything.",
@@ -110,10 +163,11 @@ async def publish_runs(
     return await _assemble(msgspec.json.encode(request), environ)
 
 
-async def _gather(store: Store, run: FinishedRun, gathered: _Gathered) -> None:
+async def _gather(
+    store: Store, run: FinishedRun, records: Sequence[TaskRecord], gathered: _Gathered
+) -> None:
     """Add one run's results, in task order, each as a file of this machine."""
     plan = await _read_plan(store, run)
-    records = await _records(store, run)
     for record in records:
         entry = await _stored_entry(store, run, record)
         if entry is None:

@@ -6,6 +6,7 @@ the same results again is publishing them once, so that a restart may begin anew
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,7 +23,13 @@ from geopod.cluster.kinds import LAYERS, RUNS, Kind
 from geopod.cluster.problems import NotFoundApiError
 from geopod.cluster.watching import Listing
 from geopod.coordinator.pod.office import Object, Office
-from geopod.coordinator.publication import DEFAULT_FORMATS, FinishedRun, Target, publish_runs
+from geopod.coordinator.publication import (
+    DEFAULT_FORMATS,
+    FinishedRun,
+    Scratch,
+    Target,
+    publish_runs,
+)
 from geopod.coordinator.recovery import read_state
 from geopod.errors import GeopodError, InconsistentPartsError, InvalidInputError
 from geopod.store import KeyMissingError, Store
@@ -30,6 +37,8 @@ from geopod.store import KeyMissingError, Store
 BUCKETS = ("s3://", "gs://", "az://")
 INCONSISTENT = "E312"
 MAX_TIMESTAMPS = 500
+SCRATCH_BYTES = 900 << 20
+"""Of the pod's `/tmp`, which has 1 GiB."""
 
 
 class Reader(Protocol):
@@ -55,6 +64,7 @@ class Publications:
     ) -> None:
         self._office = office
         self._secrets = secrets
+        self._turn = asyncio.Lock()
         self._reader = reader
         self._store = store
         self._uid = office.pod.environment_uid
@@ -112,7 +122,9 @@ class Publications:
             ) from error
         target = target_of(layer, stamp, wanted.get("format"))
         self._require_keys(target)
-        published = await publish_runs(self._store, runs, target)
+        scratch = Scratch(cache=self._office.pod.cache, bytes=SCRATCH_BYTES)
+        async with self._turn:  # the scratch is for one at a time
+            published = await publish_runs(self._store, runs, target, scratch=scratch)
         await self._write_revision(layer, stamp, published.revision)
 
     def _require_keys(self, target: Target) -> None:
