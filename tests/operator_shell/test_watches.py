@@ -52,7 +52,8 @@ def test_selectors_are_the_servers_work():
     async def scenario(fake, url):
         async with operating(fake, url):
             queries = {seen.kind: seen.query for seen in fake.seen if seen.verb == "watch"}
-        assert queries["StatefulSet"]["labelSelector"] == "app.kubernetes.io/managed-by=geopod"
+        for kind in ("StatefulSet", "ConfigMap"):
+            assert queries[kind]["labelSelector"] == "app.kubernetes.io/managed-by=geopod"
         finished = "status.phase!=Queued,status.phase!=Running"
         assert queries["ComputeRun"]["fieldSelector"] == finished
 
