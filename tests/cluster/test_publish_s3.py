@@ -147,6 +147,19 @@ def test_features_come_back_from_a_folder_of_parts(server, access, place, tmp_pa
     assert len(geopandas.read_parquet(folder)) == 60
 
 
+@pytest.mark.parametrize(
+    ("place", "keys"),
+    [
+        ("gs://maps/slope/2024", {}),
+        ("az://maps/slope/2024", {"AZURE_STORAGE_ACCOUNT": "lab", "AZURE_STORAGE_KEY": "c2VjcmV0"}),
+    ],
+)
+def test_other_object_stores_are_written_by_the_same_code(place, keys):
+    shelf = open_shelf(place, path_id="slope", access=Access(credentials={"slope": keys}))
+    assert shelf.href("data.tif") == f"{place}/data.tif"
+    assert callable(shelf._folder.store.put)
+
+
 def test_both_of_two_publishers_at_once_are_there_in_turn(server, access, place):
     meet = threading.Barrier(2)
 
