@@ -193,7 +193,7 @@ def test_layer_of_the_catalogue_is_staged_and_seen_by_the_function(stage, tmp_pa
     patch = json.dumps({"spec": {"layers": layers}})
     stage.kubectl("patch", "computeenvironment", stage.name, "--type=merge", f"-p={patch}")
     stage.kubectl.wait(
-        f"computeenvironment/{stage.name}", "jsonpath={.status.layers[0].state}=Resolved"
+        f"computeenvironment/{stage.name}", "jsonpath={.status.layers[*].state}=Resolved"
     )
     text = "def f(params):\n    return int(params['2024']['raster'].sum())\n"
     run = stage.wait_run(stage.submit(a_run(stage.name, text)), "Succeeded", timeout_s=60)
