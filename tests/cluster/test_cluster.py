@@ -51,6 +51,8 @@ def container_state(pod):
 
 
 def test_every_node_is_ready(kubectl):
+    # A node of a busy machine may miss a heartbeat: `fast_failure` notices that within seconds.
+    kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=60s")
     nodes = kubectl.get("nodes")["items"]
     conditions = {
         node["metadata"]["name"]: entry["status"]
