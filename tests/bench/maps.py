@@ -11,7 +11,7 @@ def map_tasks() -> list[Row]:
     """10,000 no-op tasks on two workers, then 100,000 by geopod alone, then 1,000 of 50 ms."""
     rows = []
     with running(Geopod, Dask, Ray, workers=2) as peers:
-        rows.append(_map(peers, nothing, 10_000, rounds=5, gates={"dask": 1 / 6, "ray": 1 / 2}))
+        rows.append(_map(peers, nothing, 10_000, rounds=3, gates={"dask": 1 / 6, "ray": 1 / 2}))
         rows.append(_map(peers, short_work, 1_000, rounds=1, gates={"dask": 1.0, "ray": 1.0}))
         rows.append(_growth(peers[0]))
     return rows
@@ -20,7 +20,7 @@ def map_tasks() -> list[Row]:
 def _map(peers, function, count, *, rounds, gates) -> Row:
     arguments = list(range(count))
     calls = {peer.name: (lambda peer=peer: peer.map(function, arguments)) for peer in peers}
-    spreads = interleave(calls, rounds=rounds, gap_s=0.5, warm=1)
+    spreads = interleave(calls, rounds=rounds, gap_s=0.5, warm=int(function is nothing))
     words = "no-op tasks" if function is nothing else "tasks of 50 ms"
     return Row(f"map of {count:,} {words}, 2 workers", spreads, gates)
 
