@@ -61,6 +61,6 @@ def _with_file(table: np.ndarray):
 
     def last(params):
         (file,) = params.values()
-        return int(np.load(file, mmap_mode="r")[-1])  # noqa: TID251  # no object arrays
+        return int(np.load(file)[-1])  # noqa: TID251  # no object arrays
 
     return lambda: environment.execute(last, progress=False)

@@ -29,13 +29,15 @@ def short_work(_=None):
     time.sleep(0.05)  # noqa: TID251  # the work of the task
 
 
-def slow_work(_=None):
-    """Take half a second, so that a worker can be killed in the middle."""
-    time.sleep(0.5)  # noqa: TID251  # the work of the task
-
-
-def process_id(_=None):
-    """Return the worker's process id."""
+def fatal_work(order):
+    """Take half a second; the worker of one task is killed once, so long after its start."""
     import os
+    import signal
+    from pathlib import Path
 
-    return os.getpid()
+    index, marker, moment_s = order
+    if index == 2 and not Path(marker).exists():  # the third of eight
+        Path(marker).touch()
+        time.sleep(moment_s)  # noqa: TID251  # the seeded moment
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.5)  # noqa: TID251  # the work of the task

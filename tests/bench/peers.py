@@ -90,7 +90,8 @@ class Geopod:
         return self._environment.execute(function, progress=False)[0]
 
     def map(self, function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
-        return list(self._environment.map(function, arguments, progress=False))
+        # A killed process is the function's own fault unless it may be tried again, as with peers.
+        return list(self._environment.map(function, arguments, retries=3, progress=False))
 
     def close(self) -> None:
         self._environment.delete(results=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import time
+from pathlib import Path
 
-from bench.functions import nothing, process_id, slow_work
+from bench.functions import fatal_work, nothing
 from bench.measure import Row, spread
 from bench.peers import Dask, Geopod, Ray, running
 
@@ -45,38 +44,32 @@ def import_time() -> list[Row]:
 
 
 def recovery() -> list[Row]:
-    """Eight tasks of 0.5 s on two workers; one worker is killed at a seeded moment.
+    """Eight tasks of 0.5 s on two workers; the worker of the third is killed at a seeded moment.
 
-    What is shown is the time over an undisturbed map.
+    What is shown is the time over an undisturbed map of the same tasks.
     """
     chance = random.Random(7)  # noqa: S311  # a seeded moment, no secret
-    moments = [chance.uniform(0.2, 1.5) for _ in range(3)]
+    moments = [chance.uniform(0.05, 0.45) for _ in range(5)]
     figures = {}
     for kind in (Geopod, Dask, Ray):
-        with running(kind, workers=2) as (peer,):
+        with running(kind, workers=2) as (peer,), tempfile.TemporaryDirectory() as folder:
             peer.map(nothing, list(range(8)))
-            started = time.perf_counter()
-            peer.map(slow_work, list(range(8)))
-            undisturbed = time.perf_counter() - started
-            figures[kind.name] = spread([_disturbed(peer, at) - undisturbed for at in moments])
+            markers = [Path(folder) / str(number) for number in range(len(moments))]
+            undisturbed = _timed(peer, Path(folder), 0.0)
+            extra = [
+                _timed(peer, marker, moment_s) - undisturbed
+                for marker, moment_s in zip(markers, moments, strict=True)
+            ]
+            assert all(marker.exists() for marker in markers)
+            figures[kind.name] = spread(extra)
     return [Row("extra time after a killed worker", figures, {"ray": 0.25})]
 
 
-def _disturbed(peer, moment_s: float) -> float:
-    victim = peer.call(process_id)
-    timer = threading.Timer(moment_s, _kill, [victim])
+def _timed(peer, marker: Path, moment_s: float) -> float:
+    orders = [(index, str(marker), moment_s) for index in range(8)]
     started = time.perf_counter()
-    timer.start()
-    peer.map(slow_work, list(range(8)))
-    timer.cancel()
+    peer.map(fatal_work, orders)
     return time.perf_counter() - started
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def memory() -> list[Row]:
