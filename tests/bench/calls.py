@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 from bench.functions import large, nothing, two_megabytes
 from bench.measure import Row, interleave
@@ -42,25 +47,25 @@ def broadcast() -> list[Row]:
     sized = {"geopod": "refused above 16 MiB in the function: sent as a file of the environment"}
     with running(Dask, Ray, workers=2) as peers:
         calls = {peer.name: (lambda peer=peer: peer.map(last, [0, 1])) for peer in peers}
-        calls["geopod"] = _with_file(table)
-        spreads = interleave(calls, rounds=5, gap_s=0.1, warm=1)
+        with _with_file(table) as call:
+            spreads = interleave({**calls, "geopod": call}, rounds=5, gap_s=0.1, warm=1)
     return [Row("50 MB to two workers", spreads, {}, notes=sized)]
 
 
-def _with_file(table: np.ndarray):
-    """Return the call that reads the 50 MB as a file of the environment."""
-    import tempfile
-    from pathlib import Path
-
+@contextmanager
+def _with_file(table: np.ndarray) -> Iterator[Callable[[], object]]:
+    """Hand over the call that reads the 50 MB as a file of the environment."""
     import geopod
-
-    path = Path(tempfile.mkdtemp()) / "table.npy"
-    np.save(path, table)
-    client = geopod.connect("local")
-    environment = client.environment(nodes=2, files=[str(path)], progress=False)
 
     def last(params):
         (file,) = params.values()
         return int(np.load(file)[-1])  # noqa: TID251  # no object arrays
 
-    return lambda: environment.execute(last, progress=False)
+    with tempfile.TemporaryDirectory() as folder, geopod.connect("local") as client:
+        path = Path(folder) / "table.npy"
+        np.save(path, table)
+        environment = client.environment(nodes=2, files=[str(path)], progress=False)
+        try:
+            yield lambda: environment.execute(last, progress=False)
+        finally:
+            environment.delete(results=True)
