@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 from dispatch_builders import START, World, a_map, an_order
+from geopod.api.compact import shorten
 from geopod.api.results import Failure, RemoteException, TaskReason, TaskRecord
 from geopod.dispatch import RunSubmitted, State, TaskProgressed, compress, run_state, step
 from geopod.dispatch.tasks import FAILED, SUCCEEDED
-from geopod.dispatch.wording import shorten
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

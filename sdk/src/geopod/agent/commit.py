@@ -21,7 +21,14 @@ from geopod.agent.verdict import result_too_large
 from geopod.agent.work import HandedOver, Outcome
 from geopod.api import names
 from geopod.api.messages import Assign, Done, Failed
-from geopod.api.results import SMALL_RESULT_BYTES, Entry, Failure, TaskRecord
+from geopod.api.results import (
+    INLINE_BYTES,
+    INLINE_TASKS,
+    SMALL_RESULT_BYTES,
+    Entry,
+    Failure,
+    TaskRecord,
+)
 from geopod.codecs import Encoded, MalformedValueError
 from geopod.codecs import encode as encode_value
 from geopod.errors import GeopodError, ResultNotSerializableError
@@ -29,10 +36,6 @@ from geopod.store import Store
 
 PACK_BYTES = 256 << 10
 """Results up to this size share an object: one write for a batch of a map."""
-INLINE_BYTES = 4096
-INLINE_TASKS = 32
-"""Results lie in their entries in runs of so few tasks only, as `coordinator.runs` shows them: the
-write of the manifest is their commit, and the store is written once instead of twice."""
 THREAD_BYTES = 1 << 20
 """Values over this, and those that need a geo library, are encoded in a thread."""
 META_BYTES = 256 << 10

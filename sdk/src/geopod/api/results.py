@@ -15,6 +15,10 @@ SMALL_RESULT_BYTES = 2 << 20
 """Encoded bytes of one result with `large_result=False`: the documented "2mb"."""
 
 
+INLINE_BYTES = 4096
+INLINE_TASKS = 32
+"""Results of so few bytes in all, in runs of so few tasks, lie in their entries: the write of the
+manifest is their commit, and a finished run's state shows them. More would pass its 16 kB."""
 _Bytes = bytes  # `Entry` has a field of that name
 
 

@@ -15,13 +15,12 @@ from typing import Any
 import msgspec
 
 from geopod.api.compact import shorten
-from geopod.api.results import Failure, RemoteException, TaskReason, TaskRecord
+from geopod.api.results import INLINE_BYTES, Failure, RemoteException, TaskReason, TaskRecord
 from geopod.api.run_conditions import TERMINAL, run_conditions, told_words
 from geopod.api.runs import RunState
 
 STATUS_BYTES = 15_500
 """Copies of results are left out of a status that they would make larger than this."""
-INLINE_BYTES = 4096
 RECORD_CHARACTERS = 2048
 EXCEPTION_BYTES = 256
 CODES = {

@@ -9,8 +9,6 @@ from pydantic import Field, StringConstraints
 from geopod.api.common import AS_WHOLE, Model, Sha256, Time
 from geopod.api.environment_status import Conditions, Count, Text, Token, Word
 
-MAX_INLINE_BYTES = 4096
-"""Copies of results in a run's status, all together."""
 LongRanges = Annotated[
     str,
     StringConstraints(pattern=r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$", max_length=4096),

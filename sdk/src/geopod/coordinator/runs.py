@@ -17,7 +17,7 @@ import msgspec
 from geopod.api import names
 from geopod.api.control import RunUpdate
 from geopod.api.messages import Committed
-from geopod.api.results import TaskRecord
+from geopod.api.results import INLINE_BYTES, INLINE_TASKS, TaskRecord
 from geopod.api.runs import RunState
 from geopod.coordinator.figures import RunFigures
 from geopod.coordinator.manifest import ManifestWriter, Receipt
@@ -29,10 +29,6 @@ from geopod.store import KeyMissingError, Store
 PHASE_DELAY_S = 0.02
 """A new phase is told this late, so that a run of milliseconds is told once, at its end."""
 PROGRESS_EVERY_S = 1.0
-INLINE_BYTES = 4096
-"""Copies of results that ride in a finished run's state, in all."""
-INLINE_TASKS = 32
-"""Runs of more tasks carry no copies: with their records the state could pass its 16 kB."""
 STATE_BYTES = 16_000
 KEPT_STATES = 256
 """Finished runs whose last state answers watchers from memory; others are read from the store."""

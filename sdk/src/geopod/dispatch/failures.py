@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from geopod.api.compact import shorten
 from geopod.api.results import Failure, RemoteException, TaskRecord
-from geopod.dispatch.wording import counted, listed, shorten
+from geopod.dispatch.wording import counted, listed
 
 KEPT_FAILURES = 10
 MAX_GROUPS = 16

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
+from geopod.api.compact import shorten
 from geopod.api.runs import RunState
 from geopod.dispatch import tasks as code
 from geopod.dispatch.fencing import ready_nodes
 from geopod.dispatch.queue import waiting_words
 from geopod.dispatch.state import Run, State
-from geopod.dispatch.wording import shorten
 
 MAX_RANGES = 4096
 """Characters of one list of ranges: two of them, ten failures and the rest stay under 16 kB."""
