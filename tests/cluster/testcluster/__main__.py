@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=int, default=1, help="real nodes")
     up.add_argument("--simulated", type=int, default=0, help="nodes that only kwok plays")
     up.add_argument("--gpus", type=int, default=0, help="nvidia.com/gpu on the first node")
-    up.add_argument("--fast-failure", action="store_true", help="notice a lost node within 8 s")
+    up.add_argument("--fast-failure", action="store_true", help="notice a lost node within 15 s")
     up.add_argument("--fast-controllers", action="store_true", help="controllers at 400 requests/s")
     up.add_argument("--index", action="store_true", help="put wheels into the package index")
     for name, run, words in (
