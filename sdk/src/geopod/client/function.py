@@ -28,20 +28,35 @@ class FunctionOptions:
     """Where and how a function runs; keywords of an environment and of a run together."""
 
     name: str | None = None
+    """What its runs are called after; default: its own name."""
     requirements: Sequence[str] = ()
+    """What to install, as for pip."""
     interpreter: str | None = None
+    """`python3.12`; default: as for an environment."""
     nodes: int = 1
+    """How many nodes its environment has."""
     cpus: float | None = None
+    """Cores of a node."""
     memory: int | str | None = None
+    """Memory of a node, bytes or `"4Gi"`."""
     enable_gpu: bool = False
+    """Give each node a GPU."""
     large_result: bool = False
+    """Results may be larger than 2 MiB."""
     env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables."""
     secrets: Sequence[str] = ()
+    """Secrets that it may read."""
     task_timeout: float | str = "30m"
+    """How long one attempt of one task may take."""
     retries: Retry | int = Retry()  # noqa: RUF009  # frozen
+    """How often a task is tried again, and after what."""
     send: Literal["auto", "source", "pickle"] = "auto"
+    """`"auto"`, or one form alone: `"source"`, `"pickle"`."""
     include_modules: Sequence[str | ModuleType] = ()
+    """Modules of your own that travel along as files."""
     include_data: Sequence[str | Path] = ()
+    """Data files that travel along."""
 
     def environment(self) -> dict[str, Any]:
         """Return the keywords that describe the environment."""

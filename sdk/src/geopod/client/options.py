@@ -27,24 +27,43 @@ class EnvironmentOptions(TypedDict, total=False):
     """Keywords of `Client.environment` that become fields of the resource."""
 
     nodes: int
+    """How many nodes, one partition each; default 1."""
     interpreter: str | None
+    """`python3.12`; default: the client's own minor version if it is offered, else the first."""
     requirements: str | Path | Sequence[str]
+    """What to install, as for pip: a list, or the path of a requirements file."""
     large_result: bool
+    """Results may be larger than 2 MiB; files come back as handles."""
     enable_gpu: bool
+    """Give each node a GPU."""
     gpu: Mapping[str, Any] | None
+    """Which GPUs: `{"resourceName": "nvidia.com/gpu", "count": 2}`."""
     cpus: float | str | None
+    """Cores of a node, `2` or `"500m"`."""
     memory: int | str | None
+    """Memory of a node, bytes or `"4Gi"`; a task that passes it fails with OutOfMemoryError."""
     env: Mapping[str, str] | None
+    """Environment variables of the function."""
     secrets: Sequence[str | Mapping[str, str]]
+    """Secrets that the function may read."""
     overlap: int
+    """Halo around each partition, in pixels of the reference raster; default 0."""
     features: str | None
+    """`"owned"` (default), `"intersects"` or `"clip"`: which features a node gets."""
     extent: Any
+    """`"reference"` (default), `"intersection"`, `"union"`, or `(xmin, ymin, xmax, ymax)`."""
     balance: str | None
+    """What nodes get an equal share of: `"mixed"` (default), `"bytes"`, `"features"`, `"area"`."""
     partitioning: Mapping[str, Any] | None
+    """The other options of `spec.partitioning`, by their names there."""
     idle_after: float | str | None
+    """Nodes end after so long without a run, and wake with the next; default `"30m"`."""
     ttl: float | str | None
+    """The environment is deleted so long after its last activity; default `"24h"`."""
     keep_results: float | str | None
+    """Results and logs are kept so long; default `"7d"`."""
     template: Mapping[str, Any] | None
+    """Pod overrides on a cluster: node selector, tolerations, volumes and the like."""
 
 
 def environment_spec(

@@ -63,18 +63,31 @@ class RunOptions:
     """Options of one run, as `execute` and `submit` take them."""
 
     write_to: Any = None
+    """A layer and timestamp that the results become, `("ndvi", "2024")`."""
     task_timeout: float | str = "30m"
+    """How long one attempt of one task may take."""
     queue_timeout: float | str = "1h"
+    """How long the run may wait for a ready environment."""
     run_timeout: float | str | None = None
+    """How long the whole run may take; None: no limit."""
     retries: Retry | int = Retry()  # frozen
+    """How often a task is tried again, and after what."""
     on_empty: Literal["skip", "call", "error"] = "skip"
+    """What becomes of a partition that holds nothing: not called, called all the same, failed."""
     fail_fast: bool = False
+    """The first failure cancels the other tasks."""
     partitions: Sequence[int] | None = None
+    """Only these nodes; None: all."""
     tags: Sequence[str] = ()
+    """Words to find the run by."""
     name: str | None = None
+    """The run's name; None: one is made from the function's."""
     send: capture.Send = "auto"
+    """`"auto"`, or one form alone: `"source"`, `"pickle"`."""
     batch: int = 0
+    """Calls that a node takes at once; 0: geopod chooses."""
     rerun_of: str = ""
+    """Set by `rerun()`."""
 
 
 def capture_for(function: Any, record: EnvironmentRecord, *, send: capture.Send) -> FunctionBundle:

@@ -24,19 +24,33 @@ class Environment:
     """N warm nodes. `with` terminates an environment that this block created."""
 
     id = Forwarded()
+    """The uid: another environment of the same name has another one."""
     name = Forwarded()
+    """The name, as given or made: `env-<uuid>`."""
     phase = Forwarded()
+    """`Pending`, `Starting`, `Ready`, `Suspended`, `Failed` or `Terminated`."""
     message = Forwarded()
+    """What is said about the phase; empty when there is nothing to say."""
     layers = Forwarded()
+    """Its layers, with the timestamps that `latest` was resolved to once they are read."""
     files = Forwarded()
+    """Ids of its plain files."""
     nodes = Forwarded()
+    """How many nodes it shall have."""
     nodes_ready = Forwarded()
+    """How many of them are ready."""
     interpreter = Forwarded()
+    """What its nodes run, `python3.12`."""
     python_version = Forwarded()
+    """The minor version of it, `3.12`."""
     packages = Forwarded()
+    """Where the nodes' packages come from, in words."""
     image_digest = Forwarded()
+    """Digest of the runner's image; empty on this machine."""
     gpu = Forwarded()
+    """`resourceName` and `count` of one node's GPUs; empty without any."""
     created = Forwarded()
+    """When it was created, in seconds since 1970."""
 
     def __init__(self, environment: aio.Environment, loop: LoopThread) -> None:
         self._aio = environment

@@ -11,11 +11,13 @@ Mirrored = TypeVar("Mirrored", bound=Callable[..., Any])
 
 
 def mirrors(original: Callable[..., Any]) -> Callable[[Mirrored], Mirrored]:
-    """Give a plain function the signature and docstring of the coroutine it runs."""
+    """Give a plain function the parameters and docstring of the coroutine it runs."""
 
     def give(plain: Mirrored) -> Mirrored:
         functools.update_wrapper(plain, original, assigned=("__doc__",), updated=())
-        plain.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]  # for help()
+        returned = inspect.signature(plain).return_annotation
+        shown = inspect.signature(original).replace(return_annotation=returned)
+        plain.__signature__ = shown  # type: ignore[attr-defined]  # for help()
         return plain
 
     return give

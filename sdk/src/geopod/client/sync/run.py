@@ -23,12 +23,19 @@ class Task:
     """One task of a run, with the names of `concurrent.futures`."""
 
     index = Forwarded()
+    """The task, counted from 0."""
     state = Forwarded()
+    """`pending`, `succeeded`, `skipped`, `failed` or `cancelled`."""
     reason = Forwarded()
+    """The manifest's word for the failure, `OutOfMemory`; empty without one."""
     attempts = Forwarded()
+    """How many attempts it took; 0 while it has not ended."""
     node = Forwarded()
+    """The node that ran it; None while it has not ended."""
     runtime = Forwarded()
+    """Seconds of the last attempt; None while it has not ended."""
     peak_memory = Forwarded()
+    """Bytes at the most; None while it has not ended."""
 
     def __init__(self, task: aio.Task, loop: LoopThread) -> None:
         self._aio = task
@@ -80,17 +87,29 @@ class Run:
     """A submitted run; `results()` gathers one element per task, in task order."""
 
     id = Forwarded()
+    """The uid."""
     name = Forwarded()
+    """The name by which `client.get_run` finds it, from any process."""
     phase = Forwarded()
+    """`Queued`, `Running`, `Succeeded`, `Failed` or `Cancelled`."""
     counts = Forwarded()
+    """Tasks by state, and `total`."""
     created = Forwarded()
+    """When it was submitted, in seconds since 1970."""
     started = Forwarded()
+    """When its first task started; None before."""
     finished = Forwarded()
+    """When it ended; None before."""
     tags = Forwarded()
+    """The words it was submitted with."""
     environment = Forwarded()
+    """The uid of its environment."""
     done = Forwarded()
+    """Whether it has ended."""
     function_name = Forwarded()
+    """The name of the function."""
     message = Forwarded()
+    """Why it ended as it did, or what it waits for."""
 
     def __init__(self, run: aio.Run, loop: LoopThread) -> None:
         self._aio = run
