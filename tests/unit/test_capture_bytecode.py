@@ -598,3 +598,19 @@ def test_array_is_measured_whole_and_sent(tmp_path):
         bundle = capture(analysis.f)
     assert bundle.captured[0].bytes > 1 << 20
     assert np.array_equal(unpickled(bundle.payload)(0), np.zeros(1 << 17))
+
+
+def test_code_keeps_the_name_of_its_file(tmp_path):
+    text = """
+    def inner():
+        return lambda: 1
+
+    def f():
+        return inner()
+    """
+    with user_module(tmp_path, text) as module:
+        file = module.__file__
+        loaded = unpickled(capture(module.f).payload)
+
+    assert loaded.__code__.co_filename == file
+    assert loaded().__code__.co_filename == file

@@ -224,3 +224,28 @@ def test_layers_that_cannot_be_cut_reach_the_client_with_the_number_that_fits():
     (condition,) = coordinator_status(state, report)["conditions"]
     read = errors.from_condition(condition["reason"], condition["message"], during="start")
     assert str(read) == str(error)
+
+
+def test_traceback_gets_the_lines_that_only_this_client_can_read(tmp_path):
+    script = tmp_path / "analysis.py"
+    script.write_text("def ndvi(params):\n    raise ValueError('empty geometry')\n")
+    text = (
+        "Traceback (most recent call last):\n"
+        f'  File "{script}", line 2, in ndvi\n'
+        '  File "/gone/helpers.py", line 7, in clean\n'
+        '  File "/lib/json/decoder.py", line 9, in decode\n'
+        "    its own line\n"
+        "ValueError: empty geometry\n"
+    )
+
+    error = remote_error(a_remote(text=text))
+
+    (note,) = [note for note in error.__notes__ if "Traceback" in note]
+    assert note.splitlines()[2:] == [
+        f'  File "{script}", line 2, in ndvi',
+        "    raise ValueError('empty geometry')",
+        '  File "/gone/helpers.py", line 7, in clean',
+        '  File "/lib/json/decoder.py", line 9, in decode',
+        "    its own line",
+        "ValueError: empty geometry",
+    ]

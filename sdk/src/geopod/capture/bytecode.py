@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import cloudpickle
@@ -29,8 +29,20 @@ _registry = threading.RLock()
 """cloudpickle's list of modules by value is the process's, not the pickler's."""
 
 
+def _code_with_its_file(code: CodeType) -> Any:
+    """Reduce a code object with the name of its file: the user's tracebacks say where they are.
+
+    cloudpickle writes `<dynamic-code>`, so that its pickles do not depend on the file's place.
+    """
+    build, parts = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    named = (code.co_filename if part == "<dynamic-code>" else part for part in parts)
+    return build, tuple(named)
+
+
 class _OwnByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle carries no types
     """Pickles functions, classes and modules of the user's own files by value."""
+
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _code_with_its_file})
 
     def __init__(
         self,

@@ -46,6 +46,16 @@ class CaptureReport:
             f"{size_text(self.size)}, {names}>"
         )
 
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks: a row per captured name, largest first."""
+        from geopod.display.html import card, facts, table  # only in a notebook
+
+        rows = sorted(self.captured, key=lambda item: (-item.bytes, item.name))
+        cells = [(row.name, row.kind, row.type, size_text(row.bytes)) for row in rows]
+        known = {"sent as": self.format, "Python": self.python, "size": size_text(self.size)}
+        listed = table(("name", "kind", "type", "size"), cells, total=len(cells)) if cells else ""
+        return card("Capture of", self.name, facts(known), listed)
+
     @override
     def __str__(self) -> str:
         """Return the line and, below it, one row per captured name, largest first."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from geopod.errors import InvalidInputError
 
 FORMS = (
@@ -17,7 +19,7 @@ FORMS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LayerRef:
     """A layer of the catalogue: its pathId, and the timestamps it has."""
 
@@ -40,6 +42,21 @@ class LayerRef:
                 nearest={self.path_id: self.timestamps},
             )
         return found
+
+    @override
+    def __repr__(self) -> str:
+        kind = f" {self.type}" if self.type else ""
+        stamps = ", ".join(self.timestamps[-3:]) or "none"
+        return f"<Layer {self.path_id}{kind}, {len(self.timestamps)} timestamps: {stamps}>"
+
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks: one row per timestamp, the newest first."""
+        from geopod.display.html import card, table  # only in a notebook
+
+        stamps = list(reversed(self.timestamps))
+        rows = [(stamp, ", ".join(self.files(stamp))) for stamp in stamps]
+        listed = table(("timestamp", "files"), rows, total=len(rows)) if rows else ""
+        return card(f"Layer {self.type}".rstrip(), self.path_id, listed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any, TypeVar
 
+from geopod.errors import GeopodError
+
 Value = TypeVar("Value")
 _END = object()
 
@@ -20,13 +22,19 @@ class LoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, Value]) -> Value:
-        """Return what the coroutine returns; Ctrl-C cancels it and is raised here."""
+        """Return what the coroutine returns; Ctrl-C cancels it and is raised here.
+
+        An error that is raised on purpose says all there is to know: its traceback begins here,
+        so that people read their own line and the fix, not the way through our coroutines.
+        """
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
             raise
+        except GeopodError as error:
+            raise error.with_traceback(None) from error.__cause__
 
     def iterate(self, values: AsyncGenerator[Value, None]) -> Iterator[Value]:
         """Yield an asynchronous generator's values one by one; close it when the caller stops."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from geopod.api.runs import EnvironmentState, RunState
+from geopod.display.colour import paint, paint_state
 from geopod.errors.wording import TENTHS_BELOW_S, span_text
 
 BAR_WIDTH = 20
@@ -21,30 +22,47 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def bar(fraction: float, *, ascii_only: bool) -> str:
-    """Return a bar of 20 cells."""
+def bar(fraction: float, *, ascii_only: bool, colour: str = "") -> str:
+    """Return a bar of 20 cells; its filled part in a colour if one is named."""
     full = round(min(max(fraction, 0.0), 1.0) * BAR_WIDTH)
     filled, empty = ("#", "-") if ascii_only else ("■", "□")
-    return filled * full + empty * (BAR_WIDTH - full)
+    rest = empty * (BAR_WIDTH - full)
+    return paint(filled * full, colour) + (paint(rest, "dim") if colour else rest)
 
 
-def run_line(state: RunState, *, remaining_s: float | None, ascii_only: bool = False) -> str:
-    """Return one line on a run: `Running 172/240 ■■■□ 3 failed, 4 running, 1m20s left`."""
+def run_line(
+    state: RunState,
+    *,
+    remaining_s: float | None,
+    ascii_only: bool = False,
+    colours: bool = False,
+) -> str:
+    """Return one line on a run: `Running 172/240 ■■■□ 3 failed · 4 running · 1m20s left`."""
     if state.phase in ("", "Queued"):
         return f"Queued: {state.message}" if state.message else "Queued"
     ended = state.succeeded + state.failed + state.cancelled
+    fraction = ended / state.total if state.total else 0.0
+    colour = ("red" if state.failed else "green") if colours else ""
+    words = (", " if ascii_only else " · ").join(
+        run_facts(state, remaining_s=remaining_s, colours=colours)
+    )
+    phase = paint_state(state.phase, on=colours)
+    shown = bar(fraction, ascii_only=ascii_only, colour=colour)
+    return f"{phase} {ended}/{state.total} {shown} {words}".rstrip()
+
+
+def run_facts(state: RunState, *, remaining_s: float | None, colours: bool = False) -> list[str]:
+    """Return what a line on a run says beside its count: `3 failed`, `4 running`, `1m20s left`."""
     parts = []
     if state.failed:
-        parts.append(f"{state.failed} failed")
+        parts.append(paint(f"{state.failed} failed", "red", on=colours))
     if state.running:
         parts.append(f"{state.running} running")
     if remaining_s is not None:
         parts.append(f"{duration(remaining_s)} left")
     if state.progress:
         parts.append(state.progress)
-    fraction = ended / state.total if state.total else 0.0
-    words = f" {', '.join(parts)}" if parts else ""
-    return f"{state.phase} {ended}/{state.total} {bar(fraction, ascii_only=ascii_only)}{words}"
+    return parts
 
 
 def environment_line(state: EnvironmentState, *, waited_s: float) -> str:
@@ -58,16 +76,27 @@ def environment_line(state: EnvironmentState, *, waited_s: float) -> str:
     return f"{words} {clock(waited_s)}"
 
 
-def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
-    """Return rows as aligned columns with capital headings, as kubectl prints them."""
+def table(
+    rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, colours: bool = False
+) -> str:
+    """Return rows as aligned columns with capital headings, as kubectl prints them.
+
+    `colours`: headings are bold, and states have their colour.
+    """
     heads = [column.upper() for column in columns]
     cells = [[str(row.get(column, "")) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in [heads, *cells]) for i in range(len(columns))]
-    lines = (
-        "   ".join(c.ljust(w) for c, w in zip(line, widths, strict=True))
-        for line in [heads, *cells]
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    lines = []
+    for number, line in enumerate([heads, *cells]):
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        padded[-1] = padded[-1].rstrip()
+        if colours:
+            padded = [
+                paint(cell, "bold") if number == 0 else paint_state(cell, on=column == "phase")
+                for column, cell in zip(columns, padded, strict=True)
+            ]
+        lines.append("   ".join(padded).rstrip())
+    return "\n".join(lines)
 
 
 def is_ascii_only(encoding: str | None) -> bool:

@@ -79,10 +79,35 @@ class GeopodError(Exception):
         """All fixes in one line, `1) … 2) …`; empty when there is nothing to do."""
         return " ".join(f"{number}) {fix}" for number, fix in enumerate(self.fixes, start=1))
 
+    @property
+    def section(self) -> str:
+        """Where the documentation says more: a page and its section."""
+        return f"reference/errors.html#gp-{self.code.lower()}"
+
     @override
     def __str__(self) -> str:
         headline = f"GP-{self.code} {self.fact}"
         return f"{headline}\nfix: {self.hint}" if self.fixes else headline
+
+    def _repr_html_(self) -> str:
+        """Return the error for a notebook that shows it as a value: escaped, without a script."""
+        from html import escape  # only in a notebook
+
+        fact = escape(self.fact)
+        steps = "".join(f"<li><code>{escape(fix)}</code></li>" for fix in self.fixes)
+        fixes = f'fix:<ol style="margin:.1em 0">{steps}</ol>' if steps else ""
+        notes = "".join(
+            f"<details><summary>{escape(head)}</summary>"
+            f'<pre style="white-space:pre-wrap">{escape(rest)}</pre></details>'
+            for head, _, rest in (note.partition("\n") for note in getattr(self, "__notes__", ()))
+        )
+        return (
+            f'<div role="group" aria-label="{escape(type(self).__name__)}" style="border:1px solid '
+            "rgba(128,128,128,.35);border-left:4px solid #d64545;border-radius:4px;"
+            'padding:.5em .8em;margin:.2em 0;max-width:60em">'
+            f"<strong>{escape(type(self).__name__)}</strong> GP-{escape(self.code)}"
+            f'<div style="white-space:pre-wrap">{fact}</div>{fixes}{notes}</div>'
+        )
 
     def to_wire(self) -> dict[str, Any]:
         """Return the error as JSON-able text, to cross a process boundary."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import linecache
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary
@@ -14,6 +16,8 @@ from weakref import WeakKeyDictionary
 from geopod.errors.base import RetryWord
 from geopod.errors.tasks import TaskError
 
+FRAME_LINE = re.compile(r'  File "(?P<file>[^"]+)", line (?P<line>\d+), in ')
+"""A frame of a formatted traceback; its source line follows, if it could be read."""
 ENDS_ITERATION = (StopIteration, StopAsyncIteration)
 """A coroutine cannot raise these: Python makes a RuntimeError of them."""
 
@@ -95,8 +99,25 @@ class RemoteFunctionError(TaskError):
         for note in remote.notes:
             error.add_note(note)
         if remote.text:
-            error.add_note(f"Traceback of task {task} on node {node}:\n{remote.text.rstrip()}")
+            trace = with_source(remote.text.rstrip())
+            error.add_note(f"Traceback of task {task} on node {node}:\n{trace}")
         return error
+
+
+def with_source(trace: str) -> str:
+    """Return a traceback with the source lines that its node could not read but this client can.
+
+    A node has neither the user's files nor the cells of a notebook.
+    """
+    lines = trace.split("\n")
+    shown = []
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        shown.append(line)
+        frame = FRAME_LINE.match(line)
+        if frame is not None and not below.startswith("    "):
+            source = linecache.getline(frame["file"], int(frame["line"])).strip()
+            shown += [f"    {source}"] if source else []
+    return "\n".join(shown)
 
 
 def _build(remote: RemoteExceptionLike) -> RemoteFunctionError:

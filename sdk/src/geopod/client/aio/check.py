@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from geopod.client.aio.environment import Environment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class CheckReport:
     """What a function did on the partitions that were tried."""
 
@@ -46,6 +46,14 @@ class CheckReport:
         return max(self.runtime_s, default=0.0)
 
     @override
+    def __repr__(self) -> str:
+        verdict = "ok" if self.ok else "failed"
+        return (
+            f"<CheckReport {self.function} {verdict}: {self.estimate_s:.2f} s per node, "
+            f"result at most {max(self.result_bytes, default=0):,} bytes>"
+        )
+
+    @override
     def __str__(self) -> str:
         sent = f"{self.function}: sent as {self.format}, {self.function_bytes:,} bytes"
         lines = [f"{sent}; tried on {len(self.partitions)} of {self.nodes} partitions"]
@@ -60,6 +68,12 @@ class CheckReport:
         peak_mib = max(self.peak_bytes, default=0) / 2**20
         lines.append(f"{self.estimate_s:.2f} s and {peak_mib:,.0f} MiB per node")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks."""
+        from geopod.client.aio.showing import check_card  # only in a notebook
+
+        return check_card(self)
 
 
 async def check_function(

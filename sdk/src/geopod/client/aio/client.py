@@ -18,9 +18,11 @@ from geopod.client.aio.environment import Environment
 from geopod.client.aio.explain import Explanation, explain_target
 from geopod.client.aio.opening import Opening
 from geopod.client.aio.run import Run
+from geopod.client.aio.showing import environment_row, layer_row, run_row
 from geopod.client.layerlike import LayerChoice, LayerRef, layer_ref, read_layers
 from geopod.client.options import EnvironmentOptions, environment_spec
 from geopod.client.quantities import seconds
+from geopod.display.lists import Search
 from geopod.errors import EnvironmentNotFoundError, InvalidInputError
 
 
@@ -147,12 +149,11 @@ class Client:
         """Return an environment by name or id; raises EnvironmentNotFoundError."""
         return Environment(self._backend, await self._backend.get_environment(name), created=False)
 
-    async def environments(self) -> list[Environment]:
+    async def environments(self) -> Search[Environment]:
         """Return all environments."""
-        return [
-            Environment(self._backend, record, created=False)
-            for record in await self._backend.list_environments()
-        ]
+        found = await self._backend.list_environments()
+        known = (Environment(self._backend, record, created=False) for record in found)
+        return Search(known, row=environment_row)
 
     async def get_run(self, name: str) -> Run:
         """Return a run by name or id, from any process; raises RunNotFoundError."""
@@ -160,10 +161,10 @@ class Client:
         base = await self.get_run(order.rerun_of) if order.rerun_of else None
         return Run(self._backend, order, state, base=base)
 
-    async def runs(self, *, environment: str | None = None) -> list[Run]:
+    async def runs(self, *, environment: str | None = None) -> Search[Run]:
         """Return all runs, newest first."""
         found = await self._backend.list_runs(environment=environment)
-        return [Run(self._backend, order, state) for order, state in found]
+        return Search((Run(self._backend, order, state) for order, state in found), row=run_row)
 
     async def terminate_all(self, *, wait: bool = True) -> None:
         """End the nodes of every environment."""
@@ -207,9 +208,10 @@ class Client:
         """Return a layer of the catalogue; raises LayerNotFoundError."""
         return _reference(await self._backend.get_layer(path_id))
 
-    async def layers(self) -> list[LayerRef]:
+    async def layers(self) -> Search[LayerRef]:
         """Return the catalogue."""
-        return [_reference(record) for record in await self._backend.list_layers()]
+        found = await self._backend.list_layers()
+        return Search((_reference(record) for record in found), row=layer_row)
 
     async def capacity(self) -> Capacity:
         """Return the machines, quotas and interpreters there are to run on."""

@@ -28,7 +28,7 @@ FAILURES_SHOWN = 3
 MARKS = {True: "ok", False: "no", None: "?"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Explanation:
     """A summary in one sentence, what was found, and what to do."""
 
@@ -57,6 +57,11 @@ class Explanation:
         return any(finding.fatal for finding in self.findings)
 
     @override
+    def __repr__(self) -> str:
+        wrong = sum(finding.ok is False for finding in self.findings)
+        return f"<Explanation {self.summary} {wrong} of {len(self.findings)} findings wrong>"
+
+    @override
     def __str__(self) -> str:
         width = max((len(finding.about) for finding in self.findings), default=0)
         lines = [
@@ -65,6 +70,12 @@ class Explanation:
         ]
         fixes = " ".join(f"{number}) {fix}" for number, fix in enumerate(self.fixes, start=1))
         return "\n".join([self.summary, *lines, *([f"fix: {fixes}"] if fixes else [])])
+
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks."""
+        from geopod.client.aio.showing import explanation_card  # only in a notebook
+
+        return explanation_card(self)
 
 
 async def explain_environment(environment: Environment) -> Explanation:

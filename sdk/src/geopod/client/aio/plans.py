@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from geopod.api import names
 from geopod.api.plan import Plan, Totals, decode_plan
 from geopod.backends import Backend, EnvironmentRecord
 from geopod.errors import InvalidInputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from geopod.client.aio.environment import Environment
 
 
 class Planned:
@@ -17,6 +20,9 @@ class Planned:
 
     _backend: Backend
     record: EnvironmentRecord
+    known_plan: Plan | None = None
+    """The plan that was read last, of its sha256."""
+    _known_sha256 = ""
 
     async def plan(self) -> Plan:
         """Return the partition plan; raises InvalidInputError while there is none."""
@@ -38,8 +44,11 @@ class Planned:
                 f"{self.record.name!r} has no plan yet (phase {state.phase}).",
                 fixes=("env.wait_ready()", "env.explain()"),
             )
-        store = self._backend.store(self.record.uid)
-        return decode_plan(await store.get(names.plan_key(self.record.uid, state.plan_sha256)))
+        if self.known_plan is None or self._known_sha256 != state.plan_sha256:
+            store = self._backend.store(self.record.uid)
+            data = await store.get(names.plan_key(self.record.uid, state.plan_sha256))
+            self.known_plan, self._known_sha256 = decode_plan(data), state.plan_sha256
+        return self.known_plan
 
     async def partitions(self) -> Any:
         """Return a GeoDataFrame with a row per node: its core in the work CRS, and what it holds.
@@ -58,6 +67,12 @@ class Planned:
         plan, show = await self.plan(), _show()
         drawn: Path = await asyncio.to_thread(show.draw_partitions, plan, Path(path))
         return drawn
+
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks, of what was heard so far."""
+        from geopod.client.aio.showing import environment_card  # only in a notebook
+
+        return environment_card(cast("Environment", self))
 
 
 def _show() -> Any:

@@ -22,6 +22,7 @@ from geopod.client.aio.task import Task
 from geopod.client.aio.watched import WatchedRun
 from geopod.client.layerlike import LayerRef, layer_ref, read_layer
 from geopod.client.quantities import seconds
+from geopod.display.lists import Results
 from geopod.errors import (
     EnvironmentNotFoundError,
     GeopodError,
@@ -126,21 +127,17 @@ class Run(WatchedRun):
         _check_choice("errors", errors, ("raise", "return", "skip"))
         await self.wait(timeout, progress=progress)
         if order == "completed":
-            return [
-                value
-                async for value in self.iter_results(
-                    order=order, errors=errors, allow_pickle=allow_pickle
-                )
-            ]
+            following = self.iter_results(order=order, errors=errors, allow_pickle=allow_pickle)
+            return Results([value async for value in following])
         found = await self._outcomes(allow_pickle=allow_pickle)
         if errors == "return":
-            return [value if error is None else error for value, error in found.values()]
+            return Results(value if error is None else error for value, error in found.values())
         if errors == "skip":
-            return [value for value, error in found.values() if error is None]
+            return Results(value for value, error in found.values() if error is None)
         exceptions = {i: error for i, (_, error) in found.items() if error is not None}
         values = [value for value, _ in found.values()]
         self._raise_failures(exceptions, values)
-        return values
+        return Results(values)
 
     def _raise_failures(self, exceptions: dict[int, GeopodError], values: list[Any]) -> None:
         """Raise what ended the run, or nothing."""

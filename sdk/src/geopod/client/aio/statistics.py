@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from geopod.client.aio.run import Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RunStats:
     """How a run's finished tasks went; seconds and bytes, 0 while nothing has ended."""
 
@@ -43,6 +43,13 @@ class RunStats:
     tasks_by_node: dict[int, int]
 
     @override
+    def __repr__(self) -> str:
+        return (
+            f"<RunStats {self.finished} of {self.tasks} tasks ended, {self.failed} failed, "
+            f"ran {span_text(self.wall_s)}>"
+        )
+
+    @override
     def __str__(self) -> str:
         spread = " / ".join(
             f"{value:.3f}"
@@ -62,6 +69,12 @@ class RunStats:
             f"peak {size_text(self.peak_max_bytes)}, results {size_text(self.result_bytes)}, "
             f"logs {size_text(self.log_bytes)}, {len(self.tasks_by_node)} nodes"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks."""
+        from geopod.display.html import card, code  # only in a notebook
+
+        return card("Statistics", f"{self.tasks} tasks", code(str(self)))
 
 
 async def run_stats(run: Run) -> RunStats:

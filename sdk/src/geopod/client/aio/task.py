@@ -28,6 +28,12 @@ class Task:
     def __repr__(self) -> str:
         return f"<Task {self.index} of {self.run.name} {self.state}>"
 
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks, of what was heard so far."""
+        from geopod.display.cards import task_card  # only in a notebook
+
+        return task_card(self.run.name, self.index, self.state, self._record)
+
     @property
     def _record(self) -> TaskRecord | None:
         return self.run._reader.records.get(self.index)  # noqa: SLF001  # the run's own part

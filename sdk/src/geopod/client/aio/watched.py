@@ -6,11 +6,13 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 from typing_extensions import override
 
+from geopod.api import names
+from geopod.api.plan import Plan, decode_plan
 from geopod.api.results import TaskReason, TaskRecord
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
@@ -30,6 +32,7 @@ from geopod.store import KeyMissingError
 
 if TYPE_CHECKING:
     from geopod.client.aio.explain import Explanation
+    from geopod.client.aio.run import Run
 
 KEEP_S = 604_800
 """The resource's default of `results.keepSeconds`."""
@@ -101,6 +104,17 @@ class WatchedRun(ABC):
     def __repr__(self) -> str:
         failed = f", {self.state.failed} failed" if self.state.failed else ""
         return f"<Run {self.name} {self.phase} {self.state.succeeded}/{self.total}{failed}>"
+
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks, of what was heard so far."""
+        from geopod.client.aio.showing import run_card  # only in a notebook
+
+        return run_card(cast("Run", self))
+
+    @property
+    def known_records(self) -> list[TaskRecord]:
+        """Records of finished tasks, as far as they were read."""
+        return list(self._reader.records.values())
 
     @property
     def done(self) -> bool:
@@ -232,6 +246,13 @@ class WatchedRun(ABC):
         keep_s = float((environment.spec.get("results") or {}).get("keepSeconds", KEEP_S))
         at = datetime.fromtimestamp((self.state.finished or self.created) + keep_s, UTC)
         return ResultExpiredError.expired(run=self.name, at=at, keep_s=keep_s)
+
+    async def plan(self) -> Plan | None:
+        """Return the plan of the run's partitions; None: it has none, its environment is gone."""
+        sha256 = await self.plan_sha256()
+        if not sha256:
+            return None
+        return decode_plan(await self.store.get(names.plan_key(self.environment, sha256)))
 
     async def plan_sha256(self) -> str:
         """Return the plan of the run's partitions; where it does not say, its environment's."""

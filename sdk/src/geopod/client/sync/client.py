@@ -13,11 +13,13 @@ from typing_extensions import override
 from geopod.backends import Capacity
 from geopod.client import aio
 from geopod.client.aio.explain import Explanation
+from geopod.client.aio.showing import environment_row, run_row
 from geopod.client.layerlike import LayerRef
 from geopod.client.loop import LoopThread, shared_loop
 from geopod.client.sync.environment import Environment
 from geopod.client.sync.forwarding import mirrors
 from geopod.client.sync.run import Run
+from geopod.display.lists import Search
 from geopod.errors import GeopodError
 
 FAREWELL_S = 2.0
@@ -80,18 +82,18 @@ class Client:
         return Environment(self._loop.run(self._aio.get_environment(name)), self._loop)
 
     @mirrors(aio.Client.environments)
-    def environments(self) -> list[Environment]:
+    def environments(self) -> Search[Environment]:
         found = self._loop.run(self._aio.environments())
-        return [Environment(environment, self._loop) for environment in found]
+        return Search((Environment(it, self._loop) for it in found), row=environment_row)
 
     @mirrors(aio.Client.get_run)
     def get_run(self, name: str) -> Run:
         return Run(self._loop.run(self._aio.get_run(name)), self._loop)
 
     @mirrors(aio.Client.runs)
-    def runs(self, *, environment: str | None = None) -> list[Run]:
+    def runs(self, *, environment: str | None = None) -> Search[Run]:
         found = self._loop.run(self._aio.runs(environment=environment))
-        return [Run(run, self._loop) for run in found]
+        return Search((Run(run, self._loop) for run in found), row=run_row)
 
     @mirrors(aio.Client.terminate_all)
     def terminate_all(self, *, wait: bool = True) -> None:
@@ -106,7 +108,7 @@ class Client:
         return self._loop.run(self._aio.get_layer(path_id))
 
     @mirrors(aio.Client.layers)
-    def layers(self) -> list[LayerRef]:
+    def layers(self) -> Search[LayerRef]:
         return self._loop.run(self._aio.layers())
 
     @mirrors(aio.Client.capacity)

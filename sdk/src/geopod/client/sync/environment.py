@@ -60,6 +60,12 @@ class Environment:
     def __repr__(self) -> str:
         return repr(self._aio)
 
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks, with its map if that can be had quickly."""
+        from geopod.client.aio.showing import environment_html  # only in a notebook
+
+        return self._loop.run(environment_html(self._aio))
+
     def __enter__(self) -> Self:
         return self
 

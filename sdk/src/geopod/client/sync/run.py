@@ -45,6 +45,10 @@ class Task:
     def __repr__(self) -> str:
         return repr(self._aio)
 
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks."""
+        return self._aio._repr_html_()
+
     def done(self) -> bool:
         """Say whether the task has ended."""
         return self._aio.done()
@@ -118,6 +122,12 @@ class Run:
     @override
     def __repr__(self) -> str:
         return repr(self._aio)
+
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks, with its map if that can be had quickly."""
+        from geopod.client.aio.showing import run_html  # only in a notebook
+
+        return self._loop.run(run_html(self._aio))
 
     @property
     def tasks(self) -> Sequence[Task]:
