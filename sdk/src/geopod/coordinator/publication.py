@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import msgspec
 from geopod.api import names
 from geopod.api.plan import Plan, decode_plan
 from geopod.api.results import Entry, TaskRecord
+from geopod.codecs.plain import item_bounds
 from geopod.coordinator.manifest import accepted_keys, read_records
 from geopod.errors import GeopodError, InconsistentPartsError, InvalidInputError
 from geopod.errors.wording import items_text, size_text
@@ -28,6 +30,8 @@ COPIES = {"npy": 3, "geotiff": 6}
 """How often a part's bytes lie on scratch: fetched, uncompressed, and in the layer's file."""
 OTHER_COPIES = 3
 DEFAULT_FORMATS = {"raster": "tif", "vector": "parquet"}
+NOTHING_SHA256 = sha256(b"null").hexdigest()
+"""Of what a function's None is stored as."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,17 +174,36 @@ async def _gather(
     plan = await _read_plan(store, run)
     for record in records:
         entry = await _stored_entry(store, run, record)
-        if entry is None:
+        if entry is None or is_nothing(entry):
             continue
-        gathered.parts.append(
-            {
-                "node": len(gathered.parts),
-                "entry": entry,
-                "path": str(await store.fetch(entry.key)),
-                "windows": _windows(plan, record.index) if entry.codec == "npy" else [],
-            }
-        )
+        path = str(await store.fetch(entry.key))
+        windows = _windows(plan, record.index) if entry.codec == "npy" else []
+        for part in _files_of(entry):
+            place = {"node": len(gathered.parts), "path": path, "windows": windows}
+            gathered.parts.append({**place, "entry": part})
     gathered.touched |= _touched(plan, records)
+
+
+def is_nothing(entry: Entry) -> bool:
+    """Say whether a task returned None: it has nothing to add to a layer."""
+    return entry.codec == "json" and entry.sha256 == NOTHING_SHA256
+
+
+def _files_of(entry: Entry) -> list[Entry]:
+    """Return a result as entries of one file each: a list of files has several."""
+    if entry.codec != "list":
+        return [entry]
+    return [
+        msgspec.structs.replace(
+            entry,
+            codec="bytes",
+            sha256=f"{entry.sha256}-{number}",
+            start=entry.start + start,
+            bytes=stop - start,
+            meta=item,
+        )
+        for number, (start, stop, item) in enumerate(item_bounds(entry.meta, entry.bytes))
+    ]
 
 
 async def _stored_entry(store: Store, run: FinishedRun, record: TaskRecord) -> Entry | None:

@@ -33,6 +33,7 @@ from geopod.layers.publish import (
     write_vector,
 )
 from geopod.layers.sources import LayerSource
+from geopod.layers.vector_files import as_geoparquet
 
 Format = Literal["tif", "parquet", "gpkg", "fgb", "geojson"]
 Window = tuple[int, int, int, int]
@@ -122,10 +123,11 @@ def _assemble_rasters(request: PublishRequest, work: Path, target: Path) -> None
 
 
 def _assemble_vectors(request: PublishRequest, work: Path, target: Path) -> None:
-    suffixes = {"geoparquet": ".parquet", "bytes": ".parquet"}
-    parts = [
-        VectorPart(node=part.node, path=_take_out(part, work, suffixes)) for part in request.parts
-    ]
+    suffixes = {"geoparquet": ".parquet", "bytes": ".bin"}
+    parts = []
+    for part in request.parts:
+        path = as_geoparquet(_take_out(part, work, suffixes), workdir=work)
+        parts.append(VectorPart(node=part.node, path=path))
     output_format = cast("Literal['parquet', 'gpkg', 'fgb', 'geojson']", request.format)
     write_vector(parts, target, output_format=output_format)
 
