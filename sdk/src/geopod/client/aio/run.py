@@ -249,12 +249,12 @@ class Run(WatchedRun):
         """Whether it ran on this machine."""
         return self._backend.name == "local"
 
-    async def download(self, folder: Path) -> list[Path]:
+    async def download(self, folder: str | Path) -> list[Path]:
         """Write the encoded result of every finished task into `folder`; return the files."""
         await self.wait()
         await self._reader.complete(self.indexes)
         store = self._backend.store(self.order.environment)
-        return await download_results(store, self._reader.records.values(), folder)
+        return await download_results(store, self._reader.records.values(), Path(folder))
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

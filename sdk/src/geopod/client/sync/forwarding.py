@@ -14,8 +14,8 @@ def mirrors(original: Callable[..., Any]) -> Callable[[Mirrored], Mirrored]:
     """Give a plain function the parameters and docstring of the coroutine it runs."""
 
     def give(plain: Mirrored) -> Mirrored:
-        functools.update_wrapper(plain, original, assigned=("__doc__",), updated=())
         returned = inspect.signature(plain).return_annotation
+        functools.update_wrapper(plain, original, assigned=("__doc__",), updated=())
         shown = inspect.signature(original).replace(return_annotation=returned)
         plain.__signature__ = shown  # type: ignore[attr-defined]  # for help()
         return plain
