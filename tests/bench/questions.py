@@ -17,6 +17,14 @@ def partition_read() -> list[Row]:
         return partition_reads(Path(folder))
 
 
+def scene_s() -> list[Row]:
+    """Staging, staged reads, the plan and the assembly of scene S, beside bare GDAL."""
+    from bench.scene import compare
+
+    with tempfile.TemporaryDirectory() as folder:
+        return compare(Path(folder))
+
+
 def workloads() -> list[Row]:
     """NDVI, zonal statistics and a focal filter beside the stack built on dask."""
     from bench.workloads import compare
@@ -43,5 +51,6 @@ QUESTIONS = {
     "recovery": starts.recovery,
     "memory": starts.memory,
     "read": partition_read,
+    "scene": scene_s,
     "work": workloads,
 }

@@ -1,14 +1,12 @@
 """Write an array block by block into a `.npy` file.
 
-What is written from the file's beginning to its end is hashed on the way: it need not be read
-again. Blocks go out by `pwrite`, not through a memory map: written pages of a map count as the
-agent's memory until the kernel gets round to them.
+Blocks go out by `pwrite`, not through a memory map: written pages of a map count as the agent's
+memory until the kernel gets round to them.
 """
 
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +21,7 @@ class NpyWriter:
     def __init__(self, path: Path, *, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
         self.shape = shape
         self.dtype = dtype
-        with path.open("w+b") as file:
+        with path.open("wb") as file:
             description = {
                 "descr": npy_format.dtype_to_descr(dtype),
                 "fortran_order": False,
@@ -31,11 +29,7 @@ class NpyWriter:
             }
             npy_format.write_array_header_1_0(file, description)
             self._start = file.tell()
-            self._size = self._start + int(np.prod(shape)) * dtype.itemsize
-            file.truncate(self._size)
-            file.seek(0)
-            self._hash = sha256(file.read(self._start))
-        self._hashed = self._start
+            file.truncate(self._start + int(np.prod(shape)) * dtype.itemsize)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
     def write(self, row: int, column: int, block: NDArray[Any]) -> None:
@@ -49,15 +43,7 @@ class NpyWriter:
                 offset = self._start + (first + number * columns) * self.dtype.itemsize
                 self._write_all(np.ascontiguousarray(part).data.cast("B"), offset)
 
-    @property
-    def digest(self) -> str | None:
-        """The file's sha256; None: blocks came out of order, or not all of them."""
-        return self._hash.hexdigest() if self._hashed == self._size else None
-
     def _write_all(self, data: memoryview, offset: int) -> None:
-        if offset == self._hashed:
-            self._hash.update(data)
-            self._hashed += len(data)
         while data:
             written = os.pwrite(self._descriptor, data, offset)
             data, offset = data[written:], offset + written

@@ -1,8 +1,9 @@
 """Stage one partition: its windows and rows as plain files on scratch, once per plan.
 
 What lies under `<scratch>/staged/<plan>/<partition>/` is whole or not there: everything is written
-beside it and moved in by one rename, `DONE` among it. The runner maps these files; they need no
-GDAL to be read.
+beside it and moved in by one rename, `DONE` among it. Only a machine that went down can leave
+sizes without bytes, so `DONE` names the boot it was written in. The runner maps these files; they
+need no GDAL to be read.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import file_digest
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +23,7 @@ from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.sources import check_versions, local_path
 
 DONE_VERSION = 1
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def read_done(folder: Path) -> dict[str, Any] | None:
         sizes = {name: (folder / name).stat().st_size for name in done["sizes"]}
     except (OSError, ValueError, KeyError):
         return None
-    return done if done.get("version") == DONE_VERSION and sizes == done["sizes"] else None
+    is_ours = done.get("version") == DONE_VERSION and done.get("boot") == _boot()
+    return done if is_ours and sizes == done["sizes"] else None
 
 
 def _stage(
@@ -76,21 +78,20 @@ def _stage(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        # Its thread starts with the first file that must be read again.
-        with ThreadPoolExecutor(1, thread_name_prefix="sha256") as hashing:
-            staged = _StagedFiles(work, hashing, access)
-            layers, has_data = _stage_layers(plan, partition, staged)
-            files = [_copy_file(file, number, staged) for number, file in enumerate(plan.files)]
-            done = {
-                "version": DONE_VERSION,
-                "plan": plan_sha,
-                "partition": partition.index,
-                "empty": bool(plan.layers)
-                and (partition.core is None or (_skips_nodata(plan) and not has_data)),
-                "layers": layers,
-                "files": files,
-                **staged.measure(),
-            }
+        staged = _StagedFiles(work, access)
+        layers, has_data = _stage_layers(plan, partition, staged)
+        files = [_copy_file(file, number, staged) for number, file in enumerate(plan.files)]
+        done = {
+            "version": DONE_VERSION,
+            "boot": _boot(),
+            "plan": plan_sha,
+            "partition": partition.index,
+            "empty": bool(plan.layers)
+            and (partition.core is None or (_skips_nodata(plan) and not has_data)),
+            "layers": layers,
+            "files": files,
+            "sizes": {name: (work / name).stat().st_size for name in staged.names},
+        }
         _check_sources(plan, partition, access)
         (work / "DONE").write_text(json.dumps(done), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
@@ -101,28 +102,14 @@ def _stage(
     return done
 
 
+@dataclass(frozen=True, slots=True)
 class _StagedFiles:
-    """The files of one partition; each is hashed while the next one is being read."""
+    """The files of one partition as they are written."""
 
-    def __init__(self, folder: Path, hashing: ThreadPoolExecutor, access: Access) -> None:
-        self.folder = folder
-        self.access = access
-        self._hashing = hashing
-        self._digests: dict[str, Future[str] | str] = {}
-
-    def finish(self, name: str, digest: str | None = None) -> None:
-        """Note that a file is complete; `digest`: its sha256, if that is known already."""
-        self._digests[name] = digest or self._hashing.submit(_sha256, self.folder / name)
-
-    def measure(self) -> dict[str, dict[str, Any]]:
-        """Return the sizes and digests of all files."""
-        return {
-            "sizes": {name: (self.folder / name).stat().st_size for name in self._digests},
-            "sha256": {
-                name: digest if isinstance(digest, str) else digest.result()
-                for name, digest in self._digests.items()
-            },
-        }
+    folder: Path
+    access: Access
+    names: list[str] = field(default_factory=list)
+    """Those that are complete."""
 
 
 def _stage_layers(
@@ -132,7 +119,6 @@ def _stage_layers(
     records: list[dict[str, Any]] = []
     has_data = not any(layer.kind == "raster" for layer in plan.layers)
     for number, layer in enumerate(plan.layers):
-        digest = None
         if layer.kind == "raster":
             from geopod.layers.stage_rasters import stage_raster  # loads GDAL
 
@@ -141,7 +127,6 @@ def _stage_layers(
             raster = stage_raster(layer, plan, partition, target, access=staged.access)
             records.append(raster.record | {"file": name})
             has_data |= raster.has_data
-            digest = raster.digest
         else:
             from geopod.layers.stage_vectors import stage_vector  # loads Arrow
 
@@ -149,14 +134,14 @@ def _stage_layers(
             target = staged.folder / name
             vector = stage_vector(layer, plan, partition, target, access=staged.access)
             records.append(vector | {"file": name})
-        staged.finish(name, digest)
+        staged.names.append(name)
     if plan.work is not None and plan.work.polygon is not None:
         from geopod.layers.stage_mask import stage_mask  # loads shapely
 
         mask = stage_mask(plan, partition, staged.folder / "mask.npy")
         if mask is not None:
             records.append(mask | {"file": "mask.npy"})
-            staged.finish("mask.npy")
+            staged.names.append("mask.npy")
     return records, has_data
 
 
@@ -174,7 +159,7 @@ def _copy_file(file: FilePlan, number: int, staged: _StagedFiles) -> dict[str, s
     found = _sha256(target)
     if found != file.sha256:
         raise SourceChangedError.changed(key=file.key, planned=file.sha256, found=found)
-    staged.finish(name)
+    staged.names.append(name)
     return {"key": file.key, "file": name}
 
 
@@ -193,6 +178,14 @@ def _check_sources(plan: Plan, partition: Partition, access: Access) -> None:
 
 def _skips_nodata(plan: Plan) -> bool:
     return bool(plan.options.get("skipNodata"))
+
+
+def _boot() -> str:
+    """Return what differs after the machine went down; empty where the kernel does not say it."""
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def _sha256(path: Path) -> str:

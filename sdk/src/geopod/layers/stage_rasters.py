@@ -37,8 +37,6 @@ class StagedLayer:
     record: dict[str, Any]
     has_data: bool
     """True where nobody asks (`skipNodata`)."""
-    digest: str | None
-    """sha256 of the file; None: nobody has seen it in order."""
 
 
 def stage_raster(
@@ -69,7 +67,7 @@ def stage_raster(
                     rows, columns = slices_within(inside, part)
                     has_data = _has_data(pixels[: raster.count, rows, columns], raster.fill)
     record = _record(layer, header, padded, core, with_validity=with_validity)
-    return StagedLayer(record, has_data, target.digest)
+    return StagedLayer(record, has_data)
 
 
 def has_validity_band(plan: Plan) -> bool:
