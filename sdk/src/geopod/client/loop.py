@@ -11,6 +11,8 @@ from geopod.errors import GeopodError
 
 Value = TypeVar("Value")
 _END = object()
+UNWIND_S = 2.0
+"""So long Ctrl-C waits for what it cancelled: only then it is known which runs were left."""
 
 
 class LoopThread:
@@ -27,11 +29,13 @@ class LoopThread:
         An error that is raised on purpose says all there is to know: its traceback begins here,
         so that people read their own line and the fix, not the way through our coroutines.
         """
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        ended = threading.Event()
+        future = asyncio.run_coroutine_threadsafe(_whole(work, ended), self._loop)
         try:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
+            ended.wait(UNWIND_S)
             raise
         except GeopodError as error:
             raise error.with_traceback(None) from error.__cause__
@@ -48,6 +52,14 @@ class LoopThread:
         except GeneratorExit:
             self.run(values.aclose())
             raise
+
+
+async def _whole(work: Coroutine[Any, Any, Value], ended: threading.Event) -> Value:
+    """Do the work; say when it has ended, be it by its cancellation."""
+    try:
+        return await work
+    finally:
+        ended.set()
 
 
 _shared: LoopThread | None = None

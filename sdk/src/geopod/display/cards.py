@@ -15,6 +15,7 @@ from geopod.display import html
 from geopod.display.maps import legend, partition_map, state_strip
 from geopod.display.states import look, node_states, state_badge, task_states
 from geopod.display.text import duration
+from geopod.errors.remote import with_source
 from geopod.errors.runs import TIMES
 from geopod.errors.wording import items_text, option_text, size_text
 
@@ -120,7 +121,7 @@ def task_card(run: str, index: int, state: str, record: TaskRecord | None) -> st
 def failure_groups(records: Iterable[TaskRecord], total: int) -> str:
     """Return failures grouped by what they say, one traceback per group."""
     groups: dict[tuple[str, str], list[tuple[int, Failure]]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: record.index):
         if record.failure is not None:
             groups.setdefault(_said(record.failure), []).append((record.index, record.failure))
     largest = sorted(groups.items(), key=lambda group: -len(group[1]))
@@ -138,7 +139,7 @@ def _group(name: str, words: str, found: Sequence[tuple[int, Failure]]) -> str:
         [index for index, _ in found], limit=MOST_NAMED
     )
     times = f"{len(found)} {TIMES} " if len(found) > 1 else ""
-    trace = failure.exception.text if failure.exception is not None else ""
+    trace = with_source(failure.exception.text) if failure.exception is not None else ""
     head = f"{times}{name} ({tasks})"
     return (
         f"<div>{state_badge('failed')} {html.escape(head)}: {html.escape(words)}</div>"
