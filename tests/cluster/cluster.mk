@@ -1,6 +1,6 @@
 # A real Kubernetes for the tests. GEOPOD_TEST_CLUSTER=name gives a second one beside the first.
 TESTCLUSTER := PYTHONPATH=tests $(RUN) python -m cluster.testcluster
-CLUSTER_PACKAGES := buildah conntrack containernetworking-plugins iproute2 iptables mmdebstrap openssl runc
+CLUSTER_PACKAGES := buildah conntrack containernetworking-plugins e2fsprogs iproute2 iptables mmdebstrap openssl runc
 
 .PHONY: cluster-packages
 cluster-packages: ## Install the Debian packages that a process cluster needs

@@ -12,6 +12,7 @@ from cluster.testcluster.kubectl import Kubectl
 from cluster.testcluster.network import taken_networks
 from cluster.testcluster.places import Addresses, Places, state_folder
 from cluster.testcluster.process_cluster import Wishes
+from cluster.testcluster.readiness import wait_until
 from cluster.testcluster.spec import read_spec
 
 NAME = "leftovers"
@@ -64,6 +65,17 @@ def mounts():
     return [line.split()[4] for line in lines if "geopod" in line or "kubelet" in line]
 
 
+def disks():
+    """Files of this cluster that a loop device still holds open."""
+    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            backing = path.read_text("utf-8")
+        except OSError:  # let go while we looked
+            continue
+        if f"/{NAME}/" in backing:
+            yield backing
+
+
 def iptables_rules():
     saved = subprocess.run(["/usr/sbin/iptables-save"], capture_output=True, text=True, check=True)
     return sorted(line for line in saved.stdout.splitlines() if line.startswith("-A"))
@@ -79,6 +91,7 @@ def test_nothing_is_left_of_an_ended_cluster(provider):
     during = traces()
     assert process_cluster.down(NAME)
     assert traces() == before
+    wait_until(lambda: not list(disks()), timeout_s=60)  # unmounted by the kernel when it pleases
     assert during["processes"]
     assert during["cgroups"]
     assert during["rules"] == before["rules"], "rules belong into the cluster's own namespaces"

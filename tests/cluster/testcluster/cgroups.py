@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MOUNT = Path("/sys/fs/cgroup")
-REMOVAL_S = 5.0
-"""A killed process leaves its group a moment after it is gone from /proc."""
+REMOVAL_S = 60.0
+"""A killed process leaves its group a moment after it is gone from /proc; under load, seconds."""
 
 COPIED = ("cpuset.cpus", "cpuset.mems")
 """Empty in a fresh version 1 cpuset, into which no process may then be moved."""

@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 
 from . import network
+from .disks import mount_disk
 from .namespaces import wait_for_connection
 from .places import POD_NETWORK, SERVICE_NETWORK, Addresses, Places
 from .spec import Spec, read_spec
@@ -40,8 +41,13 @@ def main() -> None:
     supervisor = Supervisor(places.logs)
     supervisor.keep(store_services(spec, places) + side_services(spec, places))
     _wait_for_api_server(addresses, supervisor)
+    with_disk = 0
     while True:
-        supervisor.keep(wanted_services(read_spec(places.spec), places))
+        spec = read_spec(places.spec)
+        for number in range(with_disk, spec.nodes):
+            mount_disk(places.node(number))
+        with_disk = max(with_disk, spec.nodes)
+        supervisor.keep(wanted_services(spec, places))
         supervisor.tick()
 
 

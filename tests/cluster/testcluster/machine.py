@@ -17,6 +17,7 @@ PACKAGES = {
     "iptables": "iptables",
     "conntrack": "conntrack",
     "mount": "mount",
+    "mkfs.ext4": "e2fsprogs",
     "runc": "runc",
     "openssl": "openssl",
 }
