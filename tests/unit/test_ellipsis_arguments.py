@@ -64,9 +64,18 @@ def test_token_is_read_with_and_without_the_word_bearer(token, read):
     assert arguments.read_token(token) == read
 
 
-@pytest.mark.parametrize("token", ["", "Bearer", "two words", 7, b"abc", ["s3cret"]])
-def test_refused_token_is_not_repeated(token):
-    with pytest.raises(InvalidInputError, match="token=None takes your kubeconfig") as caught:
+@pytest.mark.parametrize(
+    ("token", "shape"),
+    [
+        ("", "empty"),
+        ("Bearer", "empty"),
+        ("my s3cret", "a text with spaces"),
+        (b"s3cret", "of type bytes"),
+        (["s3cret"], "of type list"),
+    ],
+)
+def test_refused_token_is_not_repeated(token, shape):
+    with pytest.raises(InvalidInputError, match=f"token is {shape}; a token is one word") as caught:
         arguments.read_token(token)
     assert "s3cret" not in str(caught.value)
 

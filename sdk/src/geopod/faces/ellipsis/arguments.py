@@ -40,16 +40,14 @@ def read_token(token: Any) -> str | None:
     if token is None:
         return None
     text = token.strip() if isinstance(token, str) else ""
-    text = text.removeprefix("Bearer").strip() if text.startswith("Bearer") else text
+    text = text.removeprefix("Bearer").strip()
     if not text or any(character.isspace() for character in text):
-        # The value itself is a secret: its type is all that is said.
-        kind = "an empty text" if token == "" else f"{type(token).__name__}"
+        # The value itself is a secret: only its shape is said.
+        shape = "a text with spaces" if text else "empty"
+        shape = shape if isinstance(token, str) else f"of type {type(token).__name__}"
         raise InvalidInputError(
-            f"token is {kind}, not a token.",
-            fixes=(
-                "token=None takes your kubeconfig's",
-                "token=…, as `kubectl create token` prints it",
-            ),
+            f"token is {shape}; a token is one word.",
+            fixes=("token=None takes your kubeconfig's", "kubectl create token ana"),
             details={"name": "token"},
         )
     return text

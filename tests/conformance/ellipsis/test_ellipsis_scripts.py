@@ -1,0 +1,436 @@
+"""Scripts in the shapes that Ellipsis Drive's users publish, run here with the import changed.
+
+Source of the shapes: the documented page `compute` and the example scripts beside the package. The
+code is our own; ids are uuids as there, and each function brings its own imports as there.
+"""
+# ruff: noqa: B905, N802, N803, N806, PD011, PLW0108, RUF005  # their authors' style
+
+from __future__ import annotations
+
+import io
+import sys
+
+import geopandas
+import geopod
+import geopod.faces.ellipsis as el
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from layer_builders import raster_spec, scene_polygons, write_raster
+
+INTERPRETER = f"python{sys.version_info.major}.{sys.version_info.minor}"
+TOKEN = "any-token"  # noqa: S105  # this machine asks for none
+SENTINEL = "54cc076b-1d69-4126-9296-52286def7cc0"
+SENTINEL_TIME = "523caede-9f96-49fa-a855-3e546bcd365d"
+FIELDS = "e8a1d394-5ad0-4635-9201-3621239798ba"
+FIELDS_TIME = "ea07f895-f16d-44b2-b3d0-e4c19ead6b1e"
+LAYERS = [
+    {"pathId": SENTINEL, "timestampId": SENTINEL_TIME},
+    {"pathId": FIELDS, "timestampId": FIELDS_TIME},
+]
+SPEC = raster_spec(rows=96, cols=128, bands=4, dtype="uint16", crs="EPSG:3857")
+VALUES = np.random.default_rng(7).integers(1, 4000, (4, 96, 128)).astype("uint16")
+FRAME = scene_polygons(60, SPEC)
+RESULTS = {"shifted": "raster", "classes": "raster", "points": "vector"}
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    """A state folder whose catalogue has a raster and a vector layer, and layers for results."""
+    folder = tmp_path_factory.mktemp("layers")
+    write_raster(folder / "sentinel.tif", SPEC, VALUES)
+    FRAME.to_parquet(folder / "fields.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEOPOD_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("GEOPOD_TARGET", "local")
+        patch.setenv("GEOPOD_PROGRESS", "0")
+        with geopod.connect() as client:
+            client.add_layer(SENTINEL, folder / "sentinel.tif", timestamp=SENTINEL_TIME)
+            client.add_layer(FIELDS, folder / "fields.parquet", timestamp=FIELDS_TIME)
+            for name, kind in RESULTS.items():
+                client.add_layer(name, type=kind)
+            yield client
+            client.terminate_all()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.json"
+    path.write_text('{"threshold": 2000}')
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(catalogue, model):
+    """A compute for simple results."""
+    return el.compute.createCompute(
+        layers=LAYERS,
+        token=TOKEN,
+        files=[model],
+        nodes=3,
+        interpreter=INTERPRETER,
+        requirements=[],
+    )["id"]
+
+
+@pytest.fixture(scope="module")
+def large(catalogue, model):
+    """A compute for memory files."""
+    return el.compute.createCompute(
+        layers=LAYERS,
+        token=TOKEN,
+        files=[model],
+        nodes=3,
+        interpreter=INTERPRETER,
+        largeResult=True,
+    )["id"]
+
+
+def test_whole_script_from_creating_to_terminating(catalogue):
+    pathId, timestampId = SENTINEL, SENTINEL_TIME
+    requirements = []
+    nodes = 2
+    layers = [{"pathId": pathId, "timestampId": timestampId}]
+    computeId = el.compute.createCompute(
+        layers=layers,
+        token=TOKEN,
+        nodes=nodes,
+        interpreter=INTERPRETER,
+        requirements=requirements,
+        largeResult=False,
+    )["id"]
+
+    def f(params):
+        import numpy as np
+
+        r = params["523caede-9f96-49fa-a855-3e546bcd365d"]["raster"].astype("float64")
+        extent = params["523caede-9f96-49fa-a855-3e546bcd365d"]["extent"]
+        assert extent["xMin"] < extent["xMax"]
+        ndvi = (r[3, :, :] - r[0, :, :]) / (r[0, :, :] + r[3, :, :])
+        return np.nanmax(ndvi)
+
+    r = el.compute.execute(computeId=computeId, token=TOKEN, f=f)
+
+    assert len(r) == 2
+    assert -1 <= np.max(r) <= 1
+    assert el.compute.getComputeInfo(computeId, TOKEN)["status"] == "completed"
+    assert el.compute.terminateCompute(computeId=computeId, token=TOKEN) == {}
+    assert el.compute.getComputeInfo(computeId, TOKEN)["status"] == "stopped"
+    with pytest.raises(ValueError, match="GP-E204"):
+        el.compute.execute(computeId=computeId, token=TOKEN, f=f)
+
+
+def highest_value_in_each_field(params):
+    import numpy as np
+    from rasterio.features import rasterize
+
+    r = params["523caede-9f96-49fa-a855-3e546bcd365d"]["raster"]
+    sh = params["ea07f895-f16d-44b2-b3d0-e4c19ead6b1e"]["vector"]
+    transform = params["523caede-9f96-49fa-a855-3e546bcd365d"]["transform"]
+
+    sh["geometry"] = sh.buffer(0.0000001)
+    shapes = zip(sh["geometry"].values, range(sh["geometry"].shape[0]))
+    burnt = rasterize(
+        shapes=list(shapes),
+        fill=-1,
+        transform=transform,
+        out_shape=(r.shape[1], r.shape[2]),
+        all_touched=True,
+    )
+    risks = []
+    for i in range(sh.shape[0]):
+        N = np.max(r[0, burnt == i], initial=0)
+        risks = risks + [{"field": int(sh["id"].values[i]), "maxRisk": float(N)}]
+    return risks
+
+
+def test_values_under_features_are_listed_once_for_each_feature(small):
+    res = el.compute.execute(computeId=small, f=highest_value_in_each_field, token=TOKEN)
+    found = [row for part in res for row in part]
+    assert sorted(row["field"] for row in found) == FRAME["id"].tolist()
+    assert 0 < max(row["maxRisk"] for row in found) <= VALUES[0].max()
+
+
+def test_frame_is_reached_directly_and_as_vector(small):
+    def f(params):
+        aoi = params["ea07f895-f16d-44b2-b3d0-e4c19ead6b1e"]
+        poly = aoi["geometry"].values[0]
+        return poly.equals(aoi["vector"]["geometry"].values[0]), aoi.crs.to_epsg()
+
+    assert el.execute(small, f, TOKEN) == [[True, 3857]] * 3
+
+
+def test_features_are_counted_without_their_optional_column(small):
+    def f(params):
+        sh = params["ea07f895-f16d-44b2-b3d0-e4c19ead6b1e"]["vector"]
+        n = 0
+        if "value" in sh.columns:
+            n = sh[sh["value"] >= 500].shape[0]
+        if "carrier" in sh.columns:
+            n = -1
+        return n
+
+    r = el.compute.execute(computeId=small, token=TOKEN, f=f)
+    assert np.sum(r) == int((FRAME["value"] >= 500).sum())
+
+
+def test_points_are_sampled_from_a_raster_in_memory(small):
+    def f(params):
+        from rasterio.io import MemoryFile
+
+        r = params["523caede-9f96-49fa-a855-3e546bcd365d"]["raster"]
+        sh = params["ea07f895-f16d-44b2-b3d0-e4c19ead6b1e"]["vector"]
+        transform = params["523caede-9f96-49fa-a855-3e546bcd365d"]["transform"]
+        r = r.astype("float32")
+        memfile = MemoryFile()
+        with memfile.open(
+            driver="GTiff",
+            dtype="float32",
+            height=r.shape[1],
+            width=r.shape[2],
+            count=r.shape[0],
+            crs="EPSG:3857",
+            transform=transform,
+        ) as dataset:
+            dataset.write(r)
+        with memfile.open() as dataset:
+            places = zip(sh.bounds["minx"].values, sh.bounds["miny"].values)
+            values = list(dataset.sample(list(places)))
+        memfile.close()
+        return [v[0] for v in values]
+
+    r = el.compute.execute(computeId=small, token=TOKEN, f=f)
+    assert sum(map(len, r)) == 60
+    assert all(isinstance(value, float) for part in r for value in part)
+
+
+def test_file_and_shape_of_the_raster(small, model):
+    (key,) = el.getComputeInfo(small, TOKEN)["files"]
+
+    def f(params):
+        import json
+
+        model_string = params[key].read().decode()
+        r = params["523caede-9f96-49fa-a855-3e546bcd365d"]["raster"]
+        return json.loads(model_string)["threshold"], r.shape
+
+    for threshold, shape in el.compute.execute(small, f, TOKEN):
+        assert threshold == 2000
+        assert shape[0] == 4
+
+
+def test_features_of_all_nodes_are_put_together(small):
+    def f(params):
+        fields = params["ea07f895-f16d-44b2-b3d0-e4c19ead6b1e"]["vector"]
+        return fields[fields["value"] >= 500]
+
+    res = el.compute.execute(computeId=small, f=f, token=TOKEN)
+    sh = pd.concat(res)
+    assert isinstance(sh, geopandas.GeoDataFrame)
+    assert sorted(sh["id"]) == FRAME["id"][FRAME["value"] >= 500].tolist()
+
+
+def test_exception_of_the_function_is_raised_as_value_error(small):
+    def f(params):
+        raise ValueError("nice")
+
+    with pytest.raises(ValueError, match=r"ValueError: nice \(node 0, of 0\.\.2\)"):
+        el.compute.execute(small, TOKEN, f)
+
+
+def shifted_copy(params):
+    from io import BytesIO
+
+    import rasterio
+    from rasterio.transform import from_bounds
+
+    r = params["523caede-9f96-49fa-a855-3e546bcd365d"]["raster"]
+    extent = params["523caede-9f96-49fa-a855-3e546bcd365d"]["extent"]
+    D = 1000 * 1000
+    extent["xMin"] = extent["xMin"] + D
+    extent["xMax"] = extent["xMax"] + D
+    count, h, w = r.shape
+    edges = (extent["xMin"], extent["yMin"], extent["xMax"], extent["yMax"])
+    memfile = BytesIO()
+    con = rasterio.open(
+        memfile,
+        "w",
+        driver="GTiff",
+        compress="lzw",
+        height=h,
+        width=w,
+        count=count,
+        dtype=r.dtype,
+        crs="EPSG:3857",
+        transform=from_bounds(*edges, w, h),
+    )
+    con.write(r)
+    con.close()
+    return memfile
+
+
+def test_files_are_downloaded_and_added_to_a_layer(catalogue, large, tmp_path):
+    res = el.execute(computeId=large, f=shifted_copy, token=TOKEN)
+    assert [url.rsplit("-", 1)[1] for url in res] == ["0", "1", "2"]
+
+    el.downloadFile(res[0], TOKEN, str(tmp_path / "out.tif"))
+    memfile = el.downloadFile(res[0], TOKEN, memfile=io.BytesIO())
+    assert memfile.read() == (tmp_path / "out.tif").read_bytes()
+
+    el.addToLayer(response=res, pathId="shifted", timestampId="first", token=TOKEN)
+    el.addLayer(res, "shifted", "first", TOKEN)  # added twice is added once
+    (file,) = catalogue.get_layer("shifted").files("first")
+    with rasterio.open(file) as layer:
+        np.testing.assert_array_equal(layer.read(), VALUES)
+        assert layer.bounds.left == SPEC.bounds[0] + 1_000_000
+
+
+def classified(params):
+    import io
+    import json
+
+    import numpy as np
+    import rasterio
+
+    (key,) = [k for k in params if len(k) == 64]
+    model = json.loads(params[key].read().decode())
+    r = params["523caede-9f96-49fa-a855-3e546bcd365d"]["raster"]
+    transform = params["523caede-9f96-49fa-a855-3e546bcd365d"]["transform"]
+    output = np.zeros((1, r.shape[1], r.shape[2]), "uint8")
+    r = np.transpose(r, [1, 2, 0])
+    for i in range(0, r.shape[0], 16):
+        for j in range(0, r.shape[1], 16):
+            tile = r[i : i + 16, j : j + 16, 0:4]
+            output[0, i : i + 16, j : j + 16] = tile[:, :, 0] > model["threshold"]
+    memFile = io.BytesIO()
+    with rasterio.open(
+        memFile,
+        "w",
+        driver="GTiff",
+        height=output.shape[1],
+        width=output.shape[2],
+        count=1,
+        dtype=output.dtype,
+        crs="EPSG:3857",
+        transform=transform,
+    ) as target:
+        target.write(output)
+    return memFile
+
+
+def test_result_is_written_to_a_layer(catalogue, large):
+    writeToLayer = {"pathId": "classes", "timestampId": "2024"}
+    res = el.compute.execute(computeId=large, f=classified, token=TOKEN, writeToLayer=writeToLayer)
+    assert writeToLayer == {"pathId": "classes", "timestampId": "2024"}
+    assert [it["fileId"].rsplit("-", 1)[1] for it in res] == ["0", "1", "2"]
+    items = el.compute.getComputeInfo(large, TOKEN)["result"]
+    assert items == [{"type": "upload", "value": it} for it in res]
+    (file,) = catalogue.get_layer("classes").files("2024")
+    with rasterio.open(file) as layer:
+        np.testing.assert_array_equal(layer.read(1), VALUES[0] > 2000)
+
+
+def bright_points(params):
+    import io
+
+    import geopandas as gpd
+    import numpy as np
+    from shapely.geometry import Point
+
+    outputRasters = [params[k] for k in params if "raster" in params[k]]
+
+    def blackBoxVectorExtraction(outputRasters):
+        extent = outputRasters[0]["extent"]
+        out = np.squeeze(outputRasters[0]["raster"][1, :, :])
+        indices = np.where(out > 3900)
+        step = (extent["xMax"] - extent["xMin"]) / out.shape[1]
+        coordsX = [extent["xMin"] + step * x for x in indices[1]]
+        coordsY = [extent["yMax"] - step * y for y in indices[0]]
+        points = [Point(p) for p in zip(coordsX, coordsY)]
+        return gpd.GeoDataFrame({"geometry": points})
+
+    sh = blackBoxVectorExtraction(outputRasters)
+    sh.crs = "EPSG:3857"
+    sh = sh.to_crs("EPSG:4326")
+    memfile = io.BytesIO()
+    sh.to_file(memfile, driver="GPKG")
+    return memfile
+
+
+def test_vector_file_becomes_a_vector_layer(catalogue, large):
+    target = {"pathId": "points", "timestampId": "gpkg", "file": {"format": "gpkg"}}
+    el.compute.execute(computeId=large, f=bright_points, token=TOKEN, writeToLayer=target)
+    (file,) = catalogue.get_layer("points").files("gpkg")
+    found = geopandas.read_file(file)
+    assert len(found) == int((VALUES[1] > 3900).sum())
+    assert found.crs.to_epsg() == 4326
+
+
+def test_several_files_of_a_node_are_added_and_none_is_skipped(catalogue, large):
+    def f(params, ctx):
+        import io
+
+        fields = params["ea07f895-f16d-44b2-b3d0-e4c19ead6b1e"]["vector"]
+        if ctx.index == 1:
+            return None
+        files = []
+        for rows in (fields[fields["value"] < 500], fields[fields["value"] >= 500]):
+            memfile = io.BytesIO()
+            rows.to_file(memfile, driver="GeoJSON")
+            files.append(memfile)
+        return files
+
+    res = el.execute(large, f, TOKEN)
+    assert [entry and len(entry) for entry in res] == [2, None, 2]
+    el.addLayer(res, "points", "parts", TOKEN)
+    files = catalogue.get_layer("points").files("parts")
+    found = pd.concat([geopandas.read_parquet(file) for file in files])
+    parts = [io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()]
+    for url, part in zip([*res[0], *res[2]], parts, strict=True):
+        el.downloadFile(url, TOKEN, memfile=part)
+    downloaded = pd.concat([geopandas.read_file(part) for part in parts])
+    assert sorted(found["id"]) == sorted(downloaded["id"])
+    assert 0 < len(found) < 60
+
+
+def test_pending_result_is_filled_by_waiting(small):
+    pending = el.execute(small, lambda params: len(params), TOKEN, awaitTillCompleted=False)
+    assert pending == []
+    assert pending.wait(timeout="2m") == [3, 3, 3]
+
+
+def test_size_limit_of_simple_results_is_exact(small):
+    def f(params, ctx):
+        return "x" * (2_097_152 - 2 + (ctx.index == 2))  # quotes are two bytes of JSON
+
+    with pytest.raises(ValueError, match="GP-E301") as caught:
+        el.execute(small, f, TOKEN)
+    assert [value and len(value) for value in caught.value.completed] == [
+        2_097_150,
+        2_097_150,
+        None,
+    ]
+    assert "largeResult=True" in caught.value.hint
+
+
+def test_every_execute_has_its_own_result(small):
+    found = [el.execute(small, lambda params, n=n: n, TOKEN)[0] for n in range(4)]
+    assert found == [0, 1, 2, 3]
+
+
+def test_unoffered_interpreter_names_those_there_are(catalogue):
+    with pytest.raises(ValueError, match=r"No runtime offers 'python3.9'. Offered: .*python3"):
+        el.createCompute(LAYERS, TOKEN, interpreter="python3.9")
+
+
+def test_unknown_layer_is_named_before_anything_starts(catalogue):
+    before = el.listComputes(TOKEN)["size"]
+    with pytest.raises(ValueError, match=f"No layer '{FIELDS}' with timestamp 'gone'"):
+        el.createCompute([{"pathId": FIELDS, "timestampId": "gone"}], TOKEN, 2)
+    assert el.listComputes(TOKEN)["size"] == before
+
+
+def test_terminate_all_stops_every_compute(catalogue, small, large):
+    assert el.compute.terminateAll(token=TOKEN) is None
+    assert {it["status"] for it in el.compute.listComputes(TOKEN)["result"]} == {"stopped"}
