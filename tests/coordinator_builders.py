@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -39,7 +40,7 @@ from geopod.store.directory import DirectoryStore
 UID = "env-1"
 LINK_KEY = bytes(range(32))
 LENGTH = struct.Struct("<I")
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def coordinator_settings(folder: Path, **changes: Any) -> CoordinatorSettings:
@@ -57,6 +58,13 @@ def coordinator_settings(folder: Path, **changes: Any) -> CoordinatorSettings:
         "redial_grace_s": 0.2,
     }
     return CoordinatorSettings(**{**fields, **changes})
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on at this moment."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
 
 
 def directory_store(settings: CoordinatorSettings) -> DirectoryStore:
@@ -105,8 +113,60 @@ async def serving(settings: CoordinatorSettings) -> AsyncIterator[CoordinatorPro
         await process.close()
 
 
+class FrameSocket:
+    """The agent's end of the Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_unix_connection(self._path)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(LENGTH.pack(len(data)) + data)
+        await self._writer.drain()
+
+    async def receive(self) -> bytes | None:
+        """The next message; None: the coordinator has hung up."""
+        try:
+            (size,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+            return await self._reader.readexactly(size)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+
+class WebSocket:
+    """The agent's end of the WebSocket."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/v1"
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        self._socket = await session.ws_connect(self._url, protocols=("geopod.v1",), max_msg_size=0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._socket.close()
+        await self._stack.aclose()
+
+    async def send(self, data: bytes) -> None:
+        await self._socket.send_bytes(data)
+
+    async def receive(self) -> bytes | None:
+        frame = await self._socket.receive()
+        return frame.data if frame.type is aiohttp.WSMsgType.BINARY else None
+
+
 class ScriptedAgent:
-    """An agent that says what a test tells it to, over the real WebSocket."""
+    """An agent that says what a test tells it to, over the real socket: a port if there is one."""
 
     def __init__(self, settings: CoordinatorSettings, index: int = 0, instance: str = "") -> None:
         self.index = index
@@ -117,18 +177,15 @@ class ScriptedAgent:
         self.answer: Callable[[Assign], list[FromAgent]] | None = None
         self._settings = settings
         self._stack = contextlib.AsyncExitStack()
-        self._socket: aiohttp.ClientWebSocketResponse
+        self._socket: FrameSocket | WebSocket
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.UnixConnector(self._settings.agent_socket)
-        session = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        self._socket = await session.ws_connect(
-            "http://coordinator/v1", protocols=("geopod.v1",), max_msg_size=0
-        )
+        port = self._settings.agent_port
+        dialled = FrameSocket(self._settings.agent_socket) if port is None else WebSocket(port)
+        self._socket = await self._stack.enter_async_context(dialled)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._socket.close()
         await self._stack.aclose()
 
     async def hello(
@@ -157,10 +214,13 @@ class ScriptedAgent:
         return welcome
 
     async def send(self, message: FromAgent) -> None:
-        await self._socket.send_bytes(encode(message))
+        await self._socket.send(encode(message))
 
     async def next_raw(self) -> FromCoordinator:
-        return decode_from_coordinator(await self._socket.receive_bytes(timeout=PATIENCE_S))
+        async with asyncio.timeout(PATIENCE_S):
+            data = await self._socket.receive()
+        assert data is not None, "the coordinator has hung up"
+        return decode_from_coordinator(data)
 
     async def next(self, kind: type[Any]) -> Any:
         """The next message of this kind; others stay for later."""
@@ -173,8 +233,8 @@ class ScriptedAgent:
         return found
 
     async def _read(self) -> None:
-        async for frame in self._socket:
-            message = decode_from_coordinator(frame.data)
+        while (data := await self._socket.receive()) is not None:
+            message = decode_from_coordinator(data)
             match message:
                 case Ping(time=time):
                     await self.send(Pong(time=time))

@@ -125,7 +125,7 @@ def test_roles_let_people_do_what_they_say_and_no_more(roles):
         (operator, ("watch", "computeruntimes.geopod.dev"), True),
     ]
     # Roles are aggregated by a controller.
-    wait_until(lambda: may(roles, mary, *cases[0][1]), timeout_s=30)
+    wait_until(lambda: may(roles, mary, *cases[0][1]), timeout_s=90)
     answers = [(who[0], question, may(roles, who, *question)) for who, question, _ in cases]
     assert answers == [(who[0], question, wanted) for who, question, wanted in cases]
 

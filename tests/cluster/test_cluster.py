@@ -42,7 +42,7 @@ def fetch(namespace, pod, url):
             return False
         return True
 
-    wait_until(is_answered, timeout_s=15)
+    wait_until(is_answered, timeout_s=60)
     return answers[-1]
 
 

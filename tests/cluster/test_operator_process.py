@@ -27,7 +27,7 @@ CHILDREN = (
     "poddisruptionbudgets,pods"
 )
 OURS = "--selector=app.kubernetes.io/managed-by=geopod"
-STOP_S = 20
+STOP_S = 60
 
 
 def a_runtime(name):
@@ -150,7 +150,7 @@ class Process:
 def operating(namespace, folder):
     process = Process(namespace, folder)
     try:
-        until(lambda: process.answer("/readyz")[0] == 200, timeout_s=40)
+        until(lambda: process.answer("/readyz")[0] == 200, timeout_s=90)
         yield process
         assert process.stop() == 0, process.log.read_text("utf-8")
     finally:
@@ -216,7 +216,7 @@ def test_environment_lives_its_whole_life(runtime, namespace, tmp_path):
         replicas(namespace, 3)
 
         namespace("delete", "computeenvironment", NAME)
-        until(lambda: is_gone(namespace), timeout_s=30)
+        until(lambda: is_gone(namespace), timeout_s=90)
         assert operator.answer("/livez") == (200, "ok\n")
 
 

@@ -28,7 +28,7 @@ from geopod.errors import (
 from geopod.testing import MemoryStore
 from kubernetes_builders import Play
 
-DEADLINE_S = 30
+DEADLINE_S = 90
 
 
 def plain(params):
