@@ -66,7 +66,8 @@ class Patience:
     """Without any progress; a gateway whose pod moves to another machine is away for so long."""
     first_wait_s: float = 0.1
     longest_wait_s: float = 5.0
-    connect_s: float = 10.0
+    connect_s: float = 5.0
+    """A Service may send the first packets to a pod that is gone; the next try finds another."""
     silence_s: float = 60.0
     """Between two bytes of an answer; checking a large upload takes the gateway some seconds."""
 
