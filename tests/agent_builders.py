@@ -105,10 +105,12 @@ class ScriptedRunner:
 
 
 @contextlib.asynccontextmanager
-async def a_node(settings: AgentSettings, runner: ScriptedRunner) -> AsyncIterator[Node]:
+async def a_node(
+    settings: AgentSettings, runner: ScriptedRunner, *, store: DirectoryStore | None = None
+) -> AsyncIterator[Node]:
     """A node that serves in this process until the block ends, as after SIGTERM."""
     settings.scratch_dir.mkdir(parents=True, exist_ok=True)
-    node = Node(settings, DirectoryStore(Path(settings.store)), runner)
+    node = Node(settings, store or DirectoryStore(Path(settings.store)), runner)
     serving = asyncio.ensure_future(node.serve())
     try:
         yield node

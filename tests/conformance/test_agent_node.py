@@ -1,6 +1,7 @@
 """The agent's node against the real coordinator, over a runner that plays a script."""
 
 import asyncio
+import errno
 import json
 from collections.abc import Coroutine
 from hashlib import sha256
@@ -29,6 +30,7 @@ from geopod.api.control import CancelRun, Submit, WatchRun
 from geopod.api.results import TaskReason, TaskRecord
 from geopod.coordinator.manifest import accepted_keys, read_records, read_result
 from geopod.coordinator.settings import CoordinatorSettings
+from geopod.store.directory import DirectoryStore
 
 MIB = 1 << 20
 
@@ -83,6 +85,35 @@ def test_a_result_lies_in_the_store_with_its_sha256(
         assert record.entry.sha256 == sha256(data).hexdigest()
         assert (record.entry.data == data) is is_small
         assert state.inline == ({0: data} if size < 4096 else {})
+
+    play(story())
+
+
+class FullStore(DirectoryStore):
+    """A store whose disk is full for the first writes."""
+
+    refused = 0
+
+    async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        if self.refused < 2:
+            self.refused += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        await super().put(key, data, if_absent=if_absent)
+
+
+def test_a_result_waits_for_a_full_store_and_is_not_computed_again(settings: CoordinatorSettings):
+    async def story() -> None:
+        data = b"x" * MIB
+        runner, store = ScriptedRunner(returned(data, "bytes")), FullStore(Path(settings.store))
+        async with (
+            serving(settings),
+            a_node(agent_settings(settings), runner, store=store),
+            ControlClient(settings) as client,
+        ):
+            state = await client.finish(an_order())
+        assert state.phase == "Succeeded", state
+        assert await stored(settings, (await manifest(settings))[0]) == data
+        assert (store.refused, len(runner.works)) == (2, 1)
 
     play(story())
 

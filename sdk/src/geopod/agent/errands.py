@@ -26,6 +26,10 @@ from geopod.store import KeyMissingError, Store
 
 STARTED_AFTER_S = 0.05
 """A lease that ends sooner is never said to have started: one message less per small run."""
+STORE_PATIENCE_S = 120.0
+"""How long a result waits for a store that does not take it (a full disk): the task has run."""
+STORE_PAUSE_S = (0.2, 10.0)
+"""First and longest pause between two tries."""
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +181,7 @@ class Errands:
         """Commit outcomes and report them; those of tasks that nobody waits for are dropped."""
         wanted = [outcome for outcome in outcomes if outcome.index in held.waiting]
         try:
-            for report in await self._committer.commit(held.assign, wanted):
+            for report in await self._commit(held.assign, wanted):
                 self._tell(held, report)
         except (OSError, GatewayUnavailableError) as error:
             log.exception("Results of run %s could not be committed.", held.assign.run)
@@ -187,6 +191,20 @@ class Errands:
             for outcome in outcomes:
                 if outcome.value is not None:
                     outcome.value.close()
+
+    async def _commit(self, assign: Assign, outcomes: list[Outcome]) -> list[Done | Failed]:
+        """Return the reports of outcomes that the store has; a full one is asked again."""
+        until = self._loop.time() + STORE_PATIENCE_S
+        pause, longest = STORE_PAUSE_S
+        while True:
+            try:
+                return await self._committer.commit(assign, outcomes)
+            except (OSError, GatewayUnavailableError) as error:
+                if self._loop.time() + pause > until:
+                    raise
+                log.warning("Results wait for the store, again in %.1f s: %s", pause, error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
 
     def _progress(self, assign: Assign, index: int, fraction: float | None, text: str) -> None:
         """Pass on what a running task says of itself."""
