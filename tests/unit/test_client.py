@@ -319,6 +319,15 @@ def test_plain_client_has_the_names_and_signatures_of_the_coroutines():
                 ), f"{name}.{attribute}"
 
 
+def test_failed_run_of_a_plain_call_is_a_plain_run():
+    client = sync.Client(aio.Client(scripted(1, ValueError("empty geometry"))), shared_loop())
+    env = client.environment("e", nodes=2)
+    with pytest.raises(RunFailedError) as caught:
+        env.execute(plain, progress=False)
+    assert isinstance(caught.value.run, geopod.Run)
+    assert caught.value.run.results(errors="skip") == [1]
+
+
 def test_every_public_name_loads():
     for name in geopod.__all__:
         assert getattr(geopod, name) is not None

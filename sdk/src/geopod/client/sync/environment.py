@@ -18,6 +18,7 @@ from geopod.client.interrupt import leave_run
 from geopod.client.loop import LoopThread
 from geopod.client.sync.forwarding import Forwarded, mirrors
 from geopod.client.sync.run import Run
+from geopod.errors import RunFailedError
 
 
 class Environment:
@@ -106,12 +107,16 @@ class Environment:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """On Ctrl-C say which runs go on; a second one cancels them."""
+        """On Ctrl-C say which runs go on, a second one cancels them; hand out failed runs plain."""
         try:
             yield
         except KeyboardInterrupt:
             for run in self._aio.left:
                 leave_run(run.name, Run(run, self._loop).cancel)
+            raise
+        except RunFailedError as error:
+            if isinstance(error.run, aio.Run):
+                error.run = Run(error.run, self._loop)
             raise
 
     @mirrors(aio.Environment.submit)
