@@ -1,4 +1,4 @@
-"""Files that name a layer's files: a list, a STAC Item, ItemCollection or Collection.
+"""What names a layer's files: a list, a STAC Item, ItemCollection, Collection or search.
 
 Read once, at plan time; the plan holds what they named and which version they had. What they name
 is checked like any uri of the layer, and an index on the web names nothing on this machine.
@@ -7,8 +7,8 @@ is checked like any uri of the layer, and an index on the web names nothing on t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
@@ -25,6 +25,7 @@ from geopod.layers.sources import (
     read_head,
     read_versions,
 )
+from geopod.layers.stac_search import is_search, search_items
 
 MOST_FILES = 100_000
 _MOST_BYTES = 64 << 20
@@ -49,13 +50,17 @@ class _Index:
 def expand_source(source: LayerSource, access: Access) -> tuple[LayerSource, dict[str, str]]:
     """Return the source with every index replaced by the files it names, and the indexes' versions.
 
-    `<item>.json#<asset>` names one asset of a STAC Item. Raises LayerAccessError.
+    `<item>.json#<asset>` names one asset of a STAC Item. A search has no version: what it finds at
+    plan time is the layer. Raises LayerAccessError.
     """
     hrefs: list[str] = []
     versions: dict[str, str] = {}
     for href in source.hrefs:
         address, asset = _split_fragment(href)
         index = _Index(href=address, asset=asset, path_id=source.path_id, access=access)
+        if is_search(address):
+            hrefs += _search(index)
+            continue
         named = _read_index(index)
         if named is None:
             hrefs.append(href)
@@ -67,15 +72,13 @@ def expand_source(source: LayerSource, access: Access) -> tuple[LayerSource, dic
             path_id=source.path_id,
             words=f"it names {len(hrefs)} files, {MOST_FILES} is the limit",
         )
-    if not versions:
-        return source, versions
     return msgspec.structs.replace(source, hrefs=tuple(hrefs)), versions
 
 
 def _split_fragment(href: str) -> tuple[str, str]:
     """Return an address and the asset that it names, if it is that of an index."""
     address, _, fragment = href.rpartition("#") if "#" in href else (href, "", "")
-    if PurePosixPath(urlsplit(address).path).suffix.lower() in _JSONS:
+    if is_search(address) or PurePosixPath(urlsplit(address).path).suffix.lower() in _JSONS:
         return address, unquote(fragment)
     return href, ""
 
@@ -95,8 +98,24 @@ def _read_index(index: _Index) -> list[str] | None:
     if suffix in _LISTS:
         lines = (line.strip() for line in text.splitlines())
         return [_resolve(index, line) for line in lines if line and not line.startswith("#")]
-    found = list(_read_stac(index, _parse(index, text), depth=0))
-    # The newest Item lies on top: a later file of a mosaic covers those before it.
+    return _newest_last(_read_stac(index, _parse(index, text), depth=0))
+
+
+def _search(index: _Index) -> list[str]:
+    """Return the uris of the Items that a search finds."""
+    found: list[tuple[str, str]] = []
+    api = index.href.removeprefix("stac+").partition("?")[0]
+    for item in search_items(index.href, path_id=index.path_id, access=index.access):
+        links = item.get("links") or ()
+        own = next((str(link["href"]) for link in links if link.get("rel") == "self"), "")
+        found += _read_stac(replace(index, href=urljoin(api, own)), item, depth=0)
+    if not found:
+        raise _refused(index, f"{index.href} finds nothing")
+    return _newest_last(found)
+
+
+def _newest_last(found: Iterable[tuple[str, str]]) -> list[str]:
+    """Return uris by date: a later file of a mosaic covers those before it."""
     return [href for _, href in sorted(found, key=lambda one: one[0])]
 
 
@@ -113,12 +132,7 @@ def _read_stac(index: _Index, node: dict[str, Any], *, depth: int) -> Iterator[t
     elif kind in {"Collection", "Catalog"} and depth < _DEPTH:
         for link in node.get("links", ()):
             if link.get("rel") in {"item", "child"}:
-                below = _Index(
-                    href=_resolve(index, str(link["href"])),
-                    asset=index.asset,
-                    path_id=index.path_id,
-                    access=index.access,
-                )
+                below = replace(index, href=_resolve(index, str(link["href"])))
                 place = find_place(below.href, path_id=below.path_id, access=below.access)
                 yield from _read_stac(
                     below, _parse(below, _read_text(below, place)), depth=depth + 1

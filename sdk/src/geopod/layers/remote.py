@@ -30,6 +30,9 @@ from geopod.layers.web import (
 
 BUCKETS = ("s3", "gs", "az")
 SCHEMES = (*BUCKETS, "http", "https")
+SEARCH_SCHEMES = ("stac+http", "stac+https")
+ELSEWHERE = (*SCHEMES, *SEARCH_SCHEMES)
+"""Of all uris that are not on this machine."""
 _WEB = ("http", "https")
 _BUCKET = re.compile(r"[a-z0-9$][a-z0-9._-]{1,62}")
 # Parameters that make an address a key: an address is written into the plan, a key must not be.

@@ -42,11 +42,11 @@ def check_files(path_id: str, hrefs: Iterable[str], *, kind: str | None = None) 
 
     `kind`: what the layer is said to be. It reads the beginning of each file and no more.
     """
-    from geopod.layers.remote import SCHEMES  # only where layers are named
+    from geopod.layers.remote import ELSEWHERE  # only where layers are named
     from geopod.layers.sources import find_source
 
     for href in hrefs:
-        if href.partition("://")[0] in SCHEMES:
+        if href.partition("://")[0] in ELSEWHERE:
             continue
         file = find_source(href, path_id=path_id)
         if kind in KINDS and file.kind != kind:

@@ -32,13 +32,13 @@ def find_drivers(sources: Iterable[Mapping[str, Any]]) -> Drivers:
 
     Files elsewhere are told by their names: the caller has no time to ask for them.
     """
-    from geopod.layers.remote import SCHEMES
+    from geopod.layers.remote import ELSEWHERE
     from geopod.layers.sources import find_source
 
     found: set[tuple[str, str]] = set()
     for source in sources:
         href = source["hrefs"][0]
-        if href.partition("://")[0] in SCHEMES:
+        if href.partition("://")[0] in ELSEWHERE:
             found.add(_likely(href, source.get("kind")))
             continue
         try:
