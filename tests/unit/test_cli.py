@@ -203,7 +203,7 @@ def test_task_is_reproduced_here(backend, script, capsys):
     assert call("run", f"{script}:fine", "--env", "e", "--detach") == 0
     name = capsys.readouterr().out.split()[-1]
     assert call("runs", "reproduce", name, 2) == 0
-    assert json.loads(capsys.readouterr().out) == [1]
+    assert json.loads(capsys.readouterr().out) == 1
     assert call("runs", "reproduce", name, 9) == 2
 
 
@@ -220,3 +220,10 @@ def test_check_prints_its_report_as_json(backend, script, capsys):
     capsys.readouterr()
     assert call("check", f"{script}:fine", "--env", "e", "-o", "json") == 0
     assert json.loads(capsys.readouterr().out)["function"] == "fine"
+
+
+def test_file_brings_its_own_requirements(backend, script, capsys):
+    script.write_text('# /// script\n# dependencies = ["shapely"]\n# ///\n' + SCRIPT)
+    assert call("run", f"{script}:fine", "--detach") == 0
+    assert "requirements of analysis_of_cli.py: shapely" in capsys.readouterr().err
+    assert backend.environments.popitem()[1].spec["requirements"] == ["shapely"]

@@ -1,11 +1,14 @@
 """The `geopod` command. Data goes to stdout, the rest to stderr; `-o json` where there is data.
 
+Colours go only to a terminal; `NO_COLOR` and `--no-color` turn them off.
+
 Exit codes: 0 done; 1 the function, run or environment failed; 2 usage or invalid input, nothing
 was sent; 3 cluster, gateway or permission; 4 the wait timed out, the run goes on; 130 interrupted.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -23,9 +26,11 @@ else:
         return method
 
 
+INTERRUPTED = 130
 COMMANDS = {
     "capacity": ("geopod.cli.look", "Machines, quotas and interpreters there are to run on"),
     "check": ("geopod.cli.run", "Try a function on one real partition"),
+    "completion": ("geopod.cli.completion", "Print what makes bash, zsh or fish complete"),
     "crds": ("geopod.cli.crds", "Print the custom resource definitions"),
     "doctor": ("geopod.cli.look", "Look at every part of the target and say what mends it"),
     "env": ("geopod.cli.env", "Environments: create, list, show, explain, scale, terminate, …"),
@@ -76,12 +81,17 @@ class LazyGroup(click.Group):
 @click.option(
     "--namespace", "-n", envvar="GEOPOD_NAMESPACE", help="Of the cluster; default the context's."
 )
+@click.option("--no-color", is_flag=True, help="Plain text; so does the variable NO_COLOR.")
 @click.version_option(package_name="geopod")
 @click.pass_context
-def geopod(context: click.Context, target: str | None, namespace: str | None) -> None:
+def geopod(
+    context: click.Context, /, target: str | None, namespace: str | None, *, no_color: bool
+) -> None:
     """Run Python functions on warm nodes, each over its own partition of your layers."""
     from geopod.cli.target import Chosen  # it loads the client; `--help` does not need one
 
+    if no_color:
+        os.environ["NO_COLOR"] = "1"  # heard by everything that this process starts, too
     context.obj = Chosen(target, namespace)
 
 
@@ -102,6 +112,18 @@ def exit_code(error: errors.GeopodError) -> int:
             return 2
 
 
+def tell(error: errors.GeopodError) -> None:
+    """Print an error on stderr: its code and its fixes are what the eye looks for."""
+    from geopod.display.colour import has_colours, paint  # only on the way out
+
+    on = has_colours(sys.stderr)
+    text = str(error).replace(f"GP-{error.code}", paint(f"GP-{error.code}", "red", on=on), 1)
+    head, mark, rest = text.rpartition("\nfix: ")
+    click.echo(
+        f"{head}\n{paint('fix:', 'bold', on=on)} {rest}" if mark else text, err=True, color=on
+    )
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; every error of ours is one sentence and its fixes on stderr."""
     try:
@@ -110,12 +132,12 @@ def main(arguments: list[str] | None = None) -> Any:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         from geopod.errors import GeopodError  # as above
 
         if not isinstance(error, GeopodError):
             raise
-        click.echo(str(error), err=True)
+        tell(error)
         sys.exit(exit_code(error))
     sys.exit(code if isinstance(code, int) else 0)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from geopod.cli.output import output_option, print_explanation, print_rows
+from geopod.cli.completion import ENVIRONMENT
+from geopod.cli.output import output_option, print_explanation, print_rows, print_text
 from geopod.cli.target import Chosen, open_client
 from geopod.client.sync import Environment
 from geopod.display.text import duration
@@ -69,7 +70,7 @@ def list_environments(target: Chosen, output: str) -> None:
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", type=ENVIRONMENT)
 @output_option
 @click.pass_obj
 def show(target: Chosen, name: str, output: str) -> None:
@@ -80,7 +81,7 @@ def show(target: Chosen, name: str, output: str) -> None:
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", type=ENVIRONMENT)
 @output_option
 @click.pass_obj
 def explain(target: Chosen, name: str, output: str) -> None:
@@ -90,71 +91,91 @@ def explain(target: Chosen, name: str, output: str) -> None:
 
 
 @env.command("build-log")
-@click.argument("name")
+@click.argument("name", type=ENVIRONMENT)
+@output_option
 @click.pass_obj
-def build_log(target: Chosen, name: str) -> None:
+def build_log(target: Chosen, name: str, output: str) -> None:
     """Print what installing the requirements said."""
     with open_client(target) as client:
-        click.echo(client.get_environment(name).build_log(), nl=False)
+        print_text(name, client.get_environment(name).build_log(), output, key="log")
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", type=ENVIRONMENT)
 @click.argument("nodes", type=click.IntRange(0))
+@output_option
 @click.pass_obj
-def scale(target: Chosen, name: str, nodes: int) -> None:
+def scale(target: Chosen, name: str, nodes: int, output: str) -> None:
     """Change the number of nodes."""
     with open_client(target) as client:
-        client.get_environment(name).scale(nodes)
+        found = client.get_environment(name)
+        found.scale(nodes)
+        print_rows([row(found)], COLUMNS, output)
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", type=ENVIRONMENT)
+@output_option
 @click.pass_obj
-def refresh(target: Chosen, name: str) -> None:
+def refresh(target: Chosen, name: str, output: str) -> None:
     """Plan the layers anew: their bytes have changed."""
     with open_client(target) as client:
-        client.get_environment(name).refresh()
+        found = client.get_environment(name)
+        found.refresh()
+        print_rows([row(found)], COLUMNS, output)
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", type=ENVIRONMENT)
+@output_option
 @click.pass_obj
-def suspend(target: Chosen, name: str) -> None:
+def suspend(target: Chosen, name: str, output: str) -> None:
     """Put the nodes to sleep; runs wait."""
     with open_client(target) as client:
-        client.get_environment(name).suspend()
+        found = client.get_environment(name)
+        found.suspend()
+        print_rows([row(found)], COLUMNS, output)
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", type=ENVIRONMENT)
+@output_option
 @click.pass_obj
-def resume(target: Chosen, name: str) -> None:
+def resume(target: Chosen, name: str, output: str) -> None:
     """Wake a sleeping or terminated environment."""
     with open_client(target) as client:
-        client.get_environment(name).resume()
+        found = client.get_environment(name)
+        found.resume()
+        print_rows([row(found)], COLUMNS, output)
 
 
 @env.command()
-@click.argument("name", required=False)
+@click.argument("name", type=ENVIRONMENT, required=False)
 @click.option("--all", "every", is_flag=True, help="All environments.")
+@output_option
 @click.pass_obj
-def terminate(target: Chosen, name: str | None, *, every: bool) -> None:
+def terminate(target: Chosen, name: str | None, *, every: bool, output: str) -> None:
     """End the nodes; the record and all results stay."""
     if (name is None) != every:
         raise click.UsageError("give a NAME, or --all")
     with open_client(target) as client:
         if name is None:
             client.terminate_all()
+            ended = list(client.environments())
         else:
-            client.get_environment(name).terminate()
+            ended = [client.get_environment(name)]
+            ended[0].terminate()
+        print_rows([row(found) for found in ended], COLUMNS, output)
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", type=ENVIRONMENT)
 @click.option("--results", is_flag=True, help="Remove its runs' results too.")
+@output_option
 @click.pass_obj
-def delete(target: Chosen, name: str, *, results: bool) -> None:
-    """Remove an environment."""
+def delete(target: Chosen, name: str, *, results: bool, output: str) -> None:
+    """Remove an environment; print what it was."""
     with open_client(target) as client:
-        client.get_environment(name).delete(results=results)
+        found = client.get_environment(name)
+        found.delete(results=results)
+        print_rows([row(found)], COLUMNS, output)

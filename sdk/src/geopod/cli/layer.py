@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from geopod.cli.completion import LAYER
 from geopod.cli.output import output_option, print_rows
 from geopod.cli.target import Chosen, open_client
 from geopod.client.layerlike import LayerRef
@@ -61,7 +62,7 @@ def list_layers(target: Chosen, output: str) -> None:
 
 
 @layer.command()
-@click.argument("path_id", metavar="NAME")
+@click.argument("path_id", metavar="NAME", type=LAYER)
 @output_option
 @click.pass_obj
 def show(target: Chosen, path_id: str, output: str) -> None:

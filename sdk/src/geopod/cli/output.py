@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from geopod.display.colour import has_colours, paint
 from geopod.display.text import table
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json", "yaml", "name"]), default="table",
     help="How to print.",
 )  # fmt: skip
+
+
+MARK_COLOURS = {"ok": "green", "no": "red", "? ": "yellow"}
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], output: str) -> None:
@@ -33,16 +38,34 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], output
             for row in rows:
                 click.echo(row[columns[0]])
         case _:
-            click.echo(table(rows, columns))
+            colours = has_colours(sys.stdout)
+            click.echo(table(rows, columns, colours=colours), color=colours)
 
 
-def print_results(results: Sequence[Any], output: str) -> None:
-    """Print one result per node or task: JSON lines in a table's place, or one JSON list."""
-    if output == "json":
-        click.echo(json.dumps(list(results), indent=2, default=plain))
-        return
-    for index, result in enumerate(results):
-        click.echo(f"{index}\t{json.dumps(result, default=plain, ensure_ascii=False)}")
+def print_results(results: Sequence[Any], output: str, *, name: str = "") -> None:
+    """Print one result per node or task: JSON lines in a table's place, or one list.
+
+    `name`: the run's, all that `-o name` prints.
+    """
+    match output:
+        case "json" | "yaml":
+            print_value(list(results), output)
+        case "name":
+            click.echo(name)
+        case _:
+            for index, result in enumerate(results):
+                click.echo(f"{index}\t{json.dumps(result, default=plain, ensure_ascii=False)}")
+
+
+def print_text(name: str, text: str, output: str, *, key: str) -> None:
+    """Print a text as it is, or as the field `key` of a JSON object."""
+    match output:
+        case "json" | "yaml":
+            print_value({"name": name, key: text}, output)
+        case "name":
+            click.echo(name)
+        case _:
+            click.echo(text, nl=not text.endswith("\n"))
 
 
 def print_explanation(explanation: Explanation, output: str) -> None:
@@ -64,7 +87,22 @@ def print_explanation(explanation: Explanation, output: str) -> None:
             for fix in explanation.fixes:
                 click.echo(fix)
         case _:
-            click.echo(str(explanation))
+            colours = has_colours(sys.stdout)
+            click.echo(_marked(str(explanation), colours=colours), color=colours)
+
+
+def _marked(text: str, *, colours: bool) -> str:
+    """Return an explanation's text with its marks in colour."""
+    painted = []
+    for line in text.splitlines():
+        mark, rest = line[:2], line[2:]
+        if mark in MARK_COLOURS and rest.startswith("  "):
+            painted.append(paint(mark, MARK_COLOURS[mark], on=colours) + rest)
+        elif line.startswith("fix: "):
+            painted.append(paint("fix:", "bold", on=colours) + line.removeprefix("fix:"))
+        else:
+            painted.append(line)
+    return "\n".join(painted)
 
 
 def print_value(value: Any, output: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from geopod.api.plan import Partition, Plan
+from geopod.cli.completion import ENVIRONMENT
 from geopod.cli.output import output_option, print_rows
 from geopod.cli.target import Chosen, open_client
 from geopod.client.planning import plan_here
@@ -20,7 +21,7 @@ COLUMNS = ("partition", "west", "south", "east", "north", "size", "features", "s
 
 @click.command()
 @click.argument("layers", metavar="[FILE|URI|NAME/TIMESTAMP]...", nargs=-1)
-@click.option("--env", "environment", help="The plan that this environment has.")
+@click.option("--env", "environment", type=ENVIRONMENT, help="The plan that this environment has.")
 @click.option("--nodes", type=click.IntRange(1, 1000), default=4, show_default=True)
 @click.option("--overlap", type=click.IntRange(0), help="Halo in pixels.")
 @click.option("--features", type=click.Choice(["owned", "intersects", "clip"]))

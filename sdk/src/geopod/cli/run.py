@@ -11,15 +11,22 @@ from typing import Any
 
 import click
 
-from geopod.cli.output import output_option, print_results, print_value
+from geopod.cli.completion import ENVIRONMENT
+from geopod.cli.output import output_option, print_results, print_rows, print_value
+from geopod.cli.runs import COLUMNS
+from geopod.cli.runs import row as run_row
 from geopod.cli.target import Chosen, load_function, open_client
+from geopod.client.script import script_requirements
 from geopod.client.sync import Client, Environment, Run
 
 
 @click.command()
 @click.argument("function", metavar="FILE.py:FUNC")
 @click.option(
-    "--env", "environment", help="Run in this environment; default: a new one, ended after."
+    "--env",
+    "environment",
+    type=ENVIRONMENT,
+    help="Run in this environment; default: a new one, ended after.",
 )
 @click.option(
     "--layer", "layers", multiple=True, metavar="PATH/TIMESTAMP", help="A layer, or a file."
@@ -27,7 +34,12 @@ from geopod.client.sync import Client, Environment, Run
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--overlap", type=click.IntRange(0), default=0, help="Halo in pixels.")
 @click.option("--features", type=click.Choice(["owned", "intersects", "clip"]))
-@click.option("--requirement", "requirements", multiple=True, help="A package that FUNC needs.")
+@click.option(
+    "--requirement",
+    "requirements",
+    multiple=True,
+    help="A package that FUNC needs; default: those of FILE's own block `# /// script`.",
+)
 @click.option("--large-result", is_flag=True, help="Allow results over 2 MiB.")
 @click.option(
     "--map",
@@ -43,14 +55,27 @@ from geopod.client.sync import Client, Environment, Run
 def run(target: Chosen, /, function: str, **options: Any) -> int:
     """Run FUNC on every node and print one result per node (or per line of --map)."""
     f = load_function(function)
+    if options["environment"] is None and not options["requirements"]:
+        options["requirements"] = _own_requirements(function)
     output, timeout, detach = options["output"], options["timeout"], options["detach"]
     with open_client(target) as client, _environment(client, options) as environment:
         started = _submit(environment, f, options["arguments"])
         if detach:
-            click.echo(started.name)
+            if output == "table":
+                output = "name"
+            print_rows([run_row(started)], COLUMNS, output)
             return 0
-        print_results(started.results(timeout=timeout), output)
+        print_results(started.results(timeout=timeout), output, name=started.name)
     return 0
+
+
+def _own_requirements(function: str) -> list[str]:
+    """Return what the file of FILE.py:FUNC requires itself, and say so."""
+    script = Path(function.rpartition(":")[0])
+    found = script_requirements(script) or []
+    if found:
+        click.echo(f"requirements of {script.name}: {', '.join(found)}", err=True)
+    return found
 
 
 def _submit(environment: Environment, f: Any, arguments: Path | None) -> Run:
@@ -92,7 +117,9 @@ def _environment(client: Client, options: dict[str, Any]) -> Iterator[Environmen
 
 @click.command()
 @click.argument("function", metavar="FILE.py:FUNC")
-@click.option("--env", "environment", required=True, help="The environment to try it in.")
+@click.option(
+    "--env", "environment", type=ENVIRONMENT, required=True, help="The environment to try it in."
+)
 @click.option("--partitions", type=click.IntRange(1), default=1, show_default=True)
 @output_option
 @click.pass_obj

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
+from geopod.api.results import LogLine
+from geopod.cli.completion import ENVIRONMENT, RUN
 from geopod.cli.output import (
     output_option,
     print_explanation,
@@ -47,7 +50,7 @@ def runs() -> None:
 
 
 @runs.command("list")
-@click.option("--env", "environment", help="Only those of this environment.")
+@click.option("--env", "environment", type=ENVIRONMENT, help="Only those of this environment.")
 @output_option
 @click.pass_obj
 def list_runs(target: Chosen, environment: str | None, output: str) -> None:
@@ -57,7 +60,7 @@ def list_runs(target: Chosen, environment: str | None, output: str) -> None:
 
 
 @runs.command()
-@click.argument("name")
+@click.argument("name", type=RUN)
 @output_option
 @click.pass_obj
 def show(target: Chosen, name: str, output: str) -> None:
@@ -71,24 +74,33 @@ def show(target: Chosen, name: str, output: str) -> None:
 
 
 @runs.command()
-@click.argument("name")
+@click.argument("name", type=RUN)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @click.option("--task", type=click.IntRange(0), help="Only this task.")
 @click.option("--tail", type=click.IntRange(0), help="Only the last lines of each attempt.")
+@click.option("--since", help="Only what is not older than this, `10m`.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @click.pass_obj
-def logs(target: Chosen, name: str, *, follow: bool, task: int | None, tail: int | None) -> None:
-    """Print what the tasks wrote to stdout and stderr."""
+def logs(target: Chosen, /, name: str, *, follow: bool, output: str, **chosen: Any) -> None:
+    """Print what the tasks wrote to stdout and stderr; json: one object per line."""
     with open_client(target) as client:
+        run = client.get_run(name)
         lines = 0
-        for line in client.get_run(name).logs(task=task, follow=follow, tail=tail):
+        for line in run.logs(follow=follow, **chosen):
             lines += 1
-            click.echo(f"{line.task}.{line.attempt} node {line.node} {line.stream}: {line.text}")
+            click.echo(_log_text(line, output))
         if not lines:
-            click.echo("no output was written", err=True)
+            click.echo(run.why_no_logs(task=chosen["task"]), err=True)
+
+
+def _log_text(line: LogLine, output: str) -> str:
+    if output == "json":
+        return msgspec.json.encode(line).decode()
+    return f"{line.task}.{line.attempt} node {line.node} {line.stream}: {line.text}"
 
 
 @runs.command()
-@click.argument("name")
+@click.argument("name", type=RUN)
 @click.option(
     "--download", type=click.Path(file_okay=False, path_type=Path), help="Into this folder."
 )
@@ -102,15 +114,18 @@ def results(target: Chosen, name: str, *, download: Path | None, wait: bool, out
         if not wait and not run.done:
             raise click.UsageError(f"run {name} has not ended: {run.phase}")
         if download is not None:
-            for path in run.download(download):
-                click.echo(path)
+            paths = [str(path) for path in run.download(download)]
+            if output == "json":
+                print_value(paths, output)
+            else:
+                click.echo("\n".join(paths))
             return 0
-        print_results(run.results(errors="return"), output)
+        print_results(run.results(errors="return"), output, name=name)
         return 0 if run.phase == "Succeeded" else 1
 
 
 @runs.command()
-@click.argument("name")
+@click.argument("name", type=RUN)
 @output_option
 @click.pass_obj
 def explain(target: Chosen, name: str, output: str) -> None:
@@ -120,7 +135,7 @@ def explain(target: Chosen, name: str, output: str) -> None:
 
 
 @runs.command()
-@click.argument("name")
+@click.argument("name", type=RUN)
 @output_option
 @click.pass_obj
 def stats(target: Chosen, name: str, output: str) -> None:
@@ -134,7 +149,7 @@ def stats(target: Chosen, name: str, output: str) -> None:
 
 
 @runs.command()
-@click.argument("name")
+@click.argument("name", type=RUN)
 @output_option
 @click.pass_obj
 def provenance(target: Chosen, name: str, output: str) -> None:
@@ -144,32 +159,36 @@ def provenance(target: Chosen, name: str, output: str) -> None:
 
 
 @runs.command()
-@click.argument("name")
+@click.argument("name", type=RUN)
 @click.argument("task", type=click.IntRange(0))
 @click.option("--debug", is_flag=True, help="Step into it with pdb.")
+@output_option
 @click.pass_obj
-def reproduce(target: Chosen, name: str, task: int, *, debug: bool) -> None:
+def reproduce(target: Chosen, name: str, task: int, *, debug: bool, output: str) -> None:
     """Run one task again, here: its function, on its arguments or its partition."""
     with open_client(target) as client:
         run = client.get_run(name)
         found = [it for it in run.tasks if it.index == task]
         if not found:
             raise click.UsageError(f"run {name} has {len(run.tasks)} tasks, counted from 0")
-        print_results([found[0].reproduce(debug=debug)], "json")
+        print_value(found[0].reproduce(debug=debug), "yaml" if output == "yaml" else "json")
 
 
 @runs.command()
-@click.argument("name")
+@click.argument("name", type=RUN)
 @click.option("--task", "tasks", type=click.IntRange(0), multiple=True, help="Only these tasks.")
+@output_option
 @click.pass_obj
-def cancel(target: Chosen, name: str, tasks: tuple[int, ...]) -> None:
+def cancel(target: Chosen, name: str, tasks: tuple[int, ...], output: str) -> None:
     """Cancel a run; finished results stay."""
     with open_client(target) as client:
-        client.get_run(name).cancel(tasks=list(tasks) or None)
+        run = client.get_run(name)
+        run.cancel(tasks=list(tasks) or None)
+        print_rows([row(run.refresh())], COLUMNS, output)
 
 
 @runs.command()
-@click.argument("name")
+@click.argument("name", type=RUN)
 @click.option(
     "--failed",
     "chosen",
@@ -186,14 +205,17 @@ def rerun(target: Chosen, name: str, chosen: str, task_timeout: str | None, outp
     with open_client(target) as client:
         again = client.get_run(name).rerun(tasks=chosen, task_timeout=task_timeout)
         click.echo(f"run {again.name}", err=True)
-        print_results(again.results(), output)
+        print_results(again.results(), output, name=again.name)
 
 
 @runs.command()
-@click.argument("name")
+@click.argument("name", type=RUN)
 @click.option("--results", is_flag=True, help="Its results too.")
+@output_option
 @click.pass_obj
-def delete(target: Chosen, name: str, *, results: bool) -> None:
-    """Forget a run."""
+def delete(target: Chosen, name: str, *, results: bool, output: str) -> None:
+    """Forget a run; print what it was."""
     with open_client(target) as client:
-        client.get_run(name).delete(results=results)
+        run = client.get_run(name)
+        run.delete(results=results)
+        print_rows([row(run)], COLUMNS, output)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from geopod.client.quantities import whole_seconds
+from geopod.client.script import own_script, required_by
 from geopod.errors import InvalidInputError, RequirementsError
 from geopod.errors.wording import limit_text, size_text
 
@@ -112,10 +113,14 @@ def validate(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_requirements(requirements: str | Path | Sequence[str]) -> list[str]:
-    """Return requirement strings from a list or a requirements file.
+    """Return requirement strings from a list, a requirements file, or `"script"`.
+
+    `"script"`: the PEP 723 block of the script that runs.
 
     Raises RequirementsError for a bare string that is no file: it is nearly always one requirement.
     """
+    if requirements == "script":
+        return required_by(own_script())
     if isinstance(requirements, (str, Path)):
         path = Path(requirements)
         if isinstance(requirements, Path) and not path.is_file():

@@ -20,6 +20,7 @@ from geopod.errors import GeopodError, from_condition
 if TYPE_CHECKING:
     from geopod.client.aio.environment import Environment
     from geopod.client.aio.run import Run
+    from geopod.client.aio.task import Task
 
 ABNORMAL_WHEN_TRUE = frozenset({"Stalled", "Suspended"})
 SUMMARIES = frozenset({"Ready", "Stalled", "Progressing"})
@@ -119,6 +120,22 @@ async def explain_run(run: Run, environment: Environment | None) -> Explanation:
         inner = await explain_environment(environment)
         findings += [Finding(about="environment", ok=None, fact=inner.summary), *inner.findings]
     return Explanation(summary=summary, findings=tuple(findings))
+
+
+async def explain_task(task: Task) -> Explanation:
+    """Look at one task."""
+    run = task.run
+    await run.refresh()
+    error = await run.exception(task.index)
+    node = "" if task.node is None else f" on node {task.node}"
+    tried = f", attempt {task.attempts}" if task.attempts else ""
+    summary = f"Task {task.index} of {run.name!r} is {task.state}{node}{tried}."
+    findings: tuple[Finding, ...] = ()
+    if error is not None:
+        findings = (_of_error("task", error, fatal=run.done),)
+    elif not task.done():
+        findings = (await explain_run(run, await run.home())).findings
+    return Explanation(summary=summary, findings=findings)
 
 
 async def explain_target(backend: Backend) -> Explanation:

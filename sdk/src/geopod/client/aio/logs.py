@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from geopod.api import names
-from geopod.api.results import LogLine
+from geopod.api.results import LogLine, TaskReason
 from geopod.store import KeyMissingError
 
 if TYPE_CHECKING:
@@ -20,12 +20,19 @@ _decode_line = msgspec.json.Decoder(LogLine).decode
 
 
 async def read_logs(
-    backend: Backend, run: Run, *, task: int | None, follow: bool, tail: int | None
+    backend: Backend,
+    run: Run,
+    *,
+    task: int | None,
+    follow: bool,
+    since: float,
+    tail: int | None,
 ) -> AsyncGenerator[LogLine, None]:
     """Yield the lines of a run, or of one task, ordered by task and attempt.
 
     With `follow` the run is watched and lines come as they reach the store, until it ends. `tail`
-    keeps only the last lines of each attempt.
+    keeps only the last lines of each attempt, `since` only those that are not older (seconds since
+    the epoch).
     """
     store = backend.store(run.order.environment)
     prefix = f"{names.run_prefix(run.order.environment, run.order.uid)}logs/"
@@ -41,11 +48,30 @@ async def read_logs(
                 continue
             start = shown.get(key, max(0, len(lines) - tail) if tail is not None else 0)
             shown[key] = len(lines)
-            for line in lines[start:]:
-                yield _decode_line(line)
+            for line in map(_decode_line, lines[start:]):
+                if line.time >= since:
+                    yield line
         if last or not follow:
             return
         await run.next_state()
+
+
+async def why_no_logs(run: Run, task: int | None) -> str:
+    """Return why there is no log of a run, or of one task, in one sentence."""
+    await run.refresh()
+    records = [it for it in await run.records() if task is None or it.index == task]
+    what = f"run {run.name}" if task is None else f"task {task} of {run.name}"
+    if not records and not run.done:
+        if run.counts["running"]:
+            return f"{what} runs; what it writes is stored every 5 s"
+        words = f": {run.message}" if run.message else ""
+        return f"{what} has not started{words}"
+    if any(record.log_bytes for record in records):
+        return f"the log of {what} has expired"
+    lost = [it for it in records if it.failure and it.failure.reason == TaskReason.NODE_LOST]
+    if lost:
+        return f"{what} lost its node before its first lines were stored"
+    return f"{what}: no output was written"
 
 
 def _position(key: str) -> tuple[int, ...]:

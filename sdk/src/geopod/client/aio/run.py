@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +15,7 @@ from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
 from geopod.client.aio.download import download_results
 from geopod.client.aio.explain import Explanation, explain_run
-from geopod.client.aio.logs import read_logs
+from geopod.client.aio.logs import read_logs, why_no_logs
 from geopod.client.aio.rerun import choose_tasks, rerun_order
 from geopod.client.aio.statistics import RunStats, run_provenance, run_stats
 from geopod.client.aio.submission import Retry, check_indexes
@@ -207,10 +208,24 @@ class Run(WatchedRun):
         return layer_ref(record.path_id, record.spec)
 
     def logs(
-        self, *, task: int | None = None, follow: bool = False, tail: int | None = None
+        self,
+        *,
+        task: int | None = None,
+        follow: bool = False,
+        since: float | str | None = None,
+        tail: int | None = None,
     ) -> AsyncGenerator[LogLine, None]:
-        """Yield the lines that tasks wrote to stdout and stderr."""
-        return read_logs(self._backend, self, task=task, follow=follow, tail=tail)
+        """Yield the lines that tasks wrote to stdout and stderr.
+
+        `since`: only lines of the last so many seconds, `"10m"`; `tail`: only the last lines of
+        each attempt. Without any line `why_no_logs` says the reason.
+        """
+        oldest = 0.0 if since is None else time.time() - seconds(since, name="since")
+        return read_logs(self._backend, self, task=task, follow=follow, since=oldest, tail=tail)
+
+    async def why_no_logs(self, *, task: int | None = None) -> str:
+        """Return why `logs` has no line: not started, its node was lost, expired, or not one."""
+        return await why_no_logs(self, task)
 
     async def cancel(self, *, tasks: list[int] | None = None) -> None:
         """Cancel the run, or some of its tasks; finished results stay. Twice: nothing."""
@@ -221,7 +236,7 @@ class Run(WatchedRun):
     @override
     async def explain(self) -> Explanation:
         """Say why the run is as it is, and its environment while the run waits for it."""
-        return await explain_run(self, await self._home())
+        return await explain_run(self, await self.home())
 
     async def stats(self) -> RunStats:
         """Return how long its tasks took, how much memory and how many bytes."""
@@ -231,7 +246,8 @@ class Run(WatchedRun):
         """Return what the results were made of and by: function, layers, versions, checksums."""
         return await run_provenance(self)
 
-    async def _home(self) -> Environment | None:
+    async def home(self) -> Environment | None:
+        """Return the run's environment; None: it was deleted."""
         from geopod.client.aio.environment import Environment  # it imports this module
 
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from geopod.client.aio.explain import Explanation, explain_task
 from geopod.client.aio.reproduce import Reproduction, prepare
 from geopod.client.quantities import seconds
 from geopod.errors import GeopodError
@@ -92,6 +93,10 @@ class Task:
     def logs(self, *, follow: bool = False) -> AsyncGenerator[LogLine, None]:
         """Yield the lines that this task wrote."""
         return self.run.logs(task=self.index, follow=follow)
+
+    async def explain(self) -> Explanation:
+        """Say where the task stands and, if it failed, why and what mends it."""
+        return await explain_task(self)
 
     async def reproduce(self, *, debug: bool = False) -> Any:
         """Run the task here, on what it ran on: return what it returns, raise what it raises.

@@ -73,6 +73,10 @@ class Task:
     def logs(self, *, follow: bool = False) -> Iterator[LogLine]:
         return self._loop.iterate(self._aio.logs(follow=follow))
 
+    @mirrors(aio.Task.explain)
+    def explain(self) -> Explanation:
+        return self._loop.run(self._aio.explain())
+
     @mirrors(aio.Task.reproduce)
     def reproduce(self, *, debug: bool = False) -> Any:
         value = self._loop.run(self._aio.prepare())(debug=debug)
@@ -171,6 +175,10 @@ class Run:
     @mirrors(aio.Run.logs)
     def logs(self, **options: Any) -> Iterator[LogLine]:
         return self._loop.iterate(self._aio.logs(**options))
+
+    @mirrors(aio.Run.why_no_logs)
+    def why_no_logs(self, *, task: int | None = None) -> str:
+        return self._loop.run(self._aio.why_no_logs(task=task))
 
     @mirrors(aio.Run.cancel)
     def cancel(self, *, tasks: list[int] | None = None) -> None:

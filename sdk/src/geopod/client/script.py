@@ -1,0 +1,71 @@
+"""The requirements that a script names itself, in its PEP 723 block.
+
+    # /// script
+    # dependencies = ["scikit-image"]
+    # ///
+
+Source: https://packaging.python.org/en/latest/specifications/inline-script-metadata/
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+from geopod.errors import InvalidInputError
+
+BLOCK = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+"""As the specification writes it."""
+EXAMPLE = ("# /// script", '# dependencies = ["numpy"]', "# ///")
+
+
+def own_script() -> Path:
+    """Return the script that this process runs; raises InvalidInputError in a shell or notebook."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    if file is None:
+        raise InvalidInputError(
+            "requirements='script' reads the block of the script that runs, and none does.",
+            fixes=("requirements=['numpy']", "requirements=Path('requirements.txt')"),
+        )
+    return Path(file)
+
+
+def script_requirements(script: Path) -> list[str] | None:
+    """Return a script's own dependencies; None: it has no block.
+
+    Raises InvalidInputError for a block that cannot be read.
+    """
+    blocks = [
+        match["content"]
+        for match in BLOCK.finditer(script.read_text("utf-8"))
+        if match["type"] == "script"
+    ]
+    if not blocks:
+        return None
+    if len(blocks) > 1:
+        raise _unreadable(script, f"has {len(blocks)} blocks `# /// script`")
+    lines = (line.removeprefix("#").removeprefix(" ") for line in blocks[0].splitlines())
+    try:
+        block = tomllib.loads("\n".join(lines))
+    except tomllib.TOMLDecodeError as error:
+        raise _unreadable(script, f"is not TOML: {error}") from error
+    found = block.get("dependencies", [])
+    if not isinstance(found, list) or not all(isinstance(it, str) for it in found):
+        raise _unreadable(script, "has `dependencies` that are no list of texts")
+    return found
+
+
+def required_by(script: Path) -> list[str]:
+    """Return a script's own dependencies; raises InvalidInputError if it names none."""
+    found = script_requirements(script)
+    if found is None:
+        raise _unreadable(script, "has no block `# /// script`")
+    return found
+
+
+def _unreadable(script: Path, why: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"requirements='script': {script.name} {why}.", fixes=("\n".join(["", *EXAMPLE]),)
+    )
