@@ -281,3 +281,40 @@ def test_refused_change_of_nodes_that_are_ready_is_told_too():
     world.refused = {Ref("StatefulSet", "ndvi-node"): "spec: Forbidden: updates are forbidden"}
     world.settle()
     assert world.condition("NodesReady") == ("False", "PodRefused")
+
+
+@pytest.mark.parametrize(
+    ("created", "is_told"),
+    [("2026-11-26T11:50:20Z", True), ("2026-11-26T11:55:00Z", False)],
+    ids=["at once", "much later"],
+)
+def test_pod_that_replaces_an_evicted_one_is_told_by_its_event(created, is_told):
+    objects = recorded("evict_replaced")
+    (pod,) = objects["pods"]
+    pod["metadata"]["creationTimestamp"] = created
+    found = find_causes(objects["pods"], objects["events"], asked=ASKED)
+    words = (
+        'node 0 used more than 10Gi of scratch: Usage of EmptyDir volume "runner-tmp" exceeds the '
+        'limit "32Mi". Raise spec.resources.ephemeralStorage.'
+    )
+    assert [it.message for it in found.causes] == ([words] if is_told else [])
+
+
+def test_pod_that_is_being_evicted_is_told_while_it_ends():
+    objects = recorded("evict_replaced")
+    pod = a_pod(ready=False)
+    event = objects["events"][0]
+    pod["metadata"] |= {"name": "evict-node-0", "deletionTimestamp": "2026-11-26T11:50:10Z"}
+    pod["metadata"]["uid"] = event["involvedObject"]["uid"]
+    assert [it.reason for it in find_causes([pod], [event], asked=ASKED).causes] == ["PodRefused"]
+
+
+def test_advice_is_about_what_most_machines_lack():
+    (pod, *_) = recorded("nogpu")["pods"]
+    (placed,) = pod["status"]["conditions"]
+    placed["message"] = (
+        "0/12 nodes are available: 1 Insufficient cpu, 10 node(s) had untolerated taint(s), "
+        "2 Insufficient nvidia.com/gpu. preemption: none"
+    )
+    (cause,) = find_causes([pod], [], asked=ASKED).causes
+    assert "No machine has room for so much nvidia.com/gpu" in cause.message

@@ -106,16 +106,15 @@ class Cluster:
         return tuple(listing.items)
 
     async def refusals(self, namespace: str, refs: Iterable[Ref]) -> tuple[Raw, ...]:
-        """Return the Events that say why pods are not made (of pods: not mounted).
+        """Return the Events that say why pods are not made (of pods: not mounted, evicted).
 
         A reference without a name stands for all objects of its kind.
         """
         found = await asyncio.gather(
             *(
-                self._client.list(
-                    kinds.CORE_EVENTS, namespace=namespace, field_selector=_refusals_of(ref)
-                )
+                self._client.list(kinds.CORE_EVENTS, namespace=namespace, field_selector=selector)
                 for ref in refs
+                for selector in _refusals_of(ref)
             )
         )
         return tuple(event for listing in found for event in listing.items)
@@ -228,8 +227,9 @@ class Cluster:
             return
 
 
-def _refusals_of(ref: Ref) -> str:
+def _refusals_of(ref: Ref) -> list[str]:
+    """Return a selector per reason: the server knows no `in` for fields."""
     kind, name = ref
-    reason = "FailedMount" if kind == "Pod" else "FailedCreate"
+    reasons = ("FailedMount", "Evicted") if kind == "Pod" else ("FailedCreate",)
     about = f",involvedObject.name={name}" if name else ""
-    return f"involvedObject.kind={kind},reason={reason}{about}"
+    return [f"involvedObject.kind={kind},reason={reason}{about}" for reason in reasons]

@@ -11,21 +11,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from geopod.api import reasons
 from geopod.api.reasons import EnvironmentCondition
 
 from geopod_operator.environment.masking import mask, shortened
 from geopod_operator.environment.observed import Raw
-from geopod_operator.environment.troubles import Trouble, refusals_of, signal_name, troubles_of
+from geopod_operator.environment.troubles import (
+    Trouble,
+    refusals_of,
+    signal_name,
+    time_of,
+    troubles_of,
+)
 
 PULL_WORDS, PLACE_WORDS, CRASH_WORDS, REFUSAL_WORDS, FAILURE_WORDS = 160, 200, 200, 600, 256
 MAX_FAILURES = 10
 _NO_RUN = "?"
 """A pod's status does not tell which run it was."""
 _STORAGE = re.compile(r"(?i)ephemeral[ -]storage|emptydir")
-_INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]*[A-Za-z0-9])")
+_INSUFFICIENT = re.compile(r"(\d+) Insufficient ([A-Za-z0-9./-]*[A-Za-z0-9])")
 RECENT = timedelta(minutes=20)
 """Controllers repeat a refused creation at least every 17 minutes."""
 RANK = (
@@ -74,7 +79,7 @@ class Findings:
 def find_causes(
     pods: Sequence[Raw], events: Sequence[Raw], *, asked: Asked, messages: Iterable[str] = ()
 ) -> Findings:
-    """Return the causes. `events`: FailedMount of pods; `messages`: refused creations."""
+    """Return the causes. `events`: of pods; `messages`: refused creations."""
     troubles = troubles_of(pods, events)
     missing = max(asked.total - len(pods), 0)
     groups: dict[tuple[str, str, str], list[Trouble]] = defaultdict(list)
@@ -94,17 +99,13 @@ def find_causes(
 
 def recent_refusals(events: Iterable[Raw], now: datetime) -> list[str]:
     """Return the messages of FailedCreate Events that are not history, the latest first."""
-    told: list[tuple[str, str]] = []
-    for event in events:
-        if event.get("reason") != "FailedCreate":
-            continue
-        series: dict[str, Any] = event.get("series") or {}
-        time = (
-            series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
-        )
-        if time and now - datetime.fromisoformat(time) <= RECENT:
-            told.append((time, event.get("message", "")))
-    return [message for _, message in sorted(told, reverse=True)]
+    told = [
+        (time, event.get("message", ""))
+        for event in events
+        if event.get("reason") == "FailedCreate" and (time := time_of(event))
+    ]
+    recent = (it for it in told if now - datetime.fromisoformat(it[0]) <= RECENT)
+    return [message for _, message in sorted(recent, reverse=True)]
 
 
 def _cause(group: list[Trouble], count: int, asked: Asked, there: int) -> Cause:
@@ -186,9 +187,11 @@ def _out_of_memory(group: list[Trouble], asked: Asked) -> str:
 
 def _no_place(trouble: Trouble, count: int, asked: Asked) -> str:
     words = _words(trouble.words, PLACE_WORDS, asked)
-    lacking = _INSUFFICIENT.search(trouble.words)
+    lacking = _INSUFFICIENT.findall(trouble.words)
     if lacking:
-        advice = f"No machine has room for so much {lacking[1]}: lower it or add machines."
+        # Machines that lack several things are counted for each: what most of them lack decides.
+        _, resource = max(lacking, key=lambda it: (int(it[0]), "/" in it[1]))
+        advice = f"No machine has room for so much {resource}: lower it or add machines."
     elif "taint" in words:
         advice = "Machines are kept free by taints: add tolerations to spec.template."
     elif "selector" in words or "affinity" in words:

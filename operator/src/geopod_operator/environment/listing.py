@@ -20,7 +20,7 @@ from geopod_operator.environment.refusals import refused_causes
 from geopod_operator.environment.situation import Situation, next_listing, waiting_since
 
 ALL_PODS = Ref("Pod", "")
-"""In `Needs.events_about`: the FailedMount Events of the namespace's pods."""
+"""In `Needs.events_about`: FailedMount and Evicted Events of the namespace's pods."""
 COMPONENT = "app.kubernetes.io/component"
 
 

@@ -2,7 +2,8 @@
 
 Reasons as in the operator design, §5. Facts about kubelets that the rules rest on: the reasons
 ErrImagePull and ImagePullBackOff alternate; a crashed container is `terminated` until its back-off
-begins; a missing Secret that is a volume shows in an Event alone.
+begins; a missing Secret that is a volume shows in an Event alone; a StatefulSet replaces an evicted
+pod at once, so that an Event alone tells of it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from signal import Signals
 
 from geopod_operator.environment.observed import Raw
@@ -29,6 +30,8 @@ _PULL_NOISE = (
 _MISSING = re.compile(r"not found|references non-existent")
 OFTEN = 5
 """Mounts fail now and then while a kubelet is busy; so often in a row it is the volume."""
+REPLACED = timedelta(minutes=2)
+"""So soon after an eviction a new pod of its name is there: grace period and all."""
 _QUOTA = re.compile(r"exceeded quota: (?P<quota>[^,]+), (?P<words>.*)", re.DOTALL)
 _FORBIDDEN = re.compile(r"is forbidden: (?P<words>.*)", re.DOTALL)
 
@@ -54,13 +57,25 @@ class Trouble:
 
 def troubles_of(pods: Iterable[Raw], events: Sequence[Raw]) -> list[Trouble]:
     """Return the trouble of each pod that has one, by index."""
-    mounts = {
-        event["involvedObject"].get("name", ""): event
-        for event in events
-        if event.get("reason") == "FailedMount"
-    }
-    found = [it for pod in pods if (it := _trouble(pod, mounts)) is not None]
+    mounts, evictions = (
+        {event["involvedObject"].get("name", ""): event for event in _of_reason(events, reason)}
+        for reason in ("FailedMount", "Evicted")
+    )
+    found = [it for pod in pods if (it := _trouble(pod, mounts, evictions)) is not None]
     return sorted(found, key=lambda it: (it.index, it.pod))
+
+
+def _of_reason(events: Iterable[Raw], reason: str) -> list[Raw]:
+    """Return the Events of a reason, the latest last."""
+    return sorted((it for it in events if it.get("reason") == reason), key=time_of)
+
+
+def time_of(event: Raw) -> str:
+    """Return when an Event was last seen, empty if it does not tell."""
+    series = event.get("series") or {}
+    return (
+        series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
+    )
 
 
 def index_of(pod: Raw) -> int:
@@ -84,10 +99,20 @@ def ready_time(pod: Raw) -> datetime | None:
     return None
 
 
-def _trouble(pod: Raw, mounts: dict[str, Raw]) -> Trouble | None:
-    status, name = pod.get("status", {}), pod["metadata"]["name"]
-    if pod["metadata"].get("deletionTimestamp") or is_ready(pod):
+def _trouble(pod: Raw, mounts: dict[str, Raw], evictions: dict[str, Raw]) -> Trouble | None:
+    name = pod["metadata"]["name"]
+    if is_ready(pod):
         return None
+    if name in evictions and _was_evicted(pod, evictions[name]):
+        return _evicted(pod, evictions[name])
+    if pod["metadata"].get("deletionTimestamp"):
+        return None
+    return _of_pod(pod) or (_unmounted(pod, mounts[name]) if name in mounts else None)
+
+
+def _of_pod(pod: Raw) -> Trouble | None:
+    """Return the trouble that the pod's own status tells of."""
+    status, name = pod.get("status", {}), pod["metadata"]["name"]
     if status.get("phase") == "Failed" and status.get("reason"):
         return _failed(pod)
     for condition in status.get("conditions", []):
@@ -100,11 +125,8 @@ def _trouble(pod: Raw, mounts: dict[str, Raw]) -> Trouble | None:
                 last_time=condition.get("lastTransitionTime", ""),
             )
     states = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
-    for state in states:
-        found = _of_container(pod, state)
-        if found is not None:
-            return found
-    return _unmounted(pod, mounts[name]) if name in mounts else None
+    found = (_of_container(pod, state) for state in states)
+    return next((it for it in found if it is not None), None)
 
 
 def _unmounted(pod: Raw, event: Raw) -> Trouble | None:
@@ -122,6 +144,28 @@ def _unmounted(pod: Raw, event: Raw) -> Trouble | None:
         words=words,
         pod=metadata["name"],
         index=index_of(pod),
+    )
+
+
+def _was_evicted(pod: Raw, event: Raw) -> bool:
+    """Say whether an eviction is the pod's own, or of the one that it has replaced."""
+    if event["involvedObject"].get("uid") == pod["metadata"].get("uid"):
+        return True
+    created, evicted = pod["metadata"].get("creationTimestamp"), time_of(event)
+    if not created or not evicted:
+        return False
+    age = datetime.fromisoformat(created) - datetime.fromisoformat(evicted)
+    return timedelta() <= age <= REPLACED
+
+
+def _evicted(pod: Raw, event: Raw) -> Trouble:
+    return Trouble(
+        reason="PodRefused",
+        kind="evicted",
+        words=event.get("message", ""),
+        pod=pod["metadata"]["name"],
+        index=index_of(pod),
+        last_time=time_of(event),
     )
 
 
