@@ -59,10 +59,25 @@ def test_what_is_ready_costs_nothing():
     assert outcome.requeue_after > 60
 
 
-def test_no_layers_still_wait_for_the_coordinators_plan():
+def test_without_layers_nodes_start_beside_the_coordinator_once_its_pod_is_there():
     world = World(an_environment(layers=[]), layers=[])
     world.settle()
-    world.deployment["status"] = {"availableReplicas": 1}
+    assert world.stateful_set is None
+    world.deployment["status"] = {"replicas": 1}
+    world.settle()
+    assert world.stateful_set["spec"]["replicas"] == 4
+    world.start_nodes()
+    world.settle()
+    assert world.condition("Ready") == ("False", "Starting")
+    world.start_coordinator()
+    world.settle()
+    assert world.condition("Ready") == ("True", "Ready")
+
+
+def test_files_are_planned_before_a_node_starts():
+    world = World(an_environment(layers=[], files=["f-1"]), layers=[])
+    world.settle()
+    world.deployment["status"] = {"replicas": 1, "availableReplicas": 1}
     world.settle()
     assert world.stateful_set is None
     world.layers_resolved()

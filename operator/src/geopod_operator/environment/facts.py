@@ -53,11 +53,14 @@ class Facts:
         return self.status.nodes.outdated if self.status.nodes else 0
 
     @property
+    def coordinator_placed(self) -> bool:
+        """Whether the coordinator's pod was made; it need not run yet."""
+        return self._coordinators("replicas") > 0
+
+    @property
     def coordinator_up(self) -> bool:
-        """Whether the coordinator's Deployment has its pod."""
-        if self.deployment is None or not self.deployment["spec"].get("replicas", 1):
-            return False
-        return int((self.deployment.get("status") or {}).get("availableReplicas", 0)) > 0
+        """Whether the coordinator's Deployment has its pod, and it serves."""
+        return self._coordinators("availableReplicas") > 0
 
     @property
     def drained(self) -> frozenset[int]:
@@ -92,6 +95,11 @@ class Facts:
         """Return since when a condition is what it is; now if it was never written."""
         found = self.condition(condition_type)
         return found.last_transition_time if found is not None else self.now
+
+    def _coordinators(self, counted: str) -> int:
+        if self.deployment is None or not self.deployment["spec"].get("replicas", 1):
+            return 0
+        return int((self.deployment.get("status") or {}).get(counted, 0))
 
     @property
     def _set_status(self) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def _situation(
     minted: Tokens,
 ) -> Situation:
     rest = rest_of(resolved.spec, resolved.identity, facts)
-    gate_open = is_gate_open(facts, dependencies)
+    gate_open = is_gate_open(resolved.spec, facts, dependencies)
     is_known = dependencies.ready
     hashed = template_hash(resolved, dependencies.bundle) if is_known else ""
     return Situation(

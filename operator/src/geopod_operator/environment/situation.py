@@ -77,13 +77,19 @@ class Situation:
         return not self.nodes_ready or self.facts.replicas > self.total
 
 
-def is_gate_open(facts: Facts, dependencies: Dependencies) -> bool:
+def is_gate_open(spec: ComputeEnvironmentSpec, facts: Facts, dependencies: Dependencies) -> bool:
     """Say whether node pods may be created: layers, dependencies and coordinator are there.
 
     Where no node runs, the plan must be of this generation: a wrong layer must not cost GPU pods.
+    Without layers and files nothing can be wrong with the plan: nodes start beside the coordinator,
+    once its pod is there, so that no quota is spent on nodes first.
     """
+    if not dependencies.ready:
+        return False
+    if not spec.layers and not spec.files:
+        return facts.coordinator_placed
     resolved = facts.condition(EnvironmentCondition.LAYERS_RESOLVED)
-    if resolved is None or not resolved.is_true or not dependencies.ready:
+    if resolved is None or not resolved.is_true:
         return False
     is_fresh = (resolved.observed_generation or 0) >= facts.generation
     return facts.coordinator_up and (is_fresh or facts.replicas > 0)

@@ -55,7 +55,7 @@ def wanted_nodes(at: Situation) -> Raw | None:
     it was. Only its number may go down.
     """
     facts, resolved = at.facts, at.resolved
-    if not is_gate_open(facts, at.dependencies):
+    if not is_gate_open(at.spec, facts, at.dependencies):
         return shrunk(resolved.identity, facts, at.scale.replicas)
     manifest = stateful_set(
         resolved,

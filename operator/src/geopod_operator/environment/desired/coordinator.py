@@ -106,6 +106,8 @@ def _container(resolved: Resolved, settings: Settings) -> Raw:
             {"name": "metrics", "containerPort": deployment.METRICS_PORT, "protocol": "TCP"},
         ],
         "resources": RESOURCES,
+        # A busy machine starts it slowly: a liveness probe that ended it then would make it busier.
+        "startupProbe": _probe("/livez", period_s=1, failures=600),
         "readinessProbe": _probe("/readyz", period_s=1, failures=3),
         "livenessProbe": _probe("/livez", period_s=10, failures=6),
         "securityContext": container_security(deployment.AGENT_UID),
