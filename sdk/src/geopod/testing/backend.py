@@ -1,13 +1,13 @@
-"""Public doubles: a store in memory, and a backend that plays a script instead of running.
+"""A backend that plays a script instead of running.
 
-backend = ScriptedBackend([{"mean": 4.2}, ValueError("empty geometry")])
+backend = ScriptedBackend([{"mean": 4.2}, ValueError("empty geometry")], python="3.12")
 client = geopod.client.aio.Client(backend)
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -28,53 +28,9 @@ from geopod.api.results import (
 from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.backends import Capacity, EnvironmentRecord, Finding, LayerRecord
 from geopod.errors import EnvironmentNotFoundError, LayerNotFoundError, RunNotFoundError
-from geopod.store import KeyExistsError, KeyMissingError
+from geopod.testing.store import MemoryStore
 
 TARGET = {"namespace": "testing", "target": "scripted"}
-
-
-class MemoryStore:
-    """A `Store` in memory."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """Keep `data` under `key`."""
-        if if_absent and key in self.objects:
-            raise KeyExistsError(key)
-        self.objects[key] = bytes(data)
-
-    async def put_file(self, key: str, source: Path, *, move: bool = False) -> None:
-        """Keep a file's bytes under `key`."""
-        self.objects[key] = source.read_bytes()
-        if move:
-            source.unlink()
-
-    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
-        """Return the bytes under `key`."""
-        if key not in self.objects:
-            raise KeyMissingError(key)
-        return self.objects[key][start : None if length is None else start + length]
-
-    async def fetch(self, key: str) -> Path:
-        """Return a temporary file with the bytes under `key`."""
-        with tempfile.NamedTemporaryFile(delete=False) as file:
-            file.write(await self.get(key))
-        return Path(file.name)
-
-    async def exists(self, key: str) -> bool:
-        """Say whether something lies under `key`."""
-        return key in self.objects
-
-    async def names(self, prefix: str) -> list[str]:
-        """Return the keys below `prefix`."""
-        return sorted(key for key in self.objects if key.startswith(prefix))
-
-    async def delete(self, prefix: str) -> None:
-        """Remove a key, or all below it."""
-        for key in await self.names(prefix) if prefix.endswith("/") else [prefix]:
-            self.objects.pop(key, None)
 
 
 class ScriptedBackend:
@@ -270,7 +226,8 @@ class ScriptedBackend:
 
     async def upload_file(self, path: Path) -> str:
         """Return the file's sha256."""
-        return sha256(path.read_bytes()).hexdigest()
+        data = await asyncio.to_thread(path.read_bytes)
+        return sha256(data).hexdigest()
 
     async def default_interpreter(self) -> str:
         """Return the scripted minor version."""
