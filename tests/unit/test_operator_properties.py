@@ -7,11 +7,13 @@ import json
 from datetime import timedelta
 
 import pytest
+from geopod_operator.environment.access import slot_at
 from geopod_operator.environment.observed import Ref
 from geopod_operator.environment.reconcile import plan
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from operator_builders import World, a_layer, a_run, a_runtime, an_environment, recorded
+from operator_builders import NOW, World, a_layer, a_run, a_runtime, an_environment, recorded
+from operator_builders import settings as a_settings
 
 RECORDED = (
     "badimage", "crash", "evict", "nogpu", "nosecret", "oom", "quota",
@@ -246,3 +248,27 @@ def test_time_alone_never_writes_while_nothing_changes():
         world.now += timedelta(minutes=5)
         world.settle()
     assert world.log[before:] == []
+
+
+@pytest.mark.parametrize("minutes", [-5, 5], ids=["slow", "fast"])
+def test_clock_that_is_wrong_by_minutes_ends_in_the_same_objects(minutes):
+    def lived(now):
+        idle = {"afterSeconds": 60, "policy": "ScaleToZero"}
+        world = World(an_environment(ttlSeconds=120, idle=idle), now=now).run_until_ready()
+        awake = {ref: it["spec"] for ref, it in world.objects.items() if "spec" in it}
+        assert world.condition("Ready") == ("True", "Ready")
+        world.later(10).settle()
+        assert world.condition("Suspended") == ("False", "Awake")
+        return awake
+
+    assert lived(NOW + timedelta(minutes=minutes)) == lived(NOW)
+
+
+def test_an_hour_of_five_hundred_idle_environments_changes_fifty_objects():
+    """Renewed tokens are all that changes: one Secret and one status each time."""
+    life_s = a_settings().token_lifetime_s
+    renewals = sum(
+        slot_at(f"uid-{number}", 0.0, life_s) != slot_at(f"uid-{number}", 3600.0, life_s)
+        for number in range(500)
+    )
+    assert 0 < 2 * renewals <= 50

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from geopod.api.environment import ComputeEnvironmentSpec
+from geopod.api.reasons import EnvironmentCondition
 
 from geopod_operator.environment.facts import Facts
 from geopod_operator.environment.policies.idle import idle_due, idle_since, not_before
@@ -14,11 +15,13 @@ from geopod_operator.environment.resolved import Identity
 def deletion_due(spec: ComputeEnvironmentSpec, identity: Identity, facts: Facts) -> datetime | None:
     """Return when the environment deletes itself; None: not as things are.
 
-    By `ttlSeconds`, or by the idle policy Delete.
+    By `ttlSeconds`, counted from when the operator has seen it first (clocks of API server and
+    operator may differ by minutes), or by the idle policy Delete.
     """
     times: list[datetime] = []
     since = idle_since(identity, facts)
     if spec.ttl_seconds is not None and since is not None:
+        since = max(since, facts.since(EnvironmentCondition.ACCEPTED))
         times.append(not_before(identity, since + timedelta(seconds=spec.ttl_seconds)))
     if spec.idle is not None and spec.idle.policy == "Delete":
         due = idle_due(spec, identity, facts)
