@@ -119,10 +119,10 @@ class FakeCluster:
     # ---- the server
 
     @asynccontextmanager
-    async def running(self):
+    async def running(self, port=None):
         app = web.Application(client_max_size=1 << 24)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        server = TestServer(app)
+        server = TestServer(app, port=port)
         await server.start_server()
         try:
             yield server.make_url("/")
