@@ -1,10 +1,14 @@
-"""The private event loop of the plain client: one thread, started at first use."""
+"""The private event loop of the plain client: turned by whoever waits, else by one thread."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
+import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TypeVar
 
 from geopod.errors import GeopodError
@@ -13,15 +17,31 @@ Value = TypeVar("Value")
 _END = object()
 UNWIND_S = 2.0
 """So long Ctrl-C waits for what it cancelled: only then it is known which runs were left."""
+LISTEN_AFTER_S = 0.02
+"""A shorter call does not set up how Ctrl-C is heard, which takes a twentieth of a quick one."""
+IDLE_S = 0.5
+"""After so long without a call the thread turns the loop: connections that end are noticed."""
 
 
 class LoopThread:
-    """Runs coroutines on one background loop, so that plain calls work inside notebooks too."""
+    """Runs coroutines on one loop, so that plain calls work inside notebooks too.
+
+    A caller turns the loop itself: no switch between threads, there and back, which would be a
+    tenth of a short call. The thread turns it for callers whose own thread runs a loop already
+    (a notebook), for several callers at once, and for what goes on between calls.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="geopod", daemon=True)
-        self._thread.start()
+        self._turning = threading.Lock()
+        """Held by whoever turns the loop."""
+        self._wanted = threading.Event()
+        """The thread shall turn it."""
+        self._asking = 0
+        """Callers that wait while somebody else turns it."""
+        self._counting = threading.Lock()
+        self._called = time.monotonic()
+        threading.Thread(target=self._keep_turning, name="geopod", daemon=True).start()
 
     def run(self, work: Coroutine[Any, Any, Value]) -> Value:
         """Return what the coroutine returns; Ctrl-C cancels it and is raised here.
@@ -29,14 +49,11 @@ class LoopThread:
         An error that is raised on purpose says all there is to know: its traceback begins here,
         so that people read their own line and the fix, not the way through our coroutines.
         """
-        ended = threading.Event()
-        future = asyncio.run_coroutine_threadsafe(_whole(work, ended), self._loop)
+        self._called = time.monotonic()
         try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            ended.wait(UNWIND_S)
-            raise
+            if asyncio._get_running_loop() is None and self._turning.acquire(blocking=False):  # noqa: SLF001  # get_running_loop raises: slower
+                return self._turn(work)
+            return self._ask(work)
         except GeopodError as error:
             raise error.with_traceback(None) from error.__cause__
 
@@ -53,13 +70,96 @@ class LoopThread:
             self.run(values.aclose())
             raise
 
+    def _turn(self, work: Coroutine[Any, Any, Value]) -> Value:
+        """Turn the loop until the work is done; what else is under way goes on in the thread."""
+        task = self._loop.create_task(work)
+        try:
+            with _interrupting(task, self._loop):
+                return self._loop.run_until_complete(task)
+        finally:
+            if not task.done():  # Ctrl-C came in the midst of a turn: the thread ends the work
+                task.cancel()
+            is_left = bool(asyncio.all_tasks(self._loop))
+            self._called = time.monotonic()
+            self._turning.release()
+            if is_left:
+                self._wanted.set()
 
-async def _whole(work: Coroutine[Any, Any, Value], ended: threading.Event) -> Value:
-    """Do the work; say when it has ended, be it by its cancellation."""
+    def _ask(self, work: Coroutine[Any, Any, Value]) -> Value:
+        """Have the work done while the thread, or another caller, turns the loop."""
+        ended = threading.Event()
+        with self._counting:
+            self._asking += 1
+        future = asyncio.run_coroutine_threadsafe(self._whole(work, ended), self._loop)
+        self._wanted.set()
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            ended.wait(UNWIND_S)
+            raise
+
+    async def _whole(self, work: Coroutine[Any, Any, Value], ended: threading.Event) -> Value:
+        """Do the work; say when it has ended, be it by its cancellation."""
+        try:
+            return await work
+        finally:
+            with self._counting:
+                self._asking -= 1
+            ended.set()
+            self._loop.call_soon(self._stop_if_idle)
+
+    def _stop_if_idle(self) -> None:
+        """Leave the loop to the next caller when nobody waits and nothing is under way."""
+        if not self._asking and not asyncio.all_tasks(self._loop):
+            self._loop.stop()
+
+    def _keep_turning(self) -> None:
+        """Turn the loop where no caller does: the thread."""
+        while True:
+            is_asked = self._wanted.wait(IDLE_S)
+            if not is_asked and time.monotonic() - self._called < IDLE_S:
+                continue
+            with self._turning:
+                self._loop.run_forever()
+            self._called = time.monotonic()
+            self._wanted.clear()
+            if self._asking:  # since the loop stopped
+                self._wanted.set()
+
+
+@contextmanager
+def _interrupting(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """On Ctrl-C cancel the task; KeyboardInterrupt is raised when it has ended.
+
+    Raised in the midst of a turn, it would leave work of the loop half done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
+            signal.default_int_handler(number, frame)
+        interrupted = True
+        task.cancel()
+        loop.call_soon_threadsafe(lambda: None)  # it may be waiting
+
+    def listen() -> None:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
+
+    listening = loop.call_later(LISTEN_AFTER_S, listen)
     try:
-        return await work
+        yield
     finally:
-        ended.set()
+        listening.cancel()
+        if loop.time() >= listening.when() and signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if interrupted:
+            raise KeyboardInterrupt
 
 
 _shared: LoopThread | None = None
