@@ -15,7 +15,7 @@ from geopod.runner.returned import hand_over
 
 def encoded(value: Any, folder: Path, *, as_file: bool = False) -> Encoded:
     """Return `value` as the agent commits it, after the child has handed it over."""
-    writer = Writer(folder, "0")
+    writer = Writer(str(folder), "0")
     handed = hand_over(value, writer, rasters=[], write_to=None, pickle=pickle.dumps)
     meta = json.loads(json.dumps(handed.meta))  # as it crosses the socket
     source = handed.inline if handed.file is None else folder / handed.file

@@ -36,7 +36,7 @@ def a_layer(key: str = "dem", **changes: Any) -> dict[str, Any]:
 def handed(value: Any, folder: Path, *, rasters: Any = (), write_to: str | None = None) -> Any:
     return hand_over(
         value,
-        Writer(folder, "0-1"),
+        Writer(str(folder), "0-1"),
         rasters=list(rasters),
         write_to=write_to,
         pickle=cloudpickle.dumps,

@@ -1,4 +1,4 @@
-"""The agent's end of the WebSocket: dials until somebody answers, and dials again.
+"""The agent's end of the link to its coordinator: dials until somebody answers, and dials again.
 
 Wire format: `geopod.api.messages`. What the messages mean is the node's affair.
 """
@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from typing import Protocol
 
-import aiohttp
 import msgspec
 
 from geopod.api.messages import (
@@ -27,8 +25,8 @@ from geopod.api.messages import (
     encode,
     hello_mac,
 )
+from geopod.process.frames import dial_frames
 
-SUBPROTOCOL = "geopod.v1"
 SHORTEST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 """A thousand agents whose coordinator restarts dial again within about two seconds."""
@@ -55,129 +53,139 @@ class LinkListener(Protocol):
         """The connection to a coordinator that took us is gone."""
 
 
+class Wire(Protocol):
+    """One connection, whatever carries it."""
+
+    def send(self, message: bytes) -> None:
+        """Send a message after all earlier ones; returns at once."""
+
+    def close(self) -> None:
+        """Hang up once everything is sent; returns at once."""
+
+    async def flush(self) -> None:
+        """Return when everything that was sent is on its way, or the connection is gone."""
+
+
+class Conversation:
+    """One connection from the challenge to its end. Told of every message, in order."""
+
+    def __init__(self, link: CoordinatorLink, listener: LinkListener) -> None:
+        self.is_welcome = False
+        self._link = link
+        self._listener = listener
+        self._is_challenged = False
+        self._wire: Wire
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        self._silence: asyncio.TimerHandle
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+
+    def opened(self, wire: Wire) -> None:
+        """The connection is there: the coordinator speaks first."""
+        self._wire = wire
+        self._silence = self._loop.call_later(ANSWER_WITHIN_S, self._judge_silence)
+
+    def heard(self, message: bytes) -> None:
+        """Take one message; raises `msgspec.DecodeError`."""
+        self._heard = self._loop.time()
+        said: FromCoordinator = decode_from_coordinator(message)
+        if self.is_welcome:
+            self._listener.received(said)
+        elif isinstance(said, Challenge) and not self._is_challenged:
+            self._is_challenged = True
+            self._wire.send(encode(self._link.prove(said.nonce)))
+        elif isinstance(said, Welcome) and self._is_challenged:
+            self._enter(said)
+        else:
+            if isinstance(said, Refused):
+                log.warning("The coordinator refused us (%s): %s", said.reason, said.message)
+            self._wire.close()
+
+    def closed(self) -> None:
+        """The connection is gone."""
+        self._silence.cancel()
+        if self.is_welcome and self._link.wire is self._wire:
+            self._link.wire = None
+            self._listener.parted()
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _enter(self, welcome: Welcome) -> None:
+        """Converse from now on, unless the listener knows a newer coordinator."""
+        self._link.wire = self._wire
+        self.is_welcome = True
+        if not self._listener.welcomed(welcome):
+            self._wire.close()
+
+    def _judge_silence(self) -> None:
+        """Close a connection over which nothing comes any more; look again when it may be so."""
+        allowed = SILENCE_S if self.is_welcome else ANSWER_WITHIN_S
+        silence = self._loop.time() - self._heard
+        if silence >= allowed:
+            log.warning("The coordinator has been silent for %.0f s.", allowed)
+            self._wire.close()
+            return
+        self._silence = self._loop.call_later(allowed - silence, self._judge_silence)
+
+
 class CoordinatorLink:
     """The connection to the coordinator, whichever one answers at the moment."""
 
     def __init__(self, address: str, link_key: bytes, listener: LinkListener) -> None:
-        self.connected = False
+        self.wire: Wire | None = None
+        """To the coordinator that took us."""
         self._address = address
         self._link_key = link_key
         self._listener = listener
-        self._outbox: deque[bytes] = deque()
-        self._wake = asyncio.Event()
-        self._sent = asyncio.Event()
-        """Nothing waits to be sent."""
-        self._heard = 0.0
-        self._loop = asyncio.get_running_loop()
+
+    @property
+    def connected(self) -> bool:
+        """A coordinator has taken us."""
+        return self.wire is not None
 
     def send(self, message: FromAgent) -> None:
         """Send a message; without a connection it is dropped: HELLO says what matters."""
-        if self.connected:
-            self._outbox.append(encode(message))
-            self._sent.clear()
-            self._wake.set()
+        if self.wire is not None:
+            self.wire.send(encode(message))
 
     async def flush(self) -> None:
         """Return when everything that was sent is on its way, or the connection is gone."""
-        if self.connected and self._outbox:
-            await self._sent.wait()
+        if self.wire is not None:
+            await self.wire.flush()
 
-    async def keep(self) -> None:
-        """Stay connected until cancelled."""
-        pause = SHORTEST_PAUSE_S
-        while True:
-            try:
-                met = await self._connect()
-            except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
-                log.info("No coordinator at %s: %s", self._address, error or type(error).__name__)
-                met = False
-            pause = SHORTEST_PAUSE_S if met else min(2 * pause, LONGEST_PAUSE_S)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the dials
-
-    async def _connect(self) -> bool:
-        """Dial once and converse until the connection ends; False: we were not taken."""
-        connector, url = _route(self._address)
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.ws_connect(
-                url, protocols=(SUBPROTOCOL,), max_msg_size=MAX_MESSAGE_BYTES
-            ) as socket,
-        ):
-            challenge = await _receive(socket)
-            if not isinstance(challenge, Challenge):
-                return False
-            await socket.send_bytes(encode(self._prove(challenge.nonce)))
-            answer = await _receive(socket)
-            if isinstance(answer, Refused):
-                log.warning("The coordinator refused us (%s): %s", answer.reason, answer.message)
-            if not isinstance(answer, Welcome):
-                return False
-            return await self._converse(socket, answer)
-
-    def _prove(self, nonce: bytes) -> Hello:
+    def prove(self, nonce: bytes) -> Hello:
         """Return our HELLO with the proof that this challenge asks for."""
         hello = self._listener.hello()
         mac = hello_mac(self._link_key, nonce, hello.instance, hello.index)
         return msgspec.structs.replace(hello, mac=mac)
 
-    async def _converse(self, socket: aiohttp.ClientWebSocketResponse, welcome: Welcome) -> bool:
-        """Carry messages both ways until the connection ends."""
-        self._outbox.clear()
-        self.connected = True
-        tasks: list[asyncio.Task[None]] = []
-        try:
-            if not self._listener.welcomed(welcome):
-                return False
-            tasks += [
-                self._loop.create_task(self._deliver(socket)),
-                self._loop.create_task(self._notice_silence(socket)),
-            ]
-            async for frame in socket:
-                if frame.type is not aiohttp.WSMsgType.BINARY:
-                    break
-                self._heard = self._loop.time()
-                self._listener.received(decode_from_coordinator(frame.data))
-        finally:
-            self.connected = False
-            self._sent.set()
-            for task in tasks:
-                task.cancel()
-            self._listener.parted()
-        return True
-
-    async def _deliver(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Send what `send` took, in order."""
+    async def keep(self) -> None:
+        """Stay connected until cancelled."""
+        pause = SHORTEST_PAUSE_S
         while True:
-            while self._outbox:
-                await socket.send_bytes(self._outbox[0])
-                self._outbox.popleft()
-            self._sent.set()
-            self._wake.clear()
-            await self._wake.wait()
-
-    async def _notice_silence(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Close a connection over which nothing comes any more."""
-        self._heard = self._loop.time()
-        silence = 0.0
-        while silence < SILENCE_S:
-            await asyncio.sleep(SILENCE_S - silence)  # a deadline that moves
-            silence = self._loop.time() - self._heard
-        log.warning("The coordinator has been silent for %.0f s.", SILENCE_S)
-        await socket.close()
+            conversation = Conversation(self, self._listener)
+            try:
+                await _converse(self._address, conversation)
+            except (OSError, TimeoutError, ValueError) as error:
+                log.info("No coordinator at %s: %s", self._address, error or type(error).__name__)
+            met = conversation.is_welcome
+            pause = SHORTEST_PAUSE_S if met else min(2 * pause, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the dials
 
 
-async def _receive(socket: aiohttp.ClientWebSocketResponse) -> FromCoordinator:
-    """Read one message of the handshake."""
-    frame = await socket.receive(timeout=ANSWER_WITHIN_S)
-    if frame.type is not aiohttp.WSMsgType.BINARY:
-        raise ConnectionResetError(f"it closed the connection (code {socket.close_code})")
-    message: FromCoordinator = decode_from_coordinator(frame.data)
-    return message
+async def _converse(address: str, conversation: Conversation) -> None:
+    """Dial `unix:/path` or `ws://host:port/v1` once, and converse until the connection ends.
 
-
-def _route(address: str) -> tuple[aiohttp.BaseConnector, str]:
-    """Return how to reach `unix:/path` or `ws://host:port/v1`."""
+    Raises OSError, TimeoutError, or ValueError where no coordinator listens.
+    """
     scheme, _, path = address.partition(":")
-    if scheme == "unix":
-        return aiohttp.UnixConnector(path), "http://coordinator/v1"
-    return aiohttp.TCPConnector(), address
+    if scheme != "unix":
+        from geopod.agent.websocket import converse  # aiohttp: 60 ms, 10 MB
+
+        await converse(address, conversation)
+        return
+    wire = dial_frames(path, conversation, limit=MAX_MESSAGE_BYTES)
+    try:
+        await conversation.ended
+    finally:
+        wire.close()

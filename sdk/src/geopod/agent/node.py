@@ -27,6 +27,7 @@ from geopod.agent.staging import Staging
 from geopod.api import messages
 from geopod.api.messages import FromCoordinator, Hello, Welcome
 from geopod.api.results import Failure
+from geopod.process import eager
 from geopod.process.running import run_process, until_told
 from geopod.store import Store
 from geopod.store.directory import DirectoryStore
@@ -218,15 +219,24 @@ class Node:
             await self.store_running_logs()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task whose failure ends the process: the next one starts clean."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._judge)
+        """Begin work at once; its failure ends the process: the next one starts clean."""
+        try:
+            task = eager.start(work)
+        except Exception as error:  # noqa: BLE001  # raised by `serve`
+            self._fail(error)
+            return
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._judge)
 
     def _judge(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not self._failed.done():
+        if error is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
             self._failed.set_exception(error)
 
 

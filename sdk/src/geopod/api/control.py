@@ -13,10 +13,13 @@ from geopod.api.runs import EnvironmentState, RunOrder, RunState
 
 
 class Submit(Message, frozen=True, tag=True):
-    """Take this run (already written to the store) and tell me how it goes."""
+    """Take this run and tell me how it goes."""
 
     order: RunOrder
     watch: bool = True
+    is_new: bool = False
+    """Nobody has seen this run: no coordinator has begun it, and its client stores the order now,
+    before anybody hears of the run. False: the order is stored, and the run may have ended."""
 
 
 class WatchRun(Message, frozen=True, tag=True):

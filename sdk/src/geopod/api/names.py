@@ -47,6 +47,11 @@ def _checked(name: str, pattern: str, limit: int) -> str:
     )
 
 
+def own_suffix(uid: str) -> str:
+    """Return how the name of a run ends that its user did not name; `uid`: the run's own."""
+    return f"-{uid[:6]}"
+
+
 def environment_name(token: str) -> str:
     """Return the name of an environment that the user did not name; `token`: a uuid."""
     return f"env-{token}"[:ENVIRONMENT_MAX].rstrip("-")

@@ -8,7 +8,6 @@ from typing import assert_never
 import msgspec
 
 from geopod.api import control, messages
-from geopod.api.runs import RunOrder
 from geopod.coordinator.control import Client, ControlServer
 from geopod.coordinator.epochs import take_epoch
 from geopod.coordinator.outside import Desk
@@ -44,11 +43,11 @@ class LocalClients:
     async def open(self) -> None:
         """Listen, if there is a socket to listen on."""
         if self._socket:
-            await self._control.start(self._socket)
+            self._control.start(self._socket)
 
     async def close(self) -> None:
         """Say goodbye to every client and stop listening."""
-        await self._control.close()
+        self._control.close()
 
     # ---- ClientListener
 
@@ -56,8 +55,8 @@ class LocalClients:
         """A client asks for something."""
         coordinator = self._desk.coordinator
         match message:
-            case control.Submit(order=order, watch=watch):
-                await self._submit(client, order, watch=watch)
+            case control.Submit():
+                await self._submit(client, message)
             case control.WatchRun(run=run):
                 await self._watch(client, run)
             case control.WatchEnvironment():
@@ -77,21 +76,25 @@ class LocalClients:
         self._desk.coordinator.runs.forget(client)
         self._desk.coordinator.environment.forget(client)
 
-    async def _submit(self, client: Client, order: RunOrder, *, watch: bool) -> None:
+    async def _submit(self, client: Client, message: control.Submit) -> None:
         """Take a run, or show the one that was taken under this uid before."""
+        order = message.order
         if order.environment != self._uid:
             text = f"This coordinator serves {self._uid}, the run is for {order.environment}."
             client.send(control.Problem(about=order.uid, reason="NotMember", message=text))
             return
         runs = self._desk.coordinator.runs
         known = order.uid in runs
+        if message.is_new and not known:
+            self._desk.coordinator.admit(order, client if message.watch else None)
+            return
         finished = None if known else await runs.find_finished(order.uid)
         if finished is not None:
             client.send(control.RunUpdate(state=finished))
             return
         if not known:
             await self._desk.coordinator.submit(order)
-        if watch:
+        if message.watch:
             runs.watch(order.uid, client, at_once=known)
 
     async def _watch(self, client: Client, run: str) -> None:

@@ -20,6 +20,7 @@ from geopod.api import names
 from geopod.api.results import Entry, ManifestChunk, TaskRecord
 from geopod.coordinator.epochs import Fenced, is_newest
 from geopod.errors import GatewayUnavailableError
+from geopod.process import eager
 from geopod.store import KeyExistsError, Store
 
 CHUNK_RECORDS = 256
@@ -124,7 +125,11 @@ class ManifestWriter:
         self._loop = asyncio.get_running_loop()
         self._born = self._wrote = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_writing = False
         self._task: asyncio.Task[None] | None = None
+        """Writes, and waits for the store."""
+        self._error: Exception | None = None
+        """What went wrong without any wait."""
 
     @property
     def chunks(self) -> int:
@@ -141,13 +146,13 @@ class ManifestWriter:
         self._records.extend(records)
         if receipt is not None:
             self._receipts.append(receipt)
-        if self._task is None:
+        if not self._is_writing:
             self._schedule()
 
     def finish(self, finished: Callable[[], None]) -> None:
         """Write what waits at once and call `finished` when everything is in the store."""
         self._finished = finished
-        if self._task is None:
+        if not self._is_writing:
             self._start()
 
     async def take_over(self) -> None:
@@ -155,9 +160,11 @@ class ManifestWriter:
         await self._write([])
 
     async def flush(self) -> None:
-        """Return when nothing waits any more; used at the end of the process."""
-        if self._task is None and self._records:
+        """Return when nothing waits any more; raises what went wrong."""
+        if not self._is_writing and self._records:
             self._start()
+        if self._error is not None:
+            raise self._error
         if self._task is not None:
             await self._task
 
@@ -172,15 +179,25 @@ class ManifestWriter:
             self._timer = self._loop.call_later(wait, self._start)
 
     def _start(self) -> None:
-        """Start the write of everything that waits."""
+        """Write everything that waits: before this returns, where the store lets nobody wait."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._task is None:
-            self._task = self._loop.create_task(self._drain())
-            self._task.add_done_callback(self._judge)
+        if self._is_writing:
+            return
+        self._is_writing = True
+        try:
+            task = eager.start(self._drain())
+        except Exception as error:  # noqa: BLE001  # the process ends with it
+            self._error = error
+            self._failed(error)
+            return
+        if task is not None:
+            self._task = task
+            task.add_done_callback(self._judge)
 
     def _judge(self, task: asyncio.Task[None]) -> None:
+        self._task = None
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._failed(error)
@@ -199,7 +216,7 @@ class ManifestWriter:
                 if len(self._records) < CHUNK_RECORDS and self._finished is None:
                     break
         finally:
-            self._task = None
+            self._is_writing = False
         if self._records:
             self._schedule()
         elif self._finished is not None:

@@ -135,7 +135,7 @@ class CoordinatorProcess:
             coordinator.apply(events.Tick())
             if ticks % CHECK_TICKS == 0:
                 lost_after_s = coordinator.settings.lost_after_s
-                await coordinator.nodes.check(now=loop.time(), lost_after_s=lost_after_s)
+                coordinator.nodes.check(now=loop.time(), lost_after_s=lost_after_s)
                 coordinator.nodes_changed()  # time alone makes a node that is awaited a lost one
                 if not await is_newest(self._store, self._uid, coordinator.epoch):
                     coordinator.fail(Fenced())

@@ -29,6 +29,8 @@ from geopod.store import KeyMissingError, Store
 PHASE_DELAY_S = 0.02
 """A new phase is told this late, so that a run of milliseconds is told once, at its end."""
 PROGRESS_EVERY_S = 1.0
+ANSWER_FIRST_S = 0.001
+"""What nodes have to hear of an end, they hear a moment after whoever waits for it."""
 STATE_BYTES = 16_000
 KEPT_STATES = 256
 """Finished runs whose last state answers watchers from memory; others are read from the store."""
@@ -166,12 +168,8 @@ class RunBook:
     def changed(self, run: str) -> None:
         """Publish the run's state soon: a new phase almost at once, progress once a second."""
         book = self._open.get(run)
-        if book is None or book.timer is not None:
-            return
-        wait = book.told + PROGRESS_EVERY_S - self._loop.time()
-        if book.shown != self._owner.read_run(run).phase:
-            wait = PHASE_DELAY_S
-        book.timer = self._loop.call_later(max(wait, PHASE_DELAY_S), self._publish, run)
+        if book is not None and book.timer is None:
+            book.timer = self._loop.call_later(PHASE_DELAY_S, self._publish, run)
 
     def finish(self, run: str) -> None:
         """Publish the run's end once all its records are in the store."""
@@ -188,7 +186,8 @@ class RunBook:
     def _acknowledge(self, receipts: list[Receipt]) -> None:
         """Tell the nodes which of their tasks are in the manifest."""
         for receipt in receipts:
-            self._owner.send(receipt.node, Committed(lease=receipt.lease, indexes=receipt.indexes))
+            committed = Committed(lease=receipt.lease, indexes=receipt.indexes)
+            self._loop.call_later(ANSWER_FIRST_S, self._owner.send, receipt.node, committed)
 
     def _state(self, run: str) -> RunState:
         """Return an open run's state."""
@@ -204,7 +203,12 @@ class RunBook:
         state = self._state(run)
         if state.finished is not None:
             return  # its last records are being written: `_end` tells the end, never before them
-        book.shown, book.told = state.phase, self._loop.time()
+        now = self._loop.time()
+        early = book.told + PROGRESS_EVERY_S - now if book.shown == state.phase else 0.0
+        if early > 0:
+            book.timer = self._loop.call_later(early, self._publish, run)
+            return
+        book.shown, book.told = state.phase, now
         for client in book.watchers:
             client.send(RunUpdate(state=state))
         self._store_soon(run, state)

@@ -24,7 +24,7 @@ from geopod.coordinator.nodes import NodeServer
 from geopod.coordinator.outside import Watcher
 from geopod.coordinator.plans import PlanFailed, StoredPlan
 from geopod.coordinator.recovery import UnfinishedRun
-from geopod.coordinator.runs import RunBook
+from geopod.coordinator.runs import ANSWER_FIRST_S, RunBook
 from geopod.coordinator.settings import CoordinatorSettings
 from geopod.dispatch import NodePhase, Settings, State, actions, events, run_state, step
 from geopod.store import Store
@@ -104,7 +104,8 @@ class Coordinator:
                 self.send(node, messages.Cancel(lease=lease, indexes=indexes))
             case actions.EndRun(node, run):
                 self._membership.members[node].functions.discard(run)
-                self.send(node, messages.EndRun(run=run))
+                end = messages.EndRun(run=run)
+                asyncio.get_running_loop().call_later(ANSWER_FIRST_S, self.send, node, end)
             case actions.RunChanged(run):
                 self.runs.changed(run)
                 self.environment.changed(within_s=RUNS_WITHIN_S)

@@ -58,7 +58,7 @@ class Context:
     @property
     def scratch(self) -> Path:
         """A folder for the run's files on this node; a file that `f` returns is taken from it."""
-        return self._place.scratch
+        return Path(self._place.scratch)
 
     @property
     def core_extent(self) -> dict[str, float] | None:
@@ -89,9 +89,7 @@ class Context:
 class Place:
     """What all tasks of a child have in common."""
 
-    def __init__(
-        self, *, run: str, total: int, scratch: Path, core: Sequence[float] | None
-    ) -> None:
+    def __init__(self, *, run: str, total: int, scratch: str, core: Sequence[float] | None) -> None:
         self.run = run
         self.total = total
         self.scratch = scratch

@@ -52,9 +52,14 @@ class Refused(Exception):  # noqa: N818  # named for what it says of the value
 class Writer:
     """Writes one task's value; names its files after the task, so that none is used twice."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: str, name: str) -> None:
+        self._folder = folder
         self._name = name
+
+    @property
+    def folder(self) -> Path:
+        """The task folder."""
+        return Path(self._folder)
 
     def value(self, kind: str, data: bytes, meta: dict[str, Any]) -> HandedOver:
         """Hand over bytes, inline if they are small."""
@@ -87,12 +92,12 @@ class Writer:
     def open(self) -> Iterator[tuple[BinaryIO, str]]:
         """Open the value's file for writing; yields it and its name below the task folder."""
         name = self.new_name()
-        with (self.folder / name).open("wb") as file:
+        with open(f"{self._folder}/{name}", "wb") as file:  # noqa: PTH123  # no Path per task
             yield file, name
 
     def new_name(self) -> str:
         """Return the name of the value's file, its folder made."""
-        os.makedirs(self.folder / FOLDER, exist_ok=True)  # noqa: PTH103  # no Path per task
+        os.makedirs(f"{self._folder}/{FOLDER}", exist_ok=True)  # noqa: PTH103  # no Path per task
         return f"{FOLDER}/{self._name}"
 
 

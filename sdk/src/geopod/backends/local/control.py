@@ -4,59 +4,75 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from geopod.api.control import CancelRun, FromClient, Problem, RunUpdate, Submit, decode_to_client
-from geopod.api.messages import encode
+from geopod.api.messages import MAX_MESSAGE_BYTES, encode
 from geopod.api.runs import RunOrder, RunState
-from geopod.backends.local.frames import FrameReader, frame
 from geopod.backends.local.presence import CONTROL_SOCKET
-
-if TYPE_CHECKING:
-    from typing_extensions import override
-else:
-    from geopod.errors.base import override
+from geopod.process.frames import FrameWire, dial_frames
 
 Update = RunState | Problem | None
 """What a watcher gets; None: the connection is gone, ask anew."""
 
 
-class ControlConnection(asyncio.Protocol):
+class Watch:
+    """One run's states, as one connection brings them; `None` when that is gone."""
+
+    def __init__(self, connection: ControlConnection, run: str) -> None:
+        self._connection = connection
+        self._run = run
+        self._updates: asyncio.Queue[Update] = asyncio.Queue()
+        self.next = self._updates.get
+        """Wait for the next state."""
+        self.tell = self._updates.put_nowait
+        """Take a state."""
+
+    def cancel(self, indexes: list[int] | None = None) -> None:
+        """Cancel the run, or some of its tasks; raises ConnectionError as `submit` does."""
+        self._connection.cancel(self._run, indexes)
+
+    def close(self) -> None:
+        """Nobody waits for it any more."""
+        self._connection.forget(self._run, self)
+
+
+class ControlConnection:
     """One connection for all runs of one environment; several may be watched at once."""
 
     def __init__(self) -> None:
-        self._transport: asyncio.Transport | None = None
-        self._reader = FrameReader()
-        self._watched: dict[str, list[asyncio.Queue[Update]]] = {}
+        self._wire: FrameWire
+        self._watched: dict[str, list[Watch]] = {}
 
     @classmethod
     async def open(cls, sockets: Path) -> ControlConnection:
         """Connect; raises OSError when no coordinator listens there."""
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_unix_connection(cls, str(sockets / CONTROL_SOCKET))
+        connection = cls()
+        path = str(sockets / CONTROL_SOCKET)
+        connection._wire = dial_frames(path, connection, limit=MAX_MESSAGE_BYTES)
         return connection
 
     @property
     def is_open(self) -> bool:
         """The coordinator has not hung up."""
-        return self._transport is not None and not self._transport.is_closing()
+        return self._wire.is_open
 
-    def submit(self, order: RunOrder) -> asyncio.Queue[Update]:
-        """Hand a run over (once or again) and return the queue of its states.
+    def submit(self, order: RunOrder, *, is_new: bool = False) -> Watch:
+        """Hand a run over (once or again) and watch it.
 
-        Raises ConnectionError when the connection is gone.
+        `is_new`: nobody has seen it before, and its order is being stored. Raises ConnectionError
+        when the connection is gone.
         """
-        queue: asyncio.Queue[Update] = asyncio.Queue()
-        self._watched.setdefault(order.uid, []).append(queue)
-        self._send(Submit(order=order))
-        return queue
+        watch = Watch(self, order.uid)
+        self._watched.setdefault(order.uid, []).append(watch)
+        self._send(Submit(order=order, is_new=is_new))
+        return watch
 
-    def forget(self, run: str, queue: asyncio.Queue[Update]) -> None:
-        """Nobody waits on this queue any more."""
-        queues = self._watched.get(run, [])
-        if queue in queues:
-            queues.remove(queue)
-        if not queues:
+    def forget(self, run: str, watch: Watch) -> None:
+        """Nobody waits for this any more."""
+        watches = self._watched.get(run, [])
+        if watch in watches:
+            watches.remove(watch)
+        if not watches:
             self._watched.pop(run, None)
 
     def cancel(self, run: str, indexes: list[int] | None) -> None:
@@ -65,41 +81,34 @@ class ControlConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Hang up."""
-        if self._transport is not None:
-            self._transport.close()
+        self._wire.close()
 
     def _send(self, message: FromClient) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if not self._wire.is_open:
             raise ConnectionResetError("The coordinator has hung up.")
-        self._transport.write(frame(encode(message)))
+        self._wire.send(encode(message))
 
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there (asyncio calls this)."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a stream socket's
-        self._transport = transport
+    # ---- FrameListener
 
-    @override
-    def data_received(self, data: bytes) -> None:
-        """Hand every message to those who wait for it (asyncio calls this)."""
-        for message in self._reader.feed(data):
-            match decode_to_client(message):
-                case RunUpdate(state=state):
-                    self._tell(state.uid, state)
-                case Problem(about=run) as problem:
-                    self._tell(run, problem)
-                case _:
-                    continue
+    def opened(self, wire: FrameWire) -> None:
+        """The connection is there."""
 
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell everybody who waits to ask anew (asyncio calls this)."""
-        del exc
-        self._transport = None
+    def heard(self, message: bytes) -> None:
+        """Hand a message to those who wait for it."""
+        match decode_to_client(message):
+            case RunUpdate(state=state):
+                self._tell(state.uid, state)
+            case Problem(about=run) as problem:
+                self._tell(run, problem)
+            case _:
+                pass
+
+    def closed(self) -> None:
+        """Tell everybody who waits to ask anew."""
         for run in tuple(self._watched):
             self._tell(run, None)
         self._watched.clear()
 
     def _tell(self, run: str, update: Update) -> None:
-        for queue in self._watched.get(run, ()):
-            queue.put_nowait(update)
+        for watch in self._watched.get(run, ()):
+            watch.tell(update)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geopod.api.control import Configure, EnvironmentUpdate, WatchEnvironment, decode_to_client
-from geopod.api.messages import encode
+from geopod.api.messages import MAX_MESSAGE_BYTES, encode
 from geopod.api.runs import EnvironmentState
-from geopod.backends.local.frames import FrameReader, frame
+from geopod.process.frames import FrameReader, frame
 
 
 class CoordinatorLink:
@@ -27,7 +27,7 @@ class CoordinatorLink:
         self._selector = selector
         self._heard = heard
         self._socket: socket.socket | None = None
-        self._reader = FrameReader()
+        self._reader = FrameReader(MAX_MESSAGE_BYTES)
 
     @property
     def is_up(self) -> bool:
@@ -51,7 +51,7 @@ class CoordinatorLink:
             return False
         trying.sendall(frame(encode(WatchEnvironment())))
         trying.setblocking(False)  # noqa: FBT003  # the standard library's signature
-        self._socket, self._reader = trying, FrameReader()
+        self._socket, self._reader = trying, FrameReader(MAX_MESSAGE_BYTES)
         self._selector.register(trying, selectors.EVENT_READ, self._read)
         return True
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from functools import partial
 
 from geopod.api import names
-from geopod.api.control import Problem
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends.local import launch
-from geopod.backends.local.control import ControlConnection, Update
+from geopod.backends.local.control import ControlConnection, Watch
+from geopod.backends.local.following import Begun, RunStates
 from geopod.backends.local.presence import is_alive, sockets_of
 from geopod.backends.local.publish import Publisher
 from geopod.backends.local.standing import require_awake, start_error
 from geopod.backends.local.state import StateFolder
-from geopod.backends.local.unfinished import cancel_stored, queued_state, stored_state
-from geopod.errors import GeopodError
+from geopod.backends.local.unfinished import cancel_stored, stored_state
 from geopod.store import Store
 
 LOOK_AGAIN_S = 0.01
@@ -38,63 +37,48 @@ class Runs:
         self._dialling: dict[str, asyncio.Lock] = {}
         self._finished: dict[str, RunState] = {}
 
-    async def submit(self, order: RunOrder) -> AsyncGenerator[RunState, None]:
+    def submit(self, order: RunOrder) -> RunStates:
         """Name the run and start it; yields its states, the first one at once.
 
         A name that is taken yields the run that has it. Raises EnvironmentTerminatedError.
         """
+        return RunStates(self, partial(self._name, order))
+
+    def watch(self, name: str) -> RunStates:
+        """Yield a run's states, at once and on change; an unfinished one is taken up again."""
+        return RunStates(self, lambda: Begun(self._folder.read_run(name)))
+
+    def _name(self, order: RunOrder) -> Begun:
+        """Give a run its name and return it, or the run that has the name."""
+        order = self._publisher.complete(order)
+        watch = self._hand_over(order)
+        try:
+            claimed = self._folder.claim_run(order)
+        except BaseException:
+            _take_back(watch)
+            raise
+        if claimed.uid != order.uid:
+            _take_back(watch)
+            return Begun(claimed)
+        self._folder.prepare_run(order)
+        return Begun(order, watch, is_new=True)
+
+    def _hand_over(self, order: RunOrder) -> Watch | None:
+        """Hand a run over before it is stored: its coordinator begins meanwhile.
+
+        Only under a name that is made from the run's own uid: nobody else asks for that. Until
+        `submit` yields nobody has been told of the run; whoever dies before that has lost nothing.
+        None: it must be stored first. Raises EnvironmentTerminatedError.
+        """
         connection = self._connections.get(order.environment)
         if connection is None or not connection.is_open:
             require_awake(self._folder.read_environment(order.environment))
-        claimed = self._folder.claim_run(self._publisher.complete(order))
-        known = claimed.uid != order.uid
-        async for state in self._watch(claimed) if known else self._follow(claimed):
-            yield state
+            return None
+        if not order.name.endswith(names.own_suffix(order.uid)) or self._folder.has_run(order.name):
+            return None
+        return connection.submit(order, is_new=True)
 
-    async def watch(self, name: str) -> AsyncGenerator[RunState, None]:
-        """Yield a run's states, at once and on change; an unfinished one is taken up again."""
-        async for state in self._watch(self._folder.read_run(name)):
-            yield state
-
-    async def _watch(self, order: RunOrder) -> AsyncGenerator[RunState, None]:
-        state = self._stored(order)
-        if state.finished is not None:
-            yield await self._publisher.after_run(order, state)
-            return
-        async for following in self._follow(order):
-            yield following
-
-    async def _follow(self, order: RunOrder) -> AsyncGenerator[RunState, None]:
-        """Yield the states of an unfinished run; connects anew as often as its coordinator ends."""
-        shown = False
-        while True:
-            connection = await self._connect(order)
-            if connection is None:
-                yield self._end(order)
-                return
-            try:
-                queue = connection.submit(order)
-            except ConnectionError:
-                continue
-            try:
-                if not shown:
-                    shown = True
-                    yield queued_state(order)
-                while (state := _state(await queue.get())) is not None:
-                    if state.finished is None:
-                        yield state
-                        continue
-                    self._remember(state)
-                    yield await self._publisher.after_run(order, state)
-                    return
-            finally:
-                connection.forget(order.uid, queue)
-            state = self._stored(order)
-            if state.finished is not None:
-                yield await self._publisher.after_run(order, state)
-                return
-
-    async def _connect(self, order: RunOrder) -> ControlConnection | None:
+    async def connect(self, order: RunOrder) -> ControlConnection | None:
         """Return a connection to the run's coordinator; None: its environment was ended.
 
         Wakes the environment; raises its error when it cannot start.
@@ -130,18 +114,24 @@ class Runs:
             except OSError:
                 continue  # it ended between its word and our dialling
 
-    def _end(self, order: RunOrder) -> RunState:
+    def end(self, order: RunOrder) -> RunState:
         """End a run whose environment is no more."""
         cancel_stored(self._folder.store, order, now=time.time(), reason="EnvironmentDeleted")
-        return self._stored(order)
+        return self.stored(order)
 
-    def _remember(self, state: RunState) -> None:
-        """Keep a last state: the coordinator tells it before it stores it."""
+    async def finish(self, order: RunOrder, state: RunState) -> RunState:
+        """Keep a last state, which is told before it is stored; return what is to be shown."""
         if len(self._finished) >= KEPT_STATES:
             self._finished.pop(next(iter(self._finished)))
         self._finished[state.uid] = state
+        return await self.after_run(order, state)
 
-    def _stored(self, order: RunOrder) -> RunState:
+    async def after_run(self, order: RunOrder, state: RunState) -> RunState:
+        """Publish the results of a run that has ended, where it asks for that; return its state."""
+        return await self._publisher.after_run(order, state)
+
+    def stored(self, order: RunOrder) -> RunState:
+        """Return the last state of a run that is known without asking its coordinator."""
         known = self._finished.get(order.uid)
         state = stored_state(self._folder.store, order) if known is None else known
         return self._publisher.show(order, state)
@@ -149,12 +139,14 @@ class Runs:
     async def get(self, name: str) -> tuple[RunOrder, RunState]:
         """Return a run's order and its state, by its coordinator if that lives, else as stored."""
         order = self._folder.read_run(name)
-        state = self._stored(order)
+        state = self.stored(order)
         if state.finished is None and self._is_awake(order):
             with suppress(TimeoutError):
-                async with asyncio.timeout(ANSWER_S), aclosing(self._follow(order)) as states:
-                    await anext(states)  # made here: Queued
-                    state = await anext(states)
+                async with asyncio.timeout(ANSWER_S):
+                    following = RunStates(self, lambda: Begun(order, is_new=True))
+                    async with aclosing(following) as states:
+                        await anext(states)  # made here: Queued
+                        state = await anext(states)
         return order, state
 
     def _is_awake(self, order: RunOrder) -> bool:
@@ -168,9 +160,9 @@ class Runs:
         """Return all runs, or those of one environment, newest first."""
         orders = reversed(self._folder.runs())
         if environment is None:
-            return [(order, self._stored(order)) for order in orders]
+            return [(order, self.stored(order)) for order in orders]
         uid = self._folder.read_environment(environment).uid
-        return [(order, self._stored(order)) for order in orders if order.environment == uid]
+        return [(order, self.stored(order)) for order in orders if order.environment == uid]
 
     async def cancel(self, name: str, *, indexes: list[int] | None) -> None:
         """Cancel a run, or some of its tasks; a finished one stays as it is.
@@ -178,17 +170,17 @@ class Runs:
         A run of an environment that sleeps is not woken for it.
         """
         order = self._folder.read_run(name)
-        if self._stored(order).finished is not None:
+        if self.stored(order).finished is not None:
             return
         connection = self._connections.get(order.environment)
         if connection is None or not connection.is_open:
             if indexes is None and await asyncio.to_thread(self._cancel_asleep, order):
                 return
-            connection = await self._connect(order)
+            connection = await self.connect(order)
         if connection is not None:
-            queue = connection.submit(order)  # one that was never handed over is, first
-            connection.cancel(order.uid, indexes)
-            connection.forget(order.uid, queue)
+            watch = connection.submit(order)  # one that was never handed over is, first
+            watch.cancel(indexes)
+            watch.close()
 
     def _cancel_asleep(self, order: RunOrder) -> bool:
         """Cancel a run where it is stored; False: its environment is awake."""
@@ -205,7 +197,7 @@ class Runs:
     async def delete(self, name: str, *, results: bool) -> None:
         """Forget a run, cancelled first if it goes on; `results`: and everything it wrote."""
         order = self._folder.read_run(name)
-        if self._stored(order).finished is None:
+        if self.stored(order).finished is None:
             await self.cancel(name, indexes=None)
             async for _ in self.watch(name):
                 pass
@@ -232,8 +224,9 @@ class Runs:
         self._connections.clear()
 
 
-def _state(update: Update) -> RunState | None:
-    """Return the state in an update; None: connect again. Raises what the coordinator refused."""
-    if isinstance(update, Problem):
-        raise GeopodError.from_wire("E202", update.message, details={"reason": update.reason})
-    return update
+def _take_back(watch: Watch | None) -> None:
+    """Cancel a run that was handed over and could not get its name."""
+    if watch is not None:
+        with suppress(ConnectionError):
+            watch.cancel()
+        watch.close()

@@ -99,7 +99,7 @@ async def prepare(task: Task) -> Reproduction:
         given = _open(blob, order.arguments.format)
     else:
         staged = await _staged(task, scratch)
-    place = Place(run=order.uid, total=run.total, scratch=scratch, core=staged.core)
+    place = Place(run=order.uid, total=run.total, scratch=str(scratch), core=staged.core)
     context = Context(
         index=task.index,
         attempt=1 if record is None else record.attempt,

@@ -59,9 +59,10 @@ async def rerun_order(
             f"Run {order.name!r} has no task to run again.",
             fixes=("run.rerun(tasks='all')", "run.rerun(reasons=['OutOfMemory'])"),
         )
+    uid = str(uuid.uuid4())
     changes: dict[str, object] = {
-        "uid": str(uuid.uuid4()),
-        "name": run_name(order.function.name),
+        "uid": uid,
+        "name": run_name(order.function.name, uid),
         "created": time.time(),
         "rerun_of": order.name,
         "rerun_tasks": indexes,

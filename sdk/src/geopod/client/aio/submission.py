@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -125,10 +124,11 @@ def make_order(
 ) -> RunOrder:
     """Return the order of one run; its name is made here, so a repeated submit is the same run."""
     run_timeout = options.run_timeout
+    uid = str(uuid.uuid4())
     return checked(
         RunOrder(
-            uid=str(uuid.uuid4()),
-            name=options.name or run_name(function.name),
+            uid=uid,
+            name=options.name or run_name(function.name, uid),
             environment=record.uid,
             created=time.time(),
             function=function,
@@ -217,11 +217,11 @@ def read_retries(retries: Retry | int) -> RetryRule:
     return rule.rule()
 
 
-def run_name(function: str) -> str:
-    """Return a new name for a run of this function: `ndvi-7f3a9c`."""
+def run_name(function: str, uid: str) -> str:
+    """Return a new name for a run of this function: `ndvi-7f3a9c`; `uid`: the run's own."""
     plain = re.sub(r"[^a-z0-9]+", "-", function.lower()).strip("-")[:40].strip("-") or "run"
     plain = plain if plain[0].isalpha() else f"f-{plain}"
-    return f"{plain}-{secrets.token_hex(3)}"
+    return plain + names.own_suffix(uid)
 
 
 def read_target(target: Any) -> dict[str, str] | None:

@@ -179,7 +179,7 @@ class ResourceWorld:
         self._planned_generation = manifest["metadata"].get("generation", 1)
         awake = self._rollout.follow(coordinator, manifest)
         if awake:
-            self._office.spawn(coordinator.nodes.redial(awake, "the drain is over"))
+            coordinator.nodes.redial(awake, "the drain is over")
         self._environment.changed()
 
     def _follow_spec(self, before: Object) -> None:
