@@ -56,6 +56,22 @@ def test_function_finds_its_modules_and_data_on_every_minor(bundle, minor):
     assert outcome.log.err == b"0\n"
 
 
+def test_packages_of_an_environment_come_before_those_of_the_image(tmp_path):
+    for name, text in {"terrain": "VERSION = 1", "yaml": "OWN = 2", "json": "OWN = 3"}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    text = """
+def f(params):
+    import json, terrain, yaml
+    return [terrain.VERSION, yaml.OWN, hasattr(json, "OWN")]
+"""
+
+    async def scenario() -> Outcome:
+        async with a_runner(arguments=["--packages", str(tmp_path)]) as runner:
+            return await runner.call(text)
+
+    assert value_of(asyncio.run(scenario())) == [1, 2, False]
+
+
 def test_function_runs_where_geopod_is_installed_too(bundle):
     assert value_of(run(bundle))[:2] == [42, 21]
 

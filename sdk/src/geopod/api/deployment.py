@@ -103,7 +103,8 @@ _WAIT = (
     f"p={RUNNER_FILE!r}\n"
     "while not os.path.exists(p): time.sleep(.05)\n"
     "signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGTERM])\n"
-    f"os.execv(sys.executable,[sys.executable,p,'--socket',{RUNNER_SOCKET!r}])"
+    f"os.execv(sys.executable,[sys.executable,p,'--socket',{RUNNER_SOCKET!r},"
+    f"'--packages',{SITE_PACKAGES!r}])"
 )
 """Standard library only, for whatever image the administrator chose.
 

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from . import exceptions, processes
 from .ending import Ending, end_now, end_on_sigterm
+from .packages import use_packages
 from .preloading import preload
 from .template import Template
 
@@ -30,9 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     end_on_sigterm()
     parser = argparse.ArgumentParser(prog="geopod.runner", description=__doc__)
     parser.add_argument("--socket", action="append", required=True, help="an agent's Unix socket")
+    parser.add_argument("--packages", default="", help="folder of packages, if it is there")
     parser.add_argument("--preload", default="", help="modules to import first, with commas")
     parser.add_argument("--name", default="geopod.runner", help="shown by ps, nothing else")
     options = parser.parse_args(arguments)
+    use_packages(options.packages)
     exceptions.prime_modules()
     preload([name for name in options.preload.split(",") if name])
     _keep_templates(options.socket)
