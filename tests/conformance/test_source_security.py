@@ -140,13 +140,6 @@ def test_hdf5_is_refused_with_how_to_convert_it(tmp_path):
     assert "gdal_translate -of COG" in refused(str(tmp_path / "a.h5"))
 
 
-def test_zarr_is_refused_with_how_to_convert_it(tmp_path):
-    (tmp_path / "x.zarr").mkdir()
-    (tmp_path / "x.zarr" / "zarr.json").write_text("{}")
-
-    assert "gdal_translate -of COG" in refused(str(tmp_path / "x.zarr"))
-
-
 def test_pod_reads_its_volumes(pod):
     inside = pod.volumes / "claim" / "dem.tif"
 

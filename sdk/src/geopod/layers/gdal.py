@@ -20,6 +20,8 @@ from geopod.layers.vsi import gdal_path, remote_options, without_queries
 
 CACHE_BYTES = 64 << 20
 """GDAL takes 5 % of the host's memory by default, a container has less."""
+_OPEN_OPTIONS = {"Zarr": {"USE_ZMETADATA": "NO"}}
+"""Of a store, the metadata that `zarr` has checked."""
 MOST_BLOCK_BYTES = 1 << 30
 """A block is decoded whole, whatever is read of it: a small file may ask for any amount."""
 
@@ -52,7 +54,8 @@ def open_raster_file(source: SourceFile, *, path_id: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(gdal_path(source), driver=source.driver)
+            options = _OPEN_OPTIONS.get(source.driver, {})
+            dataset = rasterio.open(gdal_path(source), driver=source.driver, **options)
     except RasterioIOError as error:
         raise unreadable(error, path_id=path_id, source=source) from error
     wrong = _wrong(dataset, source)
@@ -82,7 +85,10 @@ def _wrong(dataset: Any, source: SourceFile) -> str | None:
     """Return why a dataset that could be opened must not be read."""
     if not dataset.count:
         names = [name.rpartition(":")[2] for name in dataset.subdatasets]
-        return f"{source.href} has {len(names)} rasters ({', '.join(names[:8])}), not one"
+        return (
+            f"{source.href} has {len(names)} rasters ({', '.join(names[:8])}), not one; "
+            "name it: #<variable>"
+        )
     height, width = dataset.block_shapes[0]
     block = height * width * np.dtype(dataset.dtypes[0]).itemsize
     if block > MOST_BLOCK_BYTES:
@@ -91,8 +97,10 @@ def _wrong(dataset: Any, source: SourceFile) -> str | None:
             f"decode, {size_text(MOST_BLOCK_BYTES)} is the limit; write it in tiles (COG)"
         )
     if source.remote is None:
-        home = source.path.resolve().parent
+        is_folder = source.path.is_dir()
+        home = source.path.resolve() if is_folder else source.path.resolve().parent
         for part in dataset.files:
-            if Path(part).resolve().parent != home:
+            place = Path(part).resolve()
+            if not (place.is_relative_to(home) if is_folder else place.parent == home):
                 return f"{source.href} reads {part}, which lies outside its folder"
     return None

@@ -19,6 +19,7 @@ from geopod.layers.file_grids import FileGrid, footprint, join_grids, place_grid
 from geopod.layers.gdal import gdal_settings, open_raster_file
 from geopod.layers.sources import LayerSource, SourceFile
 from geopod.layers.together import ask_all
+from geopod.layers.variables import step_names
 
 _MaskKind = Literal["nodata", "alpha", "perDataset", "allValid"]
 _MOST_TAGS = 65_536
@@ -54,8 +55,11 @@ def read_raster_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
     Raises UnknownBandError, LayerCRSError, UnsupportedGridError, LayerAccessError.
     """
     with gdal_settings(files), open_raster_file(files[0], path_id=source.path_id) as first:
-        head = _read_head(first, source)
+        head = _read_head(first, source, files[0])
+        names = band_names(first)
         indexes = choose_bands(first, source.bands, key=source.key)
+        if files[0].variable is not None and files[0].variable.step:
+            indexes = _choose_steps(names, indexes, files[0].variable.step, key=source.key)
         dtype = _layer_dtype(first, indexes, key=source.key)
         header = RasterHeader(
             crs=canonical_crs(head.crs, path_id=source.path_id),
@@ -63,7 +67,7 @@ def read_raster_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
             shape=head.grid.shape,
             dtype=dtype,
             nodata=_plan_number(_nodata(source, first, indexes, dtype)),
-            bands=tuple(band_names(first)[index - 1] for index in indexes),
+            bands=tuple(names[index - 1] for index in indexes),
             band_indexes=indexes,
             block_shape=first.block_shapes[indexes[0] - 1],
             mask=_mask_kind(first, indexes),
@@ -88,7 +92,7 @@ def _join_files(
 
     def read(file: SourceFile) -> _FileHead:
         with gdal_settings(files), open_raster_file(file, path_id=source.path_id) as dataset:
-            return _read_head(dataset, source)
+            return _read_head(dataset, source, file)
 
     are_remote = files[0].remote is not None
     heads = [head, *ask_all(read, files[1:], are_remote=are_remote)]
@@ -118,10 +122,10 @@ def _distinct(heads: Sequence[_FileHead], what: str) -> list[Any]:
     return list(dict.fromkeys(getattr(head, what) for head in heads))
 
 
-def _read_head(dataset: Any, source: LayerSource) -> _FileHead:
+def _read_head(dataset: Any, source: LayerSource, file: SourceFile) -> _FileHead:
     return _FileHead(
         grid=read_grid(dataset, key=source.key),
-        crs=_crs_text(dataset, source),
+        crs=_crs_text(dataset, source, file),
         count=dataset.count,
         dtypes=tuple(dataset.dtypes),
         nodata=" ".join(map(str, dataset.nodatavals)),
@@ -129,7 +133,9 @@ def _read_head(dataset: Any, source: LayerSource) -> _FileHead:
 
 
 def band_names(dataset: Any) -> tuple[str, ...]:
-    """Return each band's description; its number where it has none."""
+    """Return each band's description, or what it is a step of; its number where it is neither."""
+    if not any(dataset.descriptions) and (steps := step_names(dataset)):
+        return steps
     return tuple(
         description or str(number) for number, description in enumerate(dataset.descriptions, 1)
     )
@@ -152,15 +158,27 @@ def choose_bands(dataset: Any, asked: Sequence[str | int], *, key: str) -> tuple
         raise UnknownBandError.unknown(key=key, names=names, asked=error.args[0]) from error
 
 
+def _choose_steps(
+    names: Sequence[str], indexes: tuple[int, ...], step: str, *, key: str
+) -> tuple[int, ...]:
+    """Return the bands whose names begin with `step`; raises UnknownBandError if there are none."""
+    chosen = tuple(index for index in indexes if names[index - 1].startswith(step))
+    if not chosen:
+        raise UnknownBandError.unknown(key=key, names=names, asked=step)
+    return chosen
+
+
 def alpha_band(dataset: Any) -> int | None:
     """Return the number of the band that says how opaque a pixel is; 0: it is not there."""
     colours = list(dataset.colorinterp)
     return colours.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colours else None
 
 
-def _crs_text(dataset: Any, source: LayerSource) -> str:
+def _crs_text(dataset: Any, source: LayerSource, file: SourceFile) -> str:
     found = dataset.crs or dataset.gcps[1]
     text = found.to_wkt() if found else source.crs
+    if text is None and file.variable is not None:
+        text = file.variable.crs
     if text is None and dataset.rpcs is not None:
         text = "EPSG:4326"
     if text is None:

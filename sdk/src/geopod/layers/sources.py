@@ -18,12 +18,13 @@ from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.formats import HEAD_BYTES, PARQUET, Format, Kind, find_format
 from geopod.layers.remote import SCHEMES, RemoteFile, find_remote
 from geopod.layers.together import ask_all
+from geopod.layers.variables import Variable, split_variable
+from geopod.layers.zarr import is_store, member, read_variable
 
 __all__ = ["PARQUET", "Kind", "LayerSource", "SourceFile"]
 
 # Files that hold parts of the layer: their change changes the layer.
 _COMPANIONS = (".aux.xml", ".hdr", ".msk", ".ovr")
-_ZARR = (".zarray", ".zgroup", "zarr.json")
 _SHAPEFILE_PARTS = (".dbf", ".shx", ".prj", ".cpg")
 
 
@@ -54,6 +55,8 @@ class SourceFile:
     place: Path | RemoteFile
     kind: Kind
     driver: str
+    variable: Variable | None = None
+    """The one that is read of a file that may hold several rasters."""
 
     @property
     def path(self) -> Path:
@@ -79,7 +82,11 @@ def find_source(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Sou
     Raises LayerAccessError for anything but a readable file in a format that layers may have: an
     absolute path, `file://`, `s3://`, `gs://`, `az://`, `http(s)://`.
     """
-    place = find_place(href, path_id=path_id, access=access)
+    address, variable = split_variable(href)
+    place = find_place(address, path_id=path_id, access=access)
+    if is_store(place):
+        variable, _ = read_variable(place, variable, path_id=path_id)
+        return SourceFile(place, "raster", "Zarr", variable)
     if is_dataset_folder(place, path_id=path_id):
         return SourceFile(place, "vector", PARQUET)
     head = read_head(place, path_id=path_id)
@@ -89,16 +96,17 @@ def find_source(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Sou
         raise _refused(href, path_id, found)
     if isinstance(place, RemoteFile) and found.driver == "netCDF":
         raise _refused(href, path_id, f"{name} is netCDF, which is read from volumes only")
-    return SourceFile(place, found.kind, found.driver)
+    return SourceFile(place, found.kind, found.driver, variable)
 
 
 def planned_source(
     href: str, kind: Kind, driver: str, *, path_id: str, access: Access
 ) -> SourceFile:
     """Return a file of a plan; its format is the one that was found when the plan was made."""
-    place = find_place(href, path_id=path_id, access=access)
+    address, variable = split_variable(href)
+    place = find_place(address, path_id=path_id, access=access)
     if isinstance(place, RemoteFile):
-        return SourceFile(place, kind, driver)
+        return SourceFile(place, kind, driver, variable)
     return find_source(href, path_id=path_id, access=access)
 
 
@@ -124,9 +132,6 @@ def is_dataset_folder(place: Path | RemoteFile, *, path_id: str) -> bool:
     """Say whether a place is a folder of GeoParquet files; raises LayerAccessError for another."""
     if isinstance(place, RemoteFile):
         return place.is_folder
-    if place.is_dir() and any((place / name).exists() for name in _ZARR):
-        words = f"{place} is Zarr, which layers may not have; convert it: gdal_translate -of COG"
-        raise _refused(str(place), path_id, words)
     if place.is_dir() and not any(place.glob("*.parquet")):
         raise _refused(str(place), path_id, f"{place} is a folder without .parquet files")
     return place.is_dir()
@@ -152,14 +157,21 @@ def local_path(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Path
     return path if access.volumes is None else _fenced(path, access.volumes, path_id)
 
 
-def version_of(place: Path | RemoteFile) -> str:
+def version_of(place: Path | RemoteFile, variable: Variable | None, *, path_id: str) -> str:
     """Return what changes when the bytes there do: an ETag, or newest mtime (ns) and size.
 
-    Raises OSError when a local file is gone, LayerAccessError for a remote one.
+    A Zarr store has the version of its metadata: its chunks may be a million. Raises OSError when a
+    local file is gone, LayerAccessError for a remote one.
     """
-    if isinstance(place, RemoteFile):
+    if is_store(place):
+        _, names = read_variable(place, variable, path_id=path_id)
+        if isinstance(place, RemoteFile):
+            return " ".join(member(place, name).version() for name in names)
+        stats = [(place / name).stat() for name in names]
+    elif isinstance(place, RemoteFile):
         return place.version()
-    stats = [part.stat() for part in _parts(place)]
+    else:
+        stats = [part.stat() for part in _parts(place)]
     newest = max(stat.st_mtime_ns for stat in stats)
     return f"mtime {newest} size {sum(stat.st_size for stat in stats)}"
 
@@ -170,9 +182,10 @@ def read_versions(
     """Return the version of each uri; raises LayerAccessError when a file is gone."""
 
     def read(href: str) -> str:
-        place = find_place(href, path_id=path_id, access=access)
+        address, variable = split_variable(href)
+        place = find_place(address, path_id=path_id, access=access)
         try:
-            return version_of(place)
+            return version_of(place, variable, path_id=path_id)
         except OSError as error:
             raise _refused(href, path_id, f"{place}: {error.strerror or error}") from error
 
@@ -205,7 +218,8 @@ def _fenced(path: Path, volumes: Path, path_id: str) -> Path:
     target = path.resolve()
     beside = [target.with_name(target.name + suffix) for suffix in _COMPANIONS]
     beside += [target.with_suffix(suffix) for suffix in (*_COMPANIONS, *_SHAPEFILE_PARTS)]
-    inside = target.iterdir() if target.is_dir() else ()
+    # Every link counts, however deep: a store of chunks has folders in folders.
+    inside = [path for path in target.rglob("*") if path.is_symlink()] if target.is_dir() else []
     for one in (target, *beside, *inside):
         if not one.resolve().is_relative_to(fence):
             raise _refused(

@@ -52,8 +52,20 @@ _NO_IDENTITY = {
 }
 
 
+_WITHIN = {"Zarr": ('ZARR:"', '":/'), "netCDF": ('NETCDF:"', '":')}
+"""Driver -> how GDAL is told one variable of a file."""
+
+
 def gdal_path(source: SourceFile) -> str:
-    """Return the name under which GDAL opens a file."""
+    """Return the name under which GDAL opens a file, or one variable of it."""
+    name = _file_path(source)
+    if source.variable is None or source.driver not in _WITHIN:
+        return name
+    before, between = _WITHIN[source.driver]
+    return f"{before}{name}{between}{source.variable.name}"
+
+
+def _file_path(source: SourceFile) -> str:
     file = source.remote
     if file is None:
         return str(source.path)
