@@ -133,6 +133,11 @@ WRONG = {
         "layers[0]['pathId']=7 is no text",
         "'pathId': 'dem'",
     ),
+    "pathId a path": (
+        lambda: create(layers=[{"pathId": "../a b", "timestampId": "a"}]),
+        "layers[0]['pathId']='../a b' has a space or a slash",
+        "'pathId': 'dem'",
+    ),
     "nodes a text": (lambda: create(nodes="4"), "nodes='4' is no whole number", "nodes=4"),
     "nodes a boolean": (lambda: create(nodes=True), "nodes=True is no whole number", "nodes=4"),
     "nodes zero": (lambda: create(nodes=0), "nodes=0 is not within 1", "nodes=4"),

@@ -234,6 +234,7 @@ def test_failed_node_is_told_first_and_the_others_results_are_kept(play):
     assert error.completed == [1, None, 3, None]
     assert sorted(error.exceptions) == [1, 3]
     assert error.run.tasks[1].state == "failed"
+    assert error.hint == "1) error.run.tasks[1].reproduce() 2) error.run.logs()"
 
 
 @pytest.mark.parametrize(

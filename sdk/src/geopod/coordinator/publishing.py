@@ -10,6 +10,8 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,7 +19,12 @@ from typing import Any, Literal, cast
 import msgspec
 
 from geopod.api.results import Entry
-from geopod.errors import GeopodError, NotAFileResultError, ShapeMismatchError
+from geopod.errors import (
+    GeopodError,
+    LayerAccessError,
+    NotAFileResultError,
+    ShapeMismatchError,
+)
 from geopod.layers.access import OWN_MACHINE, Access, read_access
 from geopod.layers.buckets import open_shelf
 from geopod.layers.headers import read_header
@@ -117,7 +124,8 @@ def _assemble_rasters(request: PublishRequest, work: Path, target: Path) -> None
         window = _find_window(part) if part.entry.codec == "npy" else None
         placed = {} if window is None else {"core": window.core, "padded": window.padded}
         parts.append(RasterPart(node=part.node, path=path, **placed))
-        grid = grid or _grid_of(path, window)
+        with _reading(part):
+            grid = grid or _grid_of(path, window)
     assert grid is not None  # noqa: S101  # a request has parts
     assemble_raster(parts, grid, target)
 
@@ -126,7 +134,8 @@ def _assemble_vectors(request: PublishRequest, work: Path, target: Path) -> None
     suffixes = {"geoparquet": ".parquet", "bytes": ".bin"}
     parts = []
     for part in request.parts:
-        path = as_geoparquet(_take_out(part, work, suffixes), workdir=work)
+        with _reading(part):
+            path = as_geoparquet(_take_out(part, work, suffixes), workdir=work)
         parts.append(VectorPart(node=part.node, path=path))
     output_format = cast("Literal['parquet', 'gpkg', 'fgb', 'geojson']", request.format)
     write_vector(parts, target, output_format=output_format)
@@ -146,6 +155,21 @@ def _take_out(part: Part, work: Path, suffixes: dict[str, str]) -> Path:
         file.seek(entry.start)
         target.write_bytes(file.read(entry.bytes))
     return target
+
+
+@contextmanager
+def _reading(part: Part) -> Iterator[None]:
+    """Say of a part that is no file of a layer which node returned it, not where it was looked for.
+
+    Raises NotAFileResultError.
+    """
+    try:
+        yield
+    except LayerAccessError as error:
+        what = str(part.entry.meta.get("mediaType", "a file"))
+        raise NotAFileResultError.returned(
+            node=part.node, type_name=f"{what}, {part.entry.bytes} bytes, which no layer can have"
+        ) from error
 
 
 def _find_window(part: Part) -> PlacedWindow:

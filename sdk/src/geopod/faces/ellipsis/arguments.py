@@ -88,9 +88,16 @@ def _check_id(name: str, given: Mapping[Any, Any], key: str, *, example: str) ->
         raise InvalidInputError(
             f"{name}={dict(given)!r} has no {key!r}.", fixes=(example,), details={"name": name}
         )
-    if not isinstance(given[key], str) or not given[key]:
+    _check_name(f"{name}[{key!r}]", given[key], example=example)
+
+
+def _check_name(name: str, value: Any, *, example: str) -> None:
+    """Raise unless a pathId or timestampId is a text without spaces and slashes."""
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError.value(name=name, value=value, why="is no text", fix=example)
+    if re.search(r"[\s/\\]", value):
         raise InvalidInputError.value(
-            name=f"{name}[{key!r}]", value=given[key], why="is no text", fix=example
+            name=name, value=value, why="has a space or a slash", fix=example
         )
 
 
@@ -243,12 +250,9 @@ def order_execute(f: Any, token: Any) -> tuple[Callable[..., Any], Any]:
 
 
 def check_ids(**given: Any) -> None:
-    """Raise unless every one of these arguments is a text."""
+    """Raise unless every one of these arguments can name a layer or a timestamp."""
     for name, value in given.items():
-        if not isinstance(value, str) or not value:
-            raise InvalidInputError.value(
-                name=name, value=value, why="is no text", fix=f"{name}='ndvi'"
-            )
+        _check_name(name, value, example=f"{name}='ndvi'")
 
 
 def check_destination(path: Any, memfile: Any) -> None:

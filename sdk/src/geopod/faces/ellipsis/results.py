@@ -118,6 +118,14 @@ def _told(error: GeopodError) -> str:
     return in_own_words(error.fact)
 
 
+def _from_error(fix: str, task: int) -> str:
+    """Return a fix as code that can be pasted where the error was caught as `error`."""
+    for word, path in (("run.", "error.run."), ("task.", f"error.run.tasks[{task}].")):
+        if fix.startswith(word):
+            return path + fix.removeprefix(word)
+    return fix
+
+
 def failed_run(exceptions: Mapping[int, GeopodError], elements: Sequence[Any]) -> RunFailedError:
     """Return the error of nodes that failed: the first one's text, and how many others did.
 
@@ -135,7 +143,8 @@ def failed_run(exceptions: Mapping[int, GeopodError], elements: Sequence[Any]) -
     codes = {it.code for it in exceptions.values()}
     if len(codes) == 1 and codes != {RemoteFunctionError.code}:
         error.__dict__["code"] = codes.pop()
-        error.fixes = tuple(in_own_words(fix) for fix in exceptions[first].fixes)
+        fixes = exceptions[first].fixes
     else:
-        error.fixes = (f"error.run.tasks[{first}].reproduce()", "error.run.logs()")
+        fixes = ("task.reproduce()", "run.logs()")
+    error.fixes = tuple(_from_error(in_own_words(fix), first) for fix in fixes)
     return error
