@@ -73,7 +73,7 @@ def an_environment(**fields):
 
 
 CARDS = {
-    "environment": lambda: an_environment(message=EVIL),
+    "environment": lambda: an_environment(phase="Starting", message=EVIL),
     "run": lambda: cards.run_card(
         an_order(tags=[EVIL]),
         a_state(phase="Failed", total=4, succeeded=3, failed=1, message=EVIL),

@@ -43,7 +43,8 @@ def environment_card(
         "idle after": _span(spec.get("idle", {}).get("afterSeconds")),
         "plan": _plan_text(plan),
     }
-    message = html.paragraph(state.message) if state.message else ""
+    is_said = state.phase == "Ready"  # by the number of nodes
+    message = html.paragraph(state.message) if state.message and not is_said else ""
     return html.card(
         "Environment",
         name,

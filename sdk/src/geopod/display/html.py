@@ -22,6 +22,7 @@ FRAME = (
     "border:1px solid rgba(128,128,128,.35);border-left:4px solid {colour};border-radius:4px;"
     "padding:.5em .8em;margin:.2em 0;max-width:60em;line-height:1.45"
 )
+TABLE = "border:none;margin:.3em 0;color:inherit;font-size:inherit;background:none"
 CELL = "text-align:left;padding:.1em .9em .1em 0;vertical-align:top"
 QUIET = "opacity:.75"
 CODE = "font-family:monospace;white-space:pre-wrap;margin:.3em 0;font-size:.92em"
@@ -58,7 +59,7 @@ def facts(pairs: Mapping[str, object]) -> str:
         for name, value in pairs.items()
         if value not in (None, "", (), [])
     )
-    return f'<table style="border:none;margin:.3em 0">{rows}</table>' if rows else ""
+    return f'<table style="{TABLE}">{rows}</table>' if rows else ""
 
 
 def table(
@@ -79,7 +80,7 @@ def table(
     more = f'<div style="{QUIET}">and {left:,} more</div>' if left > 0 else ""
     title = f'<caption style="text-align:left">{escape(caption)}</caption>' if caption else ""
     return (
-        f'<table style="border:none;margin:.3em 0">{title}<thead><tr>{heads}</tr></thead>'
+        f'<table style="{TABLE}">{title}<thead><tr>{heads}</tr></thead>'
         f"<tbody>{lines}</tbody></table>{more}"
     )
 

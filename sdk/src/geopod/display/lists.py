@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from typing_extensions import override
 
 from geopod.display import html
-from geopod.display.states import look, state_badge
+from geopod.display.states import look
 
 Found = TypeVar("Found")
 MOST_PREVIEW = 120
@@ -78,14 +78,15 @@ class Results(list[Any]):
     def _repr_html_(self) -> str:
         """Return one row per result: what it is, and its beginning."""
         failed = sum(isinstance(value, BaseException) for value in self)
-        state = state_badge(f"{failed} failed") if failed else ""
+        shown = look("failed" if failed else "succeeded")
+        state = html.badge(shown.mark, f"{failed} failed", shown.colour) if failed else ""
         rows = ((index, kind_of(value), preview(value)) for index, value in enumerate(self))
         return html.card(
             "Results",
             str(len(self)),
             html.table(("task", "type", "value"), rows, total=len(self)),
             state=state,
-            colour=look("failed" if failed else "succeeded").colour,
+            colour=shown.colour,
         )
 
 

@@ -13,7 +13,7 @@ from geopod.display.html import QUIET, escape
 from geopod.display.states import look
 from geopod.errors.wording import size_text
 
-WIDTH, HEIGHT = 420.0, 300.0
+WIDTH, HEIGHT = 420.0, 220.0
 """The room of a map in pixels; a plan keeps its shape inside it."""
 MOST_LABELS = 100
 """More partitions are drawn without numbers and without words of their own."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 15.0
 LINES_OF_A_RUN = 10
 """A line per tenth of the tasks."""
+USUAL_COLUMNS = 80
+"""Of a terminal that does not know its width."""
 REDRAW_S = 0.2
 REDRAW_CELL_S = 0.5
 """A notebook keeps and repaints HTML: slower than a terminal's line."""
@@ -159,6 +161,6 @@ def in_notebook() -> bool:
 
 def _columns(stream: TextIO) -> int:
     try:
-        return os.get_terminal_size(stream.fileno()).columns
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
     except (OSError, ValueError):
-        return 80
+        return USUAL_COLUMNS

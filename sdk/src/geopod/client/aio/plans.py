@@ -44,10 +44,14 @@ class Planned:
                 f"{self.record.name!r} has no plan yet (phase {state.phase}).",
                 fixes=("env.wait_ready()", "env.explain()"),
             )
-        if self.known_plan is None or self._known_sha256 != state.plan_sha256:
+        return await self.read_plan(state.plan_sha256)
+
+    async def read_plan(self, sha256: str) -> Plan:
+        """Return the plan of this sha256; what was read last is kept."""
+        if self.known_plan is None or self._known_sha256 != sha256:
             store = self._backend.store(self.record.uid)
-            data = await store.get(names.plan_key(self.record.uid, state.plan_sha256))
-            self.known_plan, self._known_sha256 = decode_plan(data), state.plan_sha256
+            data = await store.get(names.plan_key(self.record.uid, sha256))
+            self.known_plan, self._known_sha256 = decode_plan(data), sha256
         return self.known_plan
 
     async def partitions(self) -> Any:

@@ -30,10 +30,10 @@ PLAN_WAIT_S = 3.0
 
 async def environment_html(environment: Environment) -> str:
     """Return an environment's card with its map."""
-    if environment.record.state.plan_sha256:
+    if sha256 := environment.record.state.plan_sha256:
         with suppress(GeopodError, KeyMissingError, TimeoutError):
             async with asyncio.timeout(PLAN_WAIT_S):
-                await environment.plan()
+                await environment.read_plan(sha256)
     return environment_card(environment)
 
 
