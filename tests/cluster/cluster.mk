@@ -36,3 +36,8 @@ undeploy: setup ## Uninstall geopod from the cluster; definitions stay
 .PHONY: test-cluster
 test-cluster: setup cluster-packages ## Tests on a real Kubernetes; starts one and ends it if none runs
 	@$(TESTCLUSTER) around $(RUN) pytest $(or $(TESTS),tests/chart tests/cluster)
+
+.PHONY: chaos
+chaos: setup ## Some thousand seeded kills, then longer ones on the cluster; WRITE=FILE keeps the table
+	@PYTHONPATH=tests $(RUN) python -m chaos --kills $(or $(KILLS),1260) $(if $(WRITE),--write $(WRITE))
+	GEOPOD_CHAOS_AWAY_S=30 GEOPOD_CHAOS_ROUNDS=3 $(TESTCLUSTER) around $(RUN) pytest tests/cluster/test_chaos.py
