@@ -149,6 +149,7 @@ states = st.builds(
         completed_indexes=ranges[:4096].rstrip(","),
         failed_indexes=ranges[:4096].rstrip(","),
         indexes_truncated=True,
+        plan_sha256="5e" * 32,
         failures=failures,
     ),
     st.sampled_from(["", "Queued", "Running", "Succeeded", "Failed", "Cancelled"]),
@@ -175,6 +176,7 @@ def test_state_comes_back_from_its_status(state):
         return
     for name in ("phase", "total", "pending", "running", "succeeded", "failed", "finished"):
         assert getattr(again, name) == getattr(state, name)
+    assert again.plan_sha256 == state.plan_sha256
     for name in ("completed_indexes", "failed_indexes", "indexes_truncated", "epoch", "started"):
         assert getattr(again, name) == getattr(state, name)
     assert [r.index for r in again.failures] == [r.index for r in state.failures[:10]]

@@ -93,12 +93,13 @@ def status_from_state(state: RunState, report: RunReport) -> dict[str, Any]:
         status["startTime"] = timestamp(state.started)
     if state.finished is not None:
         status["completionTime"] = timestamp(state.finished)
-    for name, ranges in (
+    for name, text in (
+        ("planSha256", state.plan_sha256),
         ("completedIndexes", state.completed_indexes),
         ("failedIndexes", state.failed_indexes),
     ):
-        if ranges:
-            status[name] = ranges
+        if text:
+            status[name] = text
     if state.indexes_truncated:
         status["indexesTruncated"] = True
     if state.failures:
@@ -116,7 +117,7 @@ def run_state(manifest: Mapping[str, Any]) -> RunState:
     """Return a run's state as its status tells it; without a status it is new.
 
     `chunks` is the number of tasks that have ended: it grows whenever the manifest does. What a
-    status has no room for (words of progress, the plan) is empty.
+    status has no room for (words of progress) is empty.
     """
     metadata, status = manifest["metadata"], manifest.get("status") or {}
     tasks, phase = status.get("tasks") or {}, status.get("phase", "")
@@ -145,6 +146,7 @@ def run_state(manifest: Mapping[str, Any]) -> RunState:
         **counts,
         cancelled=max(0, total - sum(counts.values())) if phase in TERMINAL else 0,
         retried=tasks.get("retried", 0),
+        plan_sha256=status.get("planSha256", ""),
         completed_indexes=status.get("completedIndexes", ""),
         failed_indexes=status.get("failedIndexes", ""),
         indexes_truncated=status.get("indexesTruncated", False),

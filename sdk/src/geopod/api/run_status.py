@@ -109,6 +109,8 @@ class ComputeRunStatus(Model):
     """End of the run."""
     coordinator_epoch: Count | None = None
     """Epoch of the coordinator that wrote this."""
+    plan_sha256: Sha256 | None = None
+    """The partition plan that its tasks see: `plans/<sha256>.json` of the environment."""
     tasks: TaskCounts | None = None
     """Tasks by state."""
     completed_indexes: LongRanges | None = None
