@@ -135,6 +135,18 @@ def test_failure_is_told_with_its_task():
     assert error.task == 4
 
 
+def test_stopped_task_says_which_attempt_it_was():
+    fact = 'was stopped after 30m00s (task_timeout=30m). Last progress 62 % "(a)."'
+    failure = a_failure(fact=fact)
+
+    told = errors.from_failure(failure, task=3, total=240, node=1, attempt=2, attempts=3)
+
+    assert told.fact == (
+        "Task 3 of 240 was stopped after 30m00s (task_timeout=30m), attempt 2 of 3. "
+        'Last progress 62 % "(a)."'
+    )
+
+
 def test_failures_over_the_limit_are_counted():
     fact = errors.ResultTooLargeError.returned(size=3 << 20, codec="json", limit=2 << 20).fact
     failure = a_failure(reason=TaskReason.RESULT_TOO_LARGE, code="E301", fact=fact)

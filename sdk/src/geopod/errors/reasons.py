@@ -199,12 +199,13 @@ def from_failure(
     node: int,
     attempt: int,
     over: int | None = None,
+    attempts: int | None = None,
 ) -> TaskError:
     """Return the public exception of a failed task.
 
     `node`, `task` are 0-based, `attempt` counts from 1; `over`: how many tasks of the run
-    returned more than the limit (E301). A failure with an exception becomes E307, mixed with the
-    user's class where that can be built.
+    returned more than the limit (E301); `attempts`: how many a deadline was given (E302). A
+    failure with an exception becomes E307, mixed with the user's class where that can be built.
     """
     details = {"reason": str(failure.reason), **failure.details}
     is_users = issubclass(_task_class(failure), RemoteFunctionError)
@@ -216,6 +217,8 @@ def from_failure(
     fact = _with_subject(found, failure.fact, task=task, total=total, node=node)
     if found is ResultTooLargeError and over:
         fact = f"{fact} {ResultTooLargeError.over_text(over)}"
+    if found is TaskTimeoutError and attempts:
+        fact = TaskTimeoutError.counted(fact, attempt=attempt, attempts=max(attempt, attempts))
     return found(fact, fixes=failure.fixes, details=details, task=task)
 
 

@@ -72,6 +72,12 @@ class TaskTimeoutError(TaskError, TimeoutError):
         )
 
     @staticmethod
+    def counted(fact: str, *, attempt: int, attempts: int) -> str:
+        """Return a node's sentence with the count of attempts, which the node does not know."""
+        stopped, mark, evidence = fact.partition(").")
+        return f"{stopped}), attempt {attempt} of {attempts}.{evidence}" if mark else fact
+
+    @staticmethod
     def last_seen(
         *,
         fraction: float | None = None,

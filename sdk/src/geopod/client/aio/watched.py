@@ -187,6 +187,7 @@ class WatchedRun(ABC):
         """Return the public error of a failed task's record."""
         if record.failure is None:
             raise AssertionError(record)
+        retries = self.order.retries
         over = self._over_limit() if record.failure.reason == TaskReason.RESULT_TOO_LARGE else None
         return from_failure(
             record.failure,
@@ -195,6 +196,7 @@ class WatchedRun(ABC):
             node=record.node,
             attempt=record.attempt,
             over=over,
+            attempts=1 + (retries.limit if "Timeout" in retries.on else 0),
         )
 
     def _over_limit(self) -> int | None:

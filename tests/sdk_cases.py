@@ -1,0 +1,352 @@
+"""What the SDK promises, on whatever backend: each case takes a `Place` and asserts the same there.
+
+The functions that are sent stand alone, so that they also run on another minor of Python: a
+cluster's nodes need not have the client's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopod
+import numpy as np
+import pytest
+from geopod.codecs import PickledResult
+from geopod.errors import (
+    EnvironmentNotFoundError,
+    ProcessCrashedError,
+    RemoteFunctionError,
+    ResultNotSerializableError,
+    ResultTooLargeError,
+    RunFailedError,
+    RunNotFoundError,
+    TaskCancelledError,
+    TaskTimeoutError,
+    WaitTimeoutError,
+)
+
+NODES = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the cases run: a client, two nodes without layers, and how another client comes."""
+
+    client: geopod.Client
+    env: geopod.Environment
+    connect: Callable[[], geopod.Client]
+    folder: Path
+
+
+def index_of(params, ctx):
+    return {"index": ctx.index, "total": ctx.total, "layers": len(params)}
+
+
+def only_node_one(params, ctx):
+    if ctx.index == 1:
+        raise KeyError("parcel")
+    return "fine"
+
+
+def refuses_three(value):
+    if value == 3:
+        raise ValueError("three")
+    return value
+
+
+def power(base, exponent):
+    return base**exponent
+
+
+def chatty(params):
+    import sys
+
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+
+
+def hang(params):
+    while True:
+        pass
+
+
+def crash(params):
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def leave(params):
+    raise SystemExit(0)
+
+
+def a_generator(params):
+    return (value for value in range(3))
+
+
+def too_large(params):
+    return b"x" * 2_097_153
+
+
+async def later(value):
+    import asyncio
+
+    await asyncio.sleep(0)
+    return value + 1
+
+
+def made(kind):
+    """Return a value of every codec that needs no geo library."""
+    import numpy as np
+
+    kinds = {
+        "none": None,
+        "tuple": (1, 2),
+        "number-key": {3: "three"},
+        "text": "Zürich",
+        "scalar": np.float32(0.5),
+        "array": np.arange(6, dtype="int16").reshape(2, 3),
+        "tree": {"a": [np.ones(2), "b"]},
+        "bytes": b"\x00\xff",
+    }
+    return kinds[kind]
+
+
+def a_set(params):
+    return {1, 2}
+
+
+def every_node_is_called_without_layers(place):
+    expected = [{"index": i, "total": NODES, "layers": 0} for i in range(NODES)]
+    assert place.env.execute(index_of) == expected
+
+
+def values_come_back_as_documented(place):
+    kinds = ["none", "tuple", "number-key", "text", "scalar", "array", "tree", "bytes"]
+    found = dict(zip(kinds, place.env.map(made, kinds), strict=True))
+    plain = {kind: found[kind] for kind in kinds if kind not in {"array", "tree"}}
+    assert plain == {
+        "none": None,
+        "tuple": [1, 2],
+        "number-key": {"3": "three"},
+        "text": "Zürich",
+        "scalar": 0.5,
+        "bytes": b"\x00\xff",
+    }
+    np.testing.assert_array_equal(found["array"], np.arange(6, dtype="int16").reshape(2, 3))
+    assert found["array"].dtype == "int16"
+    np.testing.assert_array_equal(found["tree"]["a"][0], np.ones(2))
+    assert found["tree"]["a"][1] == "b"
+
+
+def pickles_stay_closed_until_they_are_asked_for(place):
+    run = place.env.submit(a_set)
+    marked = run.results()[0]
+    assert isinstance(marked, PickledResult)
+    assert marked.type_name == "set"
+    assert marked.load() == {1, 2}
+    assert run.results(allow_pickle=True) == [{1, 2}] * NODES
+
+
+def map_is_the_builtin_map(place):
+    assert list(place.env.map(power, range(50), [2] * 50)) == [value**2 for value in range(50)]
+    assert list(place.env.map(later, [1, 2])) == [2, 3]
+
+
+def first_failure_of_a_map_is_the_users_class(place):
+    with pytest.raises(ValueError, match="three") as caught:
+        list(place.env.map(refuses_three, range(5)))
+    assert isinstance(caught.value, RemoteFunctionError)
+    assert re.match(r"GP-E307 three \(task 3 of 5, node \d, attempt 1\)", str(caught.value)), (
+        caught.value
+    )
+    assert any('raise ValueError("three")' in note for note in caught.value.__notes__)
+    found = list(place.env.map(refuses_three, range(5), errors="return"))
+    assert [value for value in found if not isinstance(value, Exception)] == [0, 1, 2, 4]
+    assert isinstance(found[3], RemoteFunctionError)
+    assert list(place.env.map(refuses_three, range(5), errors="skip")) == [0, 1, 2, 4]
+
+
+def input_that_raises_propagates(place):
+    def numbers():
+        yield 1
+        raise OSError("the list of scenes ended early")
+
+    with pytest.raises(OSError, match="ended early"):
+        list(place.env.map(power, numbers(), [2] * 5))
+
+
+def partial_results_survive_and_rerun_merges(place):
+    with pytest.raises(RunFailedError) as caught:
+        place.env.execute(only_node_one)
+    error = caught.value
+    assert error.completed == ["fine", None]
+    assert isinstance(error, KeyError)
+    assert str(error) == (
+        "GP-E309 1 of 2 tasks failed: 1 \N{MULTIPLICATION SIGN} KeyError \"'parcel'\" (task 1). "
+        "1 result kept.\nfix: 1) run.results(errors='return')"
+    )
+    again = error.run.rerun()
+    found = again.results(errors="return")
+    assert found[0] == "fine"
+    assert isinstance(found[1], KeyError)
+    assert len(again.tasks) == 1
+
+
+def run_is_found_by_name_from_elsewhere(place):
+    run = place.env.submit(index_of, tags=["survey"])
+    with place.connect() as other:
+        found = other.get_run(run.name)
+        assert found.results() == run.results()
+        assert found.tags == ("survey",)
+        assert run.name in [known.name for known in other.runs()]
+        assert other.get_environment(place.env.name).id == place.env.id
+
+
+def unknown_names_say_what_there_is(place):
+    with pytest.raises(RunNotFoundError, match="No run 'ndvi-zzz'"):
+        place.client.get_run("ndvi-zzz")
+    with pytest.raises(EnvironmentNotFoundError, match=f"Yours: .*{place.env.name}"):
+        place.client.get_environment("ndvi-zzz")
+
+
+def logs_are_kept(place):
+    run = place.env.submit(chatty).wait()
+    lines = {(line.task, line.stream, line.text) for line in run.logs()}
+    assert lines == {
+        (task, stream, f"to {stream}") for task in range(NODES) for stream in ("stdout", "stderr")
+    }
+    assert {line.task for line in run.logs(task=1)} == {1}
+    assert len(list(run.logs(since="1h"))) == 2 * NODES
+    assert list(run.logs(since=0)) == []
+
+
+def missing_log_says_why(place):
+    run = place.env.submit(index_of).wait()
+    assert list(run.logs()) == []
+    assert run.why_no_logs() == f"run {run.name}: no output was written"
+
+
+def deadline_ends_the_task_by_name(place):
+    with pytest.raises(TaskTimeoutError) as caught:
+        place.env.execute(hang, task_timeout=1)
+    cause = str(caught.value.__cause__)
+    assert re.match(
+        r"GP-E302 Task \d of 2 was stopped after \S+ \(task_timeout=1s\), attempt 1 of 1\.", cause
+    ), cause
+    assert "run.rerun(task_timeout=" in cause
+
+
+def waiting_may_end_before_the_run_does(place):
+    run = place.env.submit(hang)
+    with pytest.raises(WaitTimeoutError, match=f"run '{run.name}' goes on"):
+        run.wait(0.3)
+    run.cancel()
+    run.cancel()  # twice: nothing
+    run.wait(60)
+    assert run.phase == "Cancelled"
+    assert isinstance(run.tasks[0].exception(), TaskCancelledError)
+    assert run.tasks[0].cancelled()
+
+
+def death_of_a_process_is_named_and_the_node_goes_on(place):
+    for function, words in ((crash, "SIGSEGV"), (leave, r"sys\.exit\(0\)")):
+        with pytest.raises(ProcessCrashedError) as caught:
+            place.env.execute(function)
+        assert re.search(words, str(caught.value.__cause__))
+    assert place.env.execute(len) == [0] * NODES
+
+
+def value_over_two_mebibytes_fails_and_is_kept(place):
+    run = place.env.submit(too_large)
+    with pytest.raises(ResultTooLargeError) as caught:
+        run.results()
+    assert str(caught.value.__cause__).startswith(
+        "GP-E301 Task 0 of 2 returned 2.0 MiB (2,097,153 bytes as bytes); the limit with "
+        "large_result=False is 2 MiB (2,097,152 bytes). 2 tasks are over it; all are kept"
+    )
+    folder = place.folder / run.name
+    assert {path.stat().st_size for path in run.download(folder)} == {2_097_153}
+
+
+def generator_is_no_result(place):
+    with pytest.raises(ResultNotSerializableError) as caught:
+        place.env.execute(a_generator)
+    assert "returned a generator" in str(caught.value.__cause__)
+
+
+def tasks_have_the_names_of_futures(place):
+    run = place.env.submit_map(power, [(2, n) for n in range(5)])
+    assert sorted(task.result() for task in run.as_completed()) == [1, 2, 4, 8, 16]
+    task = run.tasks[3]
+    called = []
+    task.add_done_callback(called.append)
+    assert (task.done(), task.cancelled(), task.exception()) == (True, False, None)
+    assert (task.state, task.reason, task.attempts) == ("succeeded", "", 1)
+    assert task.node in range(NODES)
+    assert task.runtime >= 0
+    assert "is succeeded" in task.explain().summary
+    assert list(run.iter_results()) == [1, 2, 4, 8, 16]
+    assert called == [task]
+
+
+def run_tells_its_numbers_and_origins(place):
+    run = place.env.submit(index_of).wait()
+    assert run.counts["succeeded"] == NODES
+    assert run.stats().finished == NODES
+    told = json.loads(json.dumps(run.provenance()))
+    assert told["function"]["name"] == "index_of"
+    assert len(told["results"]) == NODES
+    assert "2 of 2 tasks done" in run.explain().summary
+    assert place.env.explain().ok
+    assert repr(run) == f"<Run {run.name} Succeeded 2/2>"
+
+
+def check_tells_what_a_function_would_cost(place):
+    report = place.env.check(index_of)
+    assert report.ok
+    assert report.partitions == (0,)
+    assert report.codecs == ("json",)
+    assert not place.env.check(a_generator).ok
+
+
+def two_clients_with_one_name_share_the_environment(place):
+    with place.connect() as other:
+        same = other.get_environment(place.env.name)
+        runs = [env.submit(index_of) for env in (place.env, same)]
+        assert runs[0].name != runs[1].name
+        assert runs[0].results() == runs[1].results()
+        assert {run.environment for run in runs} == {place.env.id}
+
+
+CASES: dict[str, Callable[[Any], None]] = {
+    case.__name__: case
+    for case in (
+        every_node_is_called_without_layers,
+        values_come_back_as_documented,
+        pickles_stay_closed_until_they_are_asked_for,
+        map_is_the_builtin_map,
+        first_failure_of_a_map_is_the_users_class,
+        input_that_raises_propagates,
+        partial_results_survive_and_rerun_merges,
+        run_is_found_by_name_from_elsewhere,
+        unknown_names_say_what_there_is,
+        logs_are_kept,
+        missing_log_says_why,
+        deadline_ends_the_task_by_name,
+        waiting_may_end_before_the_run_does,
+        death_of_a_process_is_named_and_the_node_goes_on,
+        value_over_two_mebibytes_fails_and_is_kept,
+        generator_is_no_result,
+        tasks_have_the_names_of_futures,
+        run_tells_its_numbers_and_origins,
+        check_tells_what_a_function_would_cost,
+        two_clients_with_one_name_share_the_environment,
+    )
+}
