@@ -1,7 +1,8 @@
-"""Mean near infrared per field: every node measures its own pixels, the parts add up exactly.
+"""Statistics per field by exactextract, which weighs a pixel by the part of it that a field covers.
 
-With `features="clip"` a node sees all fields that touch its part. Sums and counts of own pixels
-may be added over nodes; a mean may not, so it is taken at the end.
+A field has one node that owns it, and `cover: features` gives that node all pixels below its own
+fields: so means and maxima are right at once, and the tables only need to be put together.
+`field_sums.py` does without either and adds up what all nodes measured.
 """
 
 from __future__ import annotations
@@ -10,27 +11,27 @@ import sys
 from pathlib import Path
 
 import geopod
-import numpy as np
 import pandas as pd
 from sample_layers import reflectance
 
 
-def zonal_sums(params):
-    """Return sum and count of near infrared for each field, over this node's own pixels."""
-    import shapely
+def measure(params):
+    """Return count, mean and maximum of near infrared for each field that this node owns."""
+    from exactextract import exact_extract
+    from exactextract.raster import NumPyRasterSource
 
     scene, fields = params["scene"], params["fields"]
-    rows, cols = scene["core"]
-    nir = scene["raster"][3, rows, cols]
-    col, row = np.meshgrid(
-        np.arange(cols.start, cols.stop) + 0.5, np.arange(rows.start, rows.stop) + 0.5
+    extent = scene["extent"]
+    nir = NumPyRasterSource(
+        scene["raster"][3],
+        xmin=extent["xMin"],
+        ymin=extent["yMin"],
+        xmax=extent["xMax"],
+        ymax=extent["yMax"],
+        nodata=scene["nodata"],
     )
-    x, y = scene["transform"] * (col, row)
-    found = []
-    for field, shape in zip(fields["field"], fields.geometry, strict=True):
-        inside = shapely.contains_xy(shape, x, y) & (nir != scene["nodata"])
-        found.append((int(field), int(nir[inside].sum(dtype="int64")), int(inside.sum())))
-    return pd.DataFrame(found, columns=["field", "sum", "count"])
+    statistics = ["count", "mean", "max"]
+    return exact_extract(nir, fields, statistics, include_cols=["field"], output="pandas")
 
 
 def main(folder):
@@ -38,11 +39,12 @@ def main(folder):
     scene, fields = reflectance(folder)
     with (
         geopod.connect("local") as client,
-        client.environment(layers=[scene, fields], nodes=4, features="clip") as env,
+        client.environment(
+            layers=[scene, fields], nodes=4, partitioning={"cover": "features"}
+        ) as env,
     ):
-        parts = env.execute(zonal_sums)
-    table = pd.concat(parts).groupby("field").sum()
-    table["mean"] = table["sum"] / table["count"]
+        parts = env.execute(measure)
+    table = pd.concat(parts).set_index("field").sort_index()
     print(table.sort_values("mean", ascending=False).head().to_string())
     return table
 

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import geopandas as gpd
+import nbformat
 import numpy as np
 import pytest
 import rasterio
 import shapely
+from nbclient import NotebookClient
 from rasterio.features import geometry_mask, shapes
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -47,15 +49,31 @@ def test_band_maths(example, tmp_path):
     assert histogram.sum() == valid.sum()
 
 
-def test_zonal_statistics(example, tmp_path):
-    table = example("zonal_statistics")["main"](tmp_path)
+def fields_of(folder):
+    return gpd.read_file(folder / "fields.gpkg").set_index("field").geometry
+
+
+def test_field_sums(example, tmp_path):
+    table = example("field_sums")["main"](tmp_path)
     with rasterio.open(tmp_path / "scene.tif") as source:
         nir, shape, transform = source.read(4), source.shape, source.transform
-    fields = gpd.read_file(tmp_path / "fields.gpkg").set_index("field").geometry
-    for field, geometry in fields.items():
+    for field, geometry in fields_of(tmp_path).items():
         inside = geometry_mask([geometry], shape, transform, invert=True) & (nir != 0)
         assert table.loc[field, "count"] == inside.sum()
         assert table.loc[field, "sum"] == nir[inside].sum(dtype="int64")
+
+
+def test_zonal_statistics(example, tmp_path):
+    table = example("zonal_statistics")["main"](tmp_path)
+    assert list(table.index) == list(range(64))
+    with rasterio.open(tmp_path / "scene.tif") as source:
+        nir, shape, transform = source.read(4), source.shape, source.transform
+    # The fields' edges are those of pixels: whole pixels count, whoever weighs them.
+    for field, geometry in fields_of(tmp_path).items():
+        inside = geometry_mask([geometry], shape, transform, invert=True) & (nir != 0)
+        assert table.loc[field, "count"] == pytest.approx(inside.sum())
+        assert table.loc[field, "mean"] == pytest.approx(nir[inside].mean())
+        assert table.loc[field, "max"] == nir[inside].max()
 
 
 def test_moving_window(example, tmp_path):
@@ -70,13 +88,25 @@ def test_moving_window(example, tmp_path):
 
 def test_classification(example, tmp_path):
     module = example("classification")
-    cog, centres = module["main"](tmp_path)
+    cog, forest, learned = module["main"](tmp_path)
     with rasterio.open(tmp_path / "scene.tif") as source, rasterio.open(cog) as result:
         whole, found = source.read(), result.read(1)
-    distances = ((whole[:, None].astype("float64") - centres.T[:, :, None, None]) ** 2).sum(axis=0)
-    expected = np.where((whole == 0).any(axis=0), 0, distances.argmin(axis=0) + 1)
-    np.testing.assert_array_equal(found, expected)
-    assert set(np.unique(found)) == set(range(6))
+        shape, transform = source.shape, source.transform
+    known = fields_of(tmp_path)[list(module["KNOWN"])]
+    masks = {
+        field: geometry_mask([shape_], shape, transform, invert=True)
+        for field, shape_ in known.items()
+    }
+    expected = [
+        (cover, *pixel)
+        for field, cover in module["KNOWN"].items()
+        for pixel in whole[:, masks[field] & (whole != 0).all(axis=0)].T
+    ]
+    assert sorted(map(tuple, learned)) == sorted(map(tuple, np.array(expected, "uint16")))
+    np.testing.assert_array_equal(found, module["classify_pixels"](forest, whole, 0)[0])
+    assert set(np.unique(found)) == {0, *module["COVER"]}
+    for field, cover in module["KNOWN"].items():
+        assert (found[masks[field]] == cover).mean() > 0.9
 
 
 def test_polygonise(example, tmp_path):
@@ -109,3 +139,24 @@ def test_time_series(example, tmp_path):
         fitted = np.polyfit(np.arange(12)[there], stack[there, row, col].astype("float64"), 1)
         assert found[row, col] == pytest.approx(fitted[0], rel=1e-4, abs=1e-6)
     np.testing.assert_array_equal(found, module["slopes"](np.stack(months), module["NODATA"]))
+
+
+def test_notebook(tmp_path, monkeypatch, geopod_home):
+    """It is kept without outputs; run from the top it shows its maps and no seam."""
+    notebook = nbformat.read(EXAMPLES / "relief.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": EXAMPLES}}
+    ).execute()
+
+    outputs = [output for cell in code for output in cell.outputs]
+    maps = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(maps) == 2
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert f"0 of {342 * 401} pixels differ" in printed
+    assert "1076" in str(outputs[-1]["data"]["text/plain"]), "the highest metre of the model"
