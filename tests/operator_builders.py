@@ -127,6 +127,7 @@ class World:
         self.pods: list[dict] = []
         self.events_there: list[dict] = []
         self.pods_listed_at = None
+        self.counts_wait_s = 0.0
         self.told: dict[str, datetime] = {}
         self.refused: dict[Ref, str] = {}
         self.log: list[tuple[str, Any]] = []
@@ -148,6 +149,7 @@ class World:
             pods=pods,
             events=events,
             pods_listed_at=self.pods_listed_at,
+            counts_wait_s=self.counts_wait_s,
             told=dict(self.told),
             refused=dict(self.refused),
         )

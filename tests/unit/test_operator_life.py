@@ -51,6 +51,22 @@ def test_environment_becomes_ready():
     assert {"CoordinatorReady", "NodesReady"} <= set(world.told_reasons)
 
 
+def test_counts_wait_for_the_next_write_and_what_happens_does_not():
+    world = World(an_environment(nodes=50)).run_until_ready()
+    world.change(nodes=60)
+    world.settle()
+    world.counts_wait_s = 3.0
+    for ready in range(50, 60):
+        world.stateful_set["status"] = {"replicas": ready, "readyReplicas": ready}
+        assert world.step().status is None
+    assert world.settle().requeue_after == 3.0
+    assert world.status["replicas"] == 50
+    world.start_nodes()
+    world.settle()
+    assert world.status["replicas"] == 60
+    assert world.condition("NodesReady") == ("True", "AllReady")
+
+
 def test_what_is_ready_costs_nothing():
     world = World().run_until_ready()
     before = len(world.log)

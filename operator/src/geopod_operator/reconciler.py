@@ -38,6 +38,8 @@ from geopod_operator.stores import (
 
 REAPPLY_S, JITTER = 6 * 3600.0, 0.2
 """Full re-apply: heals what somebody changed without a trace in the generation."""
+COUNTS_S = 5.0
+"""How often at most a status is written for counts alone: 1,000 pods come one by one."""
 HEALED_S = 1.0
 """A refusal that is over is still told of: another look ends that."""
 REFUSALS = frozenset({400, 403, 413, 422})
@@ -57,6 +59,8 @@ class Memory:
     applied: dict[Ref, int] = field(default_factory=dict)
     told: dict[str, datetime] = field(default_factory=dict)
     pods_listed_at: datetime | None = None
+    status_at: float = -COUNTS_S
+    """When the status was last written."""
     refused: dict[Ref, str] = field(default_factory=dict)
     """What the server did not take at the last apply."""
 
@@ -143,6 +147,7 @@ class Reconciler:
             children=self._children(key[0]),
             applied=memory.applied,
             pods_listed_at=memory.pods_listed_at,
+            counts_wait_s=max(memory.status_at + COUNTS_S - self._clocks.monotonic(), 0.0),
             told=memory.told,
             refused=dict(memory.refused),
         )
@@ -180,6 +185,7 @@ class Reconciler:
         if outcome.status is not None:
             written = await self._cluster.write_status(ENVIRONMENT, environment, outcome.status)
             self._keep(written)
+            memory.status_at = self._clocks.monotonic()
         await self._tell(environment, observed.runs, outcome.events, memory)
         if refused is not None:
             raise refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from geopod.api import names
 
@@ -36,7 +36,7 @@ from geopod_operator.environment.purge import plan_deletion, wanted_finalizers
 from geopod_operator.environment.refused import plan_refused
 from geopod_operator.environment.resolved import Refusal, Resolved
 from geopod_operator.environment.situation import Situation, is_gate_open
-from geopod_operator.environment.status import changed, told_status
+from geopod_operator.environment.status import changed, tells_counts_alone, told_status
 from geopod_operator.environment.tidings import tidings
 from geopod_operator.environment.waiting import plan_waiting
 from geopod_operator.environment.wanted import must_be_remade, standing_children, wanted_nodes
@@ -144,6 +144,10 @@ def _outcome(at: Situation, standing: list[Raw], nodes: Raw | None, minted: Toke
     finished = expired_runs(observed.runs, observed.now, keep=at.spec.history_limit)
     gone = expired_results(_but(observed.runs, finished.deletes), at.now)
     status = told_status(at, minted)
+    written = changed(observed, status)
+    if written is not None and observed.counts_wait_s > 0 and tells_counts_alone(observed, written):
+        times.append(observed.now + timedelta(seconds=observed.counts_wait_s))
+        written = None
     times += [
         time
         for time in (*_life(at), *(it.retry_at for it in (runs, finished, gone, at.dependencies)))
@@ -154,7 +158,7 @@ def _outcome(at: Situation, standing: list[Raw], nodes: Raw | None, minted: Toke
         applies=tuple(applies),
         run_statuses=(*runs.statuses, *gone.statuses),
         finalizers=wanted_finalizers(observed.environment, at.spec),
-        status=changed(observed, status),
+        status=written,
         events=(*tidings(at, status), *events),
         requeue_after=max((min(times) - observed.now).total_seconds(), 1.0),
     )

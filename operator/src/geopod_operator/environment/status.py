@@ -24,6 +24,8 @@ OWN = (
     "gpus", "access", "idleSince", "suspendedAt", "resumedAt", "failures",
 )  # fmt: skip  # names read best in lines
 """Fields of the status that the operator owns, so that each write sends all of them."""
+COUNTS = frozenset({"conditions", "replicas"})
+"""What changes with every pod of a thousand."""
 
 
 def refused_status(
@@ -81,6 +83,21 @@ def changed(observed: Observed, status: Raw) -> Raw | None:
     present["conditions"] = _own_conditions(present.get("conditions", []))
     wanted = ComputeEnvironmentStatus.model_validate(status).to_wire()
     return None if _filled(present) == _filled(wanted) else status
+
+
+def tells_counts_alone(observed: Observed, status: Raw) -> bool:
+    """Say whether a status differs from the object's in counts alone: of pods, in sentences."""
+    present = observed.environment.get("status") or {}
+    return _without_counts(present) == _without_counts(status)
+
+
+def _without_counts(status: Raw) -> Raw:
+    kept = {key: status[key] for key in OWN if key in status and key not in COUNTS}
+    conditions = [
+        {key: value for key, value in it.items() if key != "message"}
+        for it in _own_conditions(status.get("conditions", []))
+    ]
+    return kept | {"conditions": sorted(conditions, key=lambda it: str(it["type"]))}
 
 
 def selector(environment: str) -> str:
