@@ -26,6 +26,7 @@ from geopod.client import aio
 from geopod.cluster.client import ApiClient, Listing, ProxyTarget, WatchEvent
 from geopod.cluster.kinds import ENVIRONMENTS, RUNS, Kind
 from geopod.cluster.problems import ConflictApiError, InvalidApiError, NotFoundApiError
+from geopod.coordinator.pod.removal import is_removal_due, without_results
 from geopod.errors import PermissionDeniedError
 from geopod.store import Store
 from geopod.store.channel import Patience
@@ -311,6 +312,8 @@ class Play:
     ready: bool = True
     held: bool = False
     """Runs stay Running."""
+    removes: bool = True
+    """Results are removed when that is asked for."""
 
     async def serve(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -350,6 +353,15 @@ class Play:
                 await self._end(event.object, "Cancelled")
             elif phase is None:
                 await self._play(event.object)
+            elif self.removes and is_removal_due(
+                event.object, event.object["status"]["environmentUID"]
+            ):
+                await self._remove(event.object)
+
+    async def _remove(self, manifest: Manifest) -> None:
+        metadata, uid = manifest["metadata"], manifest["status"]["environmentUID"]
+        await self.store.delete(names.run_prefix(uid, metadata["uid"]))
+        await self._tell(RUNS, metadata["name"], without_results(manifest, now=time.time()))
 
     async def _play(self, manifest: Manifest) -> None:
         if manifest["spec"].get("mode") == "Publish":

@@ -78,6 +78,40 @@ def test_end_of_a_run_tells_store_and_status_when_its_results_expire(
     play(story)
 
 
+def available(cluster, run):
+    return conditions(cluster.status(RUNS, run))["ResultsAvailable"]
+
+
+def delete_results(manifest):
+    manifest["metadata"]["annotations"] = {names.ANNOTATION_DELETE_RESULTS: "true"}
+
+
+@pytest.mark.parametrize("is_awake", [True, False], ids=["now", "at its next start"])
+def test_results_of_an_ended_run_are_removed_when_it_asks_for_that(tmp_path, is_awake):
+    async def story():
+        cluster = a_cluster(a_run("one"), a_run("other"))
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            await succeed(agent).ready()
+            for name in ("one", "other"):
+                await cluster.phase(name, "Succeeded")
+            if is_awake:
+                cluster.change(RUNS, "one", delete_results)
+                await cluster.until(lambda: available(cluster, "one") == ("False", "Deleted"))
+        if not is_awake:
+            cluster.change(RUNS, "one", delete_results)
+            async with serving(cluster, tmp_path):
+                await cluster.until(lambda: available(cluster, "one") == ("False", "Deleted"))
+        store = DirectoryStore(tmp_path / "store")
+        left = [await store.names(names.run_prefix(UID, f"uid-{it}")) for it in ("one", "other")]
+        assert (bool(left[0]), bool(left[1])) == (False, True)
+        status = cluster.status(RUNS, "one")
+        ComputeRunStatus.model_validate(status)
+        assert not {"token", "inline", "expiresAt"} & status["results"].keys()
+        assert (status["phase"], available(cluster, "other")) == ("Succeeded", ("True", "Stored"))
+
+    play(story)
+
+
 def test_what_a_deleted_run_has_stored_goes_in_its_time(tmp_path):
     async def story():
         cluster = a_cluster(a_run("one"))

@@ -9,6 +9,7 @@ import sys
 import pytest
 from geopod.api import names
 from geopod.api.results import Failure, TaskReason
+from geopod.backends.kubernetes import removal
 from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS, RUNTIMES
 from geopod.errors import (
     EnvironmentNotFoundError,
@@ -237,16 +238,33 @@ def test_deleted_run_is_forgotten(tmp_path):
     assert story(tmp_path, act) == []
 
 
-def test_results_of_one_run_are_left_to_expire(tmp_path):
+def test_results_of_one_run_go_with_it_if_asked(tmp_path):
+    async def act(client, api, play):
+        env = await client.environment("e", progress=False)
+        kept, gone = [await env.submit(plain) for _ in range(2)]
+        for run in (kept, gone):
+            await run.wait(progress=False)
+        await gone.delete(results=True)
+        left = [
+            await play.store.names(names.run_prefix(env.id, run.id)) != [] for run in (kept, gone)
+        ]
+        return left, [it["metadata"]["name"] for it in (await api.list(RUNS)).items] == [kept.name]
+
+    assert story(tmp_path, act, inline=False) == ([True, False], True)
+
+
+def test_run_whose_results_nobody_can_remove_now_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(removal, "ANSWER_WITHIN_S", 0.1)
+
     async def act(client, api, _play):
         env = await client.environment("e", progress=False)
         run = await env.submit(plain, name="mine")
         await run.wait(progress=False)
-        with pytest.raises(PermissionDeniedError, match="Results of run 'mine' alone cannot"):
+        with pytest.raises(PermissionDeniedError, match="Results of run 'mine' are not deleted"):
             await run.delete(results=True)
         return len((await api.list(RUNS)).items)
 
-    assert story(tmp_path, act) == 1
+    assert story(tmp_path, act, removes=False) == 1
 
 
 def test_results_of_a_deleted_environment_are_read_by_the_runs_own_token(tmp_path):

@@ -173,6 +173,7 @@ RUN_REASONS: Mapping[RunCondition, Mapping[str, str]] = {
     RunCondition.RESULTS_AVAILABLE: {
         "Stored": "{count} results are in the store.",
         "Expired": "results expired after {seconds} s (results.keepSeconds); run it again.",
+        "Deleted": "results were deleted as the annotation delete-results asks; run it again.",
     },
 }
 """Condition -> reason -> sentence."""

@@ -21,6 +21,7 @@ from geopod.backends.kubernetes.layers import Layers
 from geopod.backends.kubernetes.manifests import OWN_MINOR
 from geopod.backends.kubernetes.operator_watch import SYSTEM_NAMESPACE, OperatorWatch
 from geopod.backends.kubernetes.publishing import publish
+from geopod.backends.kubernetes.removal import remove_results
 from geopod.backends.kubernetes.runs import Runs
 from geopod.cluster.client import ApiClient
 from geopod.cluster.kinds import RUNTIMES
@@ -171,19 +172,12 @@ class KubernetesBackend:
     async def delete_run(self, name: str, *, results: bool) -> None:
         """Forget a run, cancelled first if it goes on; `results`: and everything it wrote.
 
-        Raises PermissionDeniedError before anything is deleted: users' tokens delete nothing.
+        Raises PermissionDeniedError, and the run stays, when its results cannot be removed now.
         """
-        run_uid, environment_uid = await self._runs.end(name)
+        found = await self._runs.end(name)
         if results:
-            try:
-                await self._store.delete(names.run_prefix(environment_uid, run_uid))
-            except PermissionDeniedError as error:
-                raise PermissionDeniedError(
-                    f"Results of run {name!r} alone cannot be deleted: the gateway lets users read "
-                    "and upload. They expire after the environment's keep_results.",
-                    fixes=("run.delete() keeps them", "env.delete(results=True)"),
-                ) from error
-        await self._runs.delete(name)
+            await remove_results(self._api, found)
+        await self._runs.delete(found)
 
     async def apply_layer(self, path_id: str, spec: Mapping[str, Any]) -> LayerRecord:
         """Create a layer, or add timestamps to it."""

@@ -205,15 +205,16 @@ class Runs:
             batch = going[start : start + AT_ONCE]
             await asyncio.gather(*(self._patch(name, {"spec": {"cancel": True}}) for name in batch))
 
-    async def end(self, name: str) -> tuple[str, str]:
-        """Cancel a run and wait for its end; return its uid and its environment's."""
+    async def end(self, name: str) -> str:
+        """Cancel a run and wait for its end; return its name, for one given by its uid."""
         manifest = await self._read(name)
+        found = str(manifest["metadata"]["name"])
         if (manifest.get("status") or {}).get("phase") not in TERMINAL:
-            await self._patch(manifest["metadata"]["name"], {"spec": {"cancel": True}})
-            async with aclosing(self.watch(manifest["metadata"]["name"])) as states:
+            await self._patch(found, {"spec": {"cancel": True}})
+            async with aclosing(self.watch(found)) as states:
                 async for _ in states:
                     pass
-        return str(manifest["metadata"]["uid"]), await self._environment_uid(manifest)
+        return found
 
     async def delete(self, name: str) -> None:
         """Delete a run's resource."""

@@ -27,6 +27,7 @@ from geopod.coordinator.pod.publications import (
     Reader,
     started_publication,
 )
+from geopod.coordinator.pod.removal import is_removal_due, remove_results
 from geopod.coordinator.pod.run_writer import Bureau, RunWriter
 from geopod.coordinator.pod.throttle import ProgressBudget
 from geopod.coordinator.recovery import UnfinishedRun, read_run, read_state
@@ -76,6 +77,7 @@ class RunDesk:
         begun = []
         for manifest in sorted(listing.items, key=_age):
             if not self._is_open(manifest):
+                self._clear(manifest)
                 continue
             run = await self._read_begun(manifest)
             if run is None:
@@ -106,6 +108,7 @@ class RunDesk:
             if writer is not None and not writer.has_ended:  # the operator ended it
                 self._forget(uid)
             self._writers.pop(uid, None)
+            self._clear(event.object)
         elif writer is None:
             if self._is_open(event.object):
                 await self._submit(event.object)
@@ -238,6 +241,11 @@ class RunDesk:
         writer.abandon(self._uid)
         if uid in self._desk.coordinator.runs and not writer.has_ended:
             self._desk.coordinator.apply(events.RunCancelled(uid))
+
+    def _clear(self, manifest: Object) -> None:
+        """Remove what an ended run has stored, if its resource asks for that."""
+        if is_removal_due(manifest, self._uid):
+            self._office.spawn(remove_results(self._office, self._store, manifest))
 
     async def _sweep(self) -> None:
         """After a watch began anew: deletions of meanwhile were not told."""
