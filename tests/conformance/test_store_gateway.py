@@ -263,6 +263,23 @@ def test_cache_makes_room_for_what_comes(tmp_path):
     assert cache.recall("1") == ("e", paths[1])
 
 
+def test_store_of_a_pod_keeps_as_many_bytes_as_it_is_given(tmp_path):
+    """A pod's /tmp has a gigabyte, and one that fills it is evicted."""
+
+    async def run():
+        server = Gateway(some_settings(tmp_path / "store"))
+        async with running(server) as url:
+            cache = tmp_path / "cache"
+            store = open_store(url, token_file=a_token, cache=cache, cache_bytes=2 * len(DATA))
+            async with store:
+                for number in range(5):
+                    await store.put(f"{KEY}-{number}", DATA[:-1] + bytes([number]))
+                    await store.fetch(f"{KEY}-{number}")
+
+    asyncio.run(run())
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 @pytest.fixture
 def small_parts(monkeypatch):
     """Send in parts what would go in one piece."""

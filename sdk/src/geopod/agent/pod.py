@@ -95,8 +95,18 @@ async def serve_pod() -> int:
     place = read_place(Pod())
     signs = FileSigns(place.started_file, place.ready_file)
     settings, cache = place.settings, place.cache
-    store = open_store(settings.store, token_file=place.token_file, cache=cache)
-    shared = open_store(settings.store, token_file=place.shared_token_file, cache=cache / "shared")
+    store, shared = (
+        open_store(
+            settings.store,
+            token_file=token_file,
+            cache=folder,
+            cache_bytes=deployment.CACHE_BYTES,
+        )
+        for token_file, folder in (
+            (place.token_file, cache),
+            (place.shared_token_file, cache / "shared"),
+        )
+    )
     async with AsyncExitStack() as stack:
         for opened in (store, shared):
             if isinstance(opened, AbstractAsyncContextManager):  # one that holds connections

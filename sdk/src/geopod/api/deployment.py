@@ -69,6 +69,8 @@ BUNDLE_DIR = "/geopod/env"
 """The environment bundle; the runner sees it read-only. Packages are in `site-packages`."""
 SOCKET_DIR = "/geopod/socket"
 SCRATCH_DIR = "/scratch"
+CACHE_BYTES = 512 << 20
+"""Fetched files that a pod keeps: /tmp has 1 GiB, and scratch is for partitions and results."""
 USER_SECRETS_DIR = "/geopod/secrets"
 """`<name>/<key>`: `spec.secrets` as files, runner only."""
 

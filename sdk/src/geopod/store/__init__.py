@@ -50,12 +50,17 @@ class Store(Protocol):
 
 
 def open_store(
-    target: str, *, token_file: Path | Callable[[], str] | None = None, cache: Path | None = None
+    target: str,
+    *,
+    token_file: Path | Callable[[], str] | None = None,
+    cache: Path | None = None,
+    cache_bytes: int | None = None,
 ) -> Store:
     """Return the store at `target`: `http(s)://` a gateway, `s3://bucket/prefix`, else a folder.
 
     `token_file`, of a gateway alone: a file with the token or a function that returns it. `cache`
-    is the folder of fetched files; a gateway and `s3://` need it. Raises ValueError.
+    is the folder of fetched files; a gateway and `s3://` need it. `cache_bytes`: how much of them
+    is kept; None: as much as a user's machine has to spare. Raises ValueError.
     """
     scheme = urlsplit(target).scheme if "://" in target else ""
     if scheme in {"", "file"}:
@@ -67,9 +72,9 @@ def open_store(
     if scheme in {"http", "https"}:
         from geopod.store.gateway import GatewayStore
 
-        return GatewayStore(target, token=token_file, cache=cache)
+        return GatewayStore(target, token=token_file, cache=cache, cache_bytes=cache_bytes)
     if scheme == "s3":
         from geopod.store.objects import ObjectStore
 
-        return ObjectStore.at(target, cache=cache)
+        return ObjectStore.at(target, cache=cache, cache_bytes=cache_bytes)
     raise ValueError(f"{target!r} is no store: http(s)://…, s3://bucket/prefix or a folder.")

@@ -9,16 +9,16 @@ from pathlib import Path
 
 FILE_MODE = 0o444
 LIMIT_BYTES = 4 << 30
-"""A file that goes while somebody reads it stays readable for them."""
+"""Of a machine that is no pod. A file that goes while somebody reads it stays readable for them."""
 PART = ".part-"
 
 
 class FileCache:
     """One folder; several processes may share it."""
 
-    def __init__(self, folder: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(self, folder: Path, *, limit_bytes: int | None = None) -> None:
         self._folder = folder
-        self._limit = limit_bytes
+        self._limit = LIMIT_BYTES if limit_bytes is None else limit_bytes
         self._known: dict[str, tuple[str, str]] = {}
 
     def recall(self, key: str) -> tuple[str, Path] | None:

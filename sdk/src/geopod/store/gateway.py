@@ -54,13 +54,14 @@ class GatewayStore:
         *,
         token: Path | TokenSource | None,
         cache: Path,
+        cache_bytes: int | None = None,
         session: aiohttp.ClientSession | None = None,
         patience: Patience | None = None,
     ) -> None:
         route = DirectRoute(target) if isinstance(target, str) else target
         source = TokenFile(token) if isinstance(token, Path) else token
         self._channel = Channel(route, source, session=session, patience=patience or Patience())
-        self._cache = FileCache(cache)
+        self._cache = FileCache(cache, limit_bytes=cache_bytes)
 
     async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write all of `data` under `key`, or nothing; raises KeyExistsError with `if_absent`."""

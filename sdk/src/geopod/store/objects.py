@@ -50,16 +50,16 @@ class ObjectFacts:
 class ObjectStore:
     """A Store (`geopod.store.Store`) over any obstore store; `cache`: what `fetch` fills."""
 
-    def __init__(self, store: Any, *, cache: Path) -> None:
+    def __init__(self, store: Any, *, cache: Path, cache_bytes: int | None = None) -> None:
         self._store = store
-        self._cache = FileCache(cache)
+        self._cache = FileCache(cache, limit_bytes=cache_bytes)
 
     @classmethod
-    def at(cls, url: str, *, cache: Path) -> Self:
+    def at(cls, url: str, *, cache: Path, cache_bytes: int | None = None) -> Self:
         """Return the store at `s3://bucket/prefix`; credentials from the AWS_* variables."""
         if not urlsplit(url).netloc:
             raise ValueError(f"{url!r} names no bucket: s3://bucket/prefix.")
-        return cls(from_url(url), cache=cache)
+        return cls(from_url(url), cache=cache, cache_bytes=cache_bytes)
 
     async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write all of `data` under `key`, or nothing; raises KeyExistsError with `if_absent`."""

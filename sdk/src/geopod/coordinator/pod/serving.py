@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
+from geopod.api import deployment
 from geopod.cluster.client import ApiClient
 from geopod.cluster.limits import Limits
 from geopod.coordinator.epochs import Fenced
@@ -34,7 +35,12 @@ async def serve_pod(attend: Attend) -> int:
     """Serve the environment that the pod names; returns the exit code."""
     pod = read_pod(Pod())
     mint = TokenMint(pod.environment_key, pod.environment_uid)
-    store = open_store(pod.store, token_file=mint.store_token, cache=pod.cache)
+    store = open_store(
+        pod.store,
+        token_file=mint.store_token,
+        cache=pod.cache,
+        cache_bytes=deployment.CACHE_BYTES,
+    )
     async with AsyncExitStack() as stack:
         api = await ApiClient.connect(namespace=pod.namespace, limits=LIMITS)
         await stack.enter_async_context(api)
