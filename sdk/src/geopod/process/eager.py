@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Coroutine, Generator, Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+    from geopod.errors.base import override
 
 
 def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
@@ -22,60 +25,68 @@ def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
     that `asyncio.timeout` in it ends it and not its caller.
     """
     loop = asyncio.get_running_loop()
-    rest = _Rest(work)
-    task = loop.create_task(rest.go_on())
-    with _current(loop, task):
-        rest.begin()
-    return None if rest.has_ended else task
-
-
-@contextmanager
-def _current(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> Iterator[None]:
-    """Let a task be the current one until the block ends."""
     caller = asyncio.current_task(loop)
+    rest = _Rest(work)
+    own = cast("asyncio.Task[Any]", rest)
     if caller is not None:
         _leave_task(loop, caller)
-    _enter_task(loop, task)
+    _enter_task(loop, own)
     try:
-        yield
+        rest.waited_for = work.send(None)
+    except StopIteration:
+        return None
     finally:
-        _leave_task(loop, task)
+        _leave_task(loop, own)
         if caller is not None:
             _enter_task(loop, caller)
+    rest.task = loop.create_task(rest)
+    return rest.task
 
 
-class _Rest:
-    """A coroutine that begins here and goes on as a task."""
+class _Rest(Coroutine[Any, Any, None]):
+    """A coroutine that has begun. In its first lines it stands for the task that it may become.
+
+    A task of its own would cost each start as much as the turn of the loop that it saves.
+    """
 
     def __init__(self, work: Coroutine[Any, Any, None]) -> None:
-        self.has_ended = True
-        """It never waited, or failed before it did."""
+        self.waited_for: Any = None
+        """What the task has to wait for first."""
+        self.task: asyncio.Task[None] | None = None
+        """There is one before anything can ask to cancel it: that takes a turn of the loop."""
         self._work = work
-        self._waited_for: Any = None
 
-    def begin(self) -> None:
-        """Run up to the first wait."""
-        try:
-            self._waited_for = self._work.send(None)
-        except StopIteration:
-            return
-        self.has_ended = False
+    @override
+    def send(self, value: Any, /) -> Any:
+        """Go on with the work (asyncio calls this)."""
+        if self.waited_for is not None:
+            first, self.waited_for = self.waited_for, None
+            return first
+        return self._work.send(value)
 
-    async def go_on(self) -> None:
-        """Wait for what it waits for, and go on."""
-        if not self.has_ended:
-            await self
+    @override
+    def throw(self, *error: Any) -> Any:
+        """Raise an error inside the work (asyncio calls this)."""
+        self.waited_for = None
+        return self._work.throw(*error)
 
+    @override
+    def close(self) -> None:
+        """Give the work up."""
+        self._work.close()
+
+    @override
     def __await__(self) -> Generator[Any, Any, None]:
-        work, waited_for = self._work, self._waited_for
-        while True:
-            try:
-                answer = yield waited_for
-            except BaseException as error:  # noqa: BLE001  # a cancellation is the work's to answer
-                step = partial(work.throw, error)
-            else:
-                step = partial(work.send, answer)
-            try:
-                waited_for = step()
-            except StopIteration:
-                return
+        return self._work.__await__()
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel the task, as `asyncio.timeout` does."""
+        return self.task is not None and self.task.cancel(msg)
+
+    def cancelling(self) -> int:
+        """Return how often it was asked to be cancelled."""
+        return 0 if self.task is None else self.task.cancelling()
+
+    def uncancel(self) -> int:
+        """Take back one request."""
+        return 0 if self.task is None else self.task.uncancel()
