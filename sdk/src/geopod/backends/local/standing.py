@@ -17,7 +17,8 @@ SETTLED = frozenset({"Suspended", "Failed", "Terminated"})
 
 def standing(folder: StateFolder, record: StoredEnvironment) -> EnvironmentState:
     """Return how an environment stands, without waking it."""
-    report = folder.read_report(record.name)
+    alive = is_alive(folder, record.name)
+    report = folder.read_report(record.name)  # after that look: the last word of one that ended
     blank = EnvironmentState(
         uid=record.uid,
         name=record.name,
@@ -33,7 +34,7 @@ def standing(folder: StateFolder, record: StoredEnvironment) -> EnvironmentState
         return replace(
             blank, phase="Terminated", reason="UserRequested", message=message, details=details
         )
-    if is_alive(folder, record.name):
+    if alive:
         return state if current else replace(blank, phase="Starting", reason="Updating")
     if record.spec.get("suspend"):
         message = "suspended; resume() wakes it, runs wait"
