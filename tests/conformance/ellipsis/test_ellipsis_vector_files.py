@@ -1,0 +1,66 @@
+"""Vector files that functions wrote themselves are read as what they are, or refused by node."""
+
+from __future__ import annotations
+
+import geopandas
+import pytest
+from geopandas.testing import assert_geodataframe_equal
+from geopod.api.results import Entry
+from geopod.coordinator.publishing import Part, PublishRequest, publish_parts
+from geopod.errors import NotAFileResultError
+from geopod.layers.vector_files import as_geoparquet
+from layer_builders import scene_polygons
+
+DRIVERS = {"gpkg": "GPKG", "fgb": "FlatGeobuf", "geojson": "GeoJSON"}
+FEATURES = scene_polygons(40)
+
+
+def written(folder, suffix):
+    """Write the features; return what GDAL reads, and a link whose name says no format."""
+    path = folder / f"features.{suffix}"
+    FEATURES.to_file(path, driver=DRIVERS[suffix], engine="pyogrio")
+    link = folder / "0.bin"
+    link.symlink_to(path)
+    return geopandas.read_file(path), link
+
+
+@pytest.mark.parametrize("suffix", DRIVERS)
+def test_file_becomes_geoparquet_with_the_same_rows(tmp_path, suffix):
+    expected, link = written(tmp_path, suffix)
+    found = geopandas.read_parquet(as_geoparquet(link, workdir=tmp_path))
+    assert found.crs == expected.crs
+    found, expected = (it.sort_values("id", ignore_index=True) for it in (found, expected))
+    assert_geodataframe_equal(found[list(expected)], expected, check_dtype=False)
+
+
+def test_geoparquet_is_taken_as_it_is(tmp_path):
+    path = tmp_path / "0.bin"
+    FEATURES.to_parquet(path)
+    assert as_geoparquet(path, workdir=tmp_path) == path
+
+
+@pytest.mark.parametrize("kind", ["vector", "raster"])
+def test_bytes_of_no_format_are_refused_by_their_node(tmp_path, kind):
+    path = tmp_path / "value"
+    path.write_bytes(b"garbage")
+    meta = {"mediaType": "application/octet-stream"}
+    request = PublishRequest(
+        folder=str(tmp_path / "layer"),
+        path_id="ndvi",
+        timestamp="2024",
+        kind=kind,
+        format={"vector": "parquet", "raster": "tif"}[kind],
+        parts=(
+            Part(
+                node=3, path=str(path), entry=Entry(codec="bytes", sha256="0", bytes=7, meta=meta)
+            ),
+        ),
+        run="r",
+        function_sha256="0",
+        created="2026-01-01T00:00:00Z",
+    )
+    work = tmp_path / "work"
+    work.mkdir()
+    with pytest.raises(NotAFileResultError, match="node 3 returned application/octet-stream, 7 b"):
+        publish_parts(request, work)
+    assert not (tmp_path / "layer").exists() or not list((tmp_path / "layer").iterdir())
