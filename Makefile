@@ -49,6 +49,11 @@ verify: generate ## Fail if a generated file differs from its source
 	@git diff --exit-code -- $(GENERATED)
 	@$(RUN) python helm/generate.py --check
 
+.PHONY: docs
+docs: setup ## Build the documentation into docs/_build/html; a warning is an error
+	@$(RUN) python -m sphinx -q -E -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 .PHONY: bench
 bench: $(UV) ## geopod beside dask and ray, in one run; LEVEL=cluster: beside bare Kubernetes
 	@PYTHONPATH=tests $(RUN) --group bench python -m bench $(QUESTIONS) $(if $(LEVEL),--level $(LEVEL)) $(if $(WRITE),--write $(WRITE))
