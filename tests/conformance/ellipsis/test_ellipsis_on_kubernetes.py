@@ -16,7 +16,7 @@ import pytest
 from geopod.api.names import result_key
 from geopod.api.results import Entry, Failure, TaskReason, TaskRecord
 from geopod.client.loop import shared_loop
-from geopod.cluster.kinds import ENVIRONMENTS, RUNS
+from geopod.cluster.kinds import ENVIRONMENTS, RUNS, RUNTIMES
 from geopod.cluster.kinds import LAYERS as LAYER_KIND
 from geopod.errors import EnvironmentNotFoundError, EnvironmentTerminatedError, UnschedulableError
 from geopod.faces.ellipsis import compute, target
@@ -66,6 +66,17 @@ def test_compute_is_a_resource_found_by_its_id(cluster):
     assert spec["partitioning"]["crs"] == "EPSG:3857"
     named = [compute_id, {"id": compute_id}, f"env-{compute_id}", manifest["metadata"]["uid"]]
     assert [compute.execute(name, f, None) for name in named] == [["a", "b"]] * 4
+
+
+@pytest.mark.parametrize(
+    ("runtime", "nodes"), [({"defaultNodes": 6}, 6), ({}, 1), (None, 1)], ids=["6", "unset", "none"]
+)
+def test_unsaid_number_of_nodes_is_the_runtimes(cluster, runtime, nodes):
+    api, _ = cluster()
+    if runtime is not None:
+        shared_loop().run(api.put(RUNTIMES, "default", spec=runtime))
+    create(nodes=None)
+    assert the_only(api, ENVIRONMENTS)["spec"]["nodes"] == nodes
 
 
 def test_life_of_a_compute_in_status_words(cluster):

@@ -201,6 +201,10 @@ class Backend(Protocol):
         """Return what an environment runs that names no interpreter, `python3.12`."""
         ...
 
+    async def default_nodes(self) -> int:
+        """Return how many nodes an environment has that asks for no number."""
+        ...
+
     async def diagnose(self, environment: str | None = None) -> list[Finding]:
         """Look at what an environment needs, or at the target as a whole; nothing is changed."""
         ...

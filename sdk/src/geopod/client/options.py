@@ -27,8 +27,8 @@ MEANT_GIB = 1024
 class EnvironmentOptions(TypedDict, total=False):
     """Keywords of `Client.environment` that become fields of the resource."""
 
-    nodes: int
-    """How many nodes, one partition each; default 1."""
+    nodes: int | None
+    """How many nodes, one partition each; default 1, None: what the cluster's runtime says."""
     interpreter: str | None
     """`python3.12`; default: the client's own minor version if it is offered, else the first."""
     requirements: str | Path | Sequence[str]

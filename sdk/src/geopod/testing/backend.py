@@ -233,6 +233,10 @@ class ScriptedBackend:
         """Return the scripted minor version."""
         return f"python{self._python}"
 
+    async def default_nodes(self) -> int:
+        """Return one."""
+        return 1
+
     async def diagnose(self, environment: str | None = None) -> list[Finding]:
         """Find that all is well."""
         return [Finding(about=environment or "target", ok=True, fact="scripted.")]

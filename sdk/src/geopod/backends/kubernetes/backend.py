@@ -18,7 +18,7 @@ from geopod.backends.kubernetes.diagnosis import Diagnosis
 from geopod.backends.kubernetes.environments import Environments
 from geopod.backends.kubernetes.evidence import interpreters
 from geopod.backends.kubernetes.layers import Layers
-from geopod.backends.kubernetes.manifests import OWN_MINOR
+from geopod.backends.kubernetes.manifests import OWN_MINOR, Manifest
 from geopod.backends.kubernetes.operator_watch import SYSTEM_NAMESPACE, OperatorWatch
 from geopod.backends.kubernetes.publishing import publish
 from geopod.backends.kubernetes.removal import remove_results
@@ -221,12 +221,20 @@ class KubernetesBackend:
         """
         if not self._interpreter:
             own = f"python{OWN_MINOR}"
-            try:
-                offered = interpreters(await self._api.get(RUNTIMES, DEFAULT_RUNTIME))
-            except (NotFoundApiError, PermissionDeniedError):
-                offered = []
+            offered = interpreters(await self._default_runtime())
             self._interpreter = own if own in offered or not offered else offered[0]
         return self._interpreter
+
+    async def default_nodes(self) -> int:
+        """Return the default runtime's number; one where runtimes may not be read."""
+        return int((await self._default_runtime())["spec"].get("defaultNodes", 1))
+
+    async def _default_runtime(self) -> Manifest:
+        """Return the default ComputeRuntime, or one that says nothing if it may not be read."""
+        try:
+            return await self._api.get(RUNTIMES, DEFAULT_RUNTIME)
+        except (NotFoundApiError, PermissionDeniedError):
+            return {"spec": {}}
 
     async def diagnose(self, environment: str | None = None) -> list[Finding]:
         """Look at what an environment needs, or at the cluster's parts."""

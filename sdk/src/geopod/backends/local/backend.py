@@ -159,6 +159,10 @@ class LocalBackend:
         """Return the client's own minor version."""
         return f"python{own_interpreter().minor}"
 
+    async def default_nodes(self) -> int:
+        """Return one: the user knows how many this machine bears."""
+        return 1
+
     async def diagnose(self, environment: str | None = None) -> list[Finding]:
         """Look at this machine, or at the processes of one environment."""
         return await asyncio.to_thread(looking.diagnose, self.folder, environment)

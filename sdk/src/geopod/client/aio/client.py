@@ -115,6 +115,8 @@ class Client:
         if name is not None:
             check_environment_name(name)
         wanted = [choice.spec() for choice in choices]
+        if options.get("nodes", 1) is None:
+            options["nodes"] = await self._backend.default_nodes()
         environment_spec(options, layers=wanted, files=[])
         if not options.get("interpreter"):
             options["interpreter"] = await self._backend.default_interpreter()

@@ -48,7 +48,8 @@ def createCompute(  # noqa: PLR0913, PLR0917  # the documented arguments
 
     `layers`: dictionaries with `pathId` and `timestampId`, everything that `f` may see. `token`: a
     bearer token of the cluster; None takes the kubeconfig's. `files`: ids of stored files, or paths
-    that are uploaded. `nodes` (also `Nodes`, or third): how many share the work. `crs`: the CRS
+    that are uploaded. `nodes` (also `Nodes`, or third): how many share the work; None: what the
+    runtime says. `crs`: the CRS
     that nodes get the layers in; `'native'` keeps the layers' own. `timeout` ends the waiting, not
     the start.
     """
@@ -62,9 +63,8 @@ def createCompute(  # noqa: PLR0913, PLR0917  # the documented arguments
         "large_result": arguments.read_flag("largeResult", largeResult),
         "enable_gpu": arguments.read_flag("enableGpu", enableGpu),
         "partitioning": {"crs": arguments.read_crs(crs)},
+        "nodes": arguments.read_nodes(nodes),
     }
-    if (count := arguments.read_nodes(nodes)) is not None:
-        options["nodes"] = count
     is_awaited = arguments.read_flag("awaitTillStarted", awaitTillStarted)
     compute_id = str(uuid.uuid4())
     opening = client_for(arguments.read_token(token)).environment(
