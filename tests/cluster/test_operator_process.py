@@ -9,64 +9,40 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 
 import pytest
-from cluster.process_builders import condition_of, free_port, until
+from cluster.process_builders import condition_of, until
+from cluster.simulated_builders import (
+    a_placement,
+    a_runtime,
+    an_environment,
+    operating,
+    places_pods,
+    without_the_installed_one,
+)
 from cluster.testcluster.image_contexts import PROJECT
 
 NAME = "e1"
-IMAGE = "registry.example/{}@sha256:" + "0" * 64
 CHILDREN = (
     "deployments,statefulsets,services,serviceaccounts,roles,rolebindings,networkpolicies,"
     "poddisruptionbudgets,pods"
 )
 OURS = "--selector=app.kubernetes.io/managed-by=geopod"
-STOP_S = 60
+LAYER = {
+    "apiVersion": "geopod.dev/v1alpha1",
+    "kind": "Layer",
+    "metadata": {"name": "dem"},
+    "spec": {"type": "raster", "timestamps": [{"id": "1", "uri": "s3://bucket/dem.tif"}]},
+}
+"""Never read: the coordinators here are simulated."""
 
 
-def a_runtime(name):
-    interpreter = {"name": "python3.12", "image": IMAGE.format("runtime"), "abi": "cp312"}
-    interpreter |= {"python": "/usr/bin/python3", "basePackages": True}
-    return {
-        "apiVersion": "geopod.dev/v1alpha1",
-        "kind": "ComputeRuntime",
-        "metadata": {"name": name},
-        "spec": {"interpreters": [interpreter]},
-    }
-
-
-def an_environment(runtime, **spec):
-    return {
-        "apiVersion": "geopod.dev/v1alpha1",
-        "kind": "ComputeEnvironment",
-        "metadata": {"name": NAME},
-        "spec": {"runtime": runtime, "nodes": 2, **spec},
-    }
-
-
-def a_placement(name, namespace):
-    """Every pod of a namespace goes to a simulated node, whatever it asks for."""
-    patches = '[JSONPatch{op: "add", path: "/spec/nodeName", value: "simulated-0"}]'
-    pods = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}
-    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
-    policy = {
-        "failurePolicy": "Fail",
-        "reinvocationPolicy": "Never",
-        "matchConstraints": {"resourceRules": [pods | {"resources": ["pods"]}]},
-        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patches}}],
-    }
-    where = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-    binding = {"policyName": name, "matchResources": {"namespaceSelector": where}}
-    return (
-        {**kind, "kind": "MutatingAdmissionPolicy", "spec": policy},
-        {**kind, "kind": "MutatingAdmissionPolicyBinding", "spec": binding},
-    )
+@pytest.fixture(scope="module", autouse=True)
+def alone(process_cluster, kubectl):
+    with without_the_installed_one(kubectl):
+        yield
 
 
 @pytest.fixture
@@ -83,80 +59,6 @@ def runtime(process_cluster, kubectl, namespace):
     kubectl("delete", "computeruntime", name)
     for each in placement:
         kubectl("delete", each["kind"].lower(), name)
-
-
-def places_pods(namespace):
-    """Whether the policy holds already: the API server takes a moment."""
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "placed"}}
-    confined = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    container = {"name": "c", "image": "none", "securityContext": confined}
-    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    pod["spec"] = {"containers": [container], "securityContext": security}
-    told = namespace("create", "--dry-run=server", "-o=json", "-f", "-", stdin=json.dumps(pod))
-    return json.loads(told)["spec"].get("nodeName") == "simulated-0"
-
-
-class Process:
-    """A running operator."""
-
-    def __init__(self, namespace, folder):
-        self.port = free_port()
-        self.log = folder / "operator.log"
-        key = folder / "key"
-        key.write_bytes(bytes(range(32)))
-        variables = os.environ | {
-            "KUBECONFIG": str(namespace.kubeconfig),
-            "GEOPOD_SIGNING_KEY_FILE": str(key),
-            "GEOPOD_AGENT_IMAGE": IMAGE.format("agent"),
-            "GEOPOD_STORE": "http://geopod-gateway.geopod-system.svc:8080",
-            "GEOPOD_GATEWAY_NAMESPACE": "geopod-system",
-            "GEOPOD_WATCH_NAMESPACES": namespace.namespace,
-            "GEOPOD_METRICS_PORT": str(self.port),
-        }
-        with self.log.open("ab") as log:
-            self.child = subprocess.Popen(
-                [sys.executable, "-m", "geopod_operator"], env=variables, stdout=log, stderr=log
-            )
-
-    def answer(self, path):
-        """Status and text of a probe; 0: nobody listens yet."""
-        assert self.child.poll() is None, self.log.read_text("utf-8")
-        try:
-            url = f"http://127.0.0.1:{self.port}{path}"
-            with urllib.request.urlopen(url, timeout=5) as said:
-                return said.status, said.read().decode()
-        except urllib.error.HTTPError as refused:
-            return refused.code, refused.read().decode()
-        except OSError:
-            return 0, ""
-
-    def writes(self):
-        """How many writes the API server has answered, of everything but runtimes."""
-        counted = 0.0
-        for line in self.answer("/metrics")[1].splitlines():
-            name, _, value = line.rpartition(" ")
-            if not name.startswith("geopod_api_requests_total") or "ComputeRuntime" in name:
-                continue
-            if any(f'verb="{verb}"' in name for verb in ("create", "patch", "delete")):
-                counted += float(value)
-        return int(counted)
-
-    def stop(self):
-        self.child.send_signal(signal.SIGTERM)
-        return self.child.wait(STOP_S)
-
-
-@contextmanager
-def operating(namespace, folder):
-    process = Process(namespace, folder)
-    try:
-        until(lambda: process.answer("/readyz")[0] == 200, timeout_s=90)
-        yield process
-        assert process.stop() == 0, process.log.read_text("utf-8")
-    finally:
-        if process.child.poll() is None:
-            process.child.kill()
-            process.child.wait()
 
 
 def tell_layers_resolved(namespace, nodes):
@@ -190,7 +92,8 @@ def is_gone(namespace):
 def test_environment_lives_its_whole_life(runtime, namespace, tmp_path):
     with operating(namespace, tmp_path) as operator:
         before = operator.writes()
-        namespace.apply(an_environment(runtime))
+        layers = [{"pathId": "dem", "timestampId": "1"}]
+        namespace.apply(LAYER, an_environment(runtime, layers=layers))
         namespace.wait(f"deployment/{NAME}-coordinator", "create")
         namespace.wait(f"computeenvironment/{NAME}", "condition=CoordinatorReady")
         assert namespace.get("secret", f"{NAME}-link")["data"].keys() >= {"link-key"}
@@ -263,3 +166,39 @@ def test_missing_setting_is_one_sentence_with_the_fix(tmp_path):
     assert done.returncode == 1
     assert "GEOPOD_AGENT_IMAGE" in done.stderr
     assert "fix:" in done.stderr
+
+
+def settled(namespace, operator):
+    """Wait until all nodes are there and the operator writes nothing any more."""
+    counts = []
+
+    def is_quiet():
+        counts.append((operator.writes(), namespace("get", "cenv", "-o", UNTOLD)))
+        return counts[-QUIET:] == [(counts[-1][0], "")] * QUIET
+
+    until(is_quiet, timeout_s=120)
+
+
+QUIET = 5
+"""So many looks in a row, each a call of kubectl, tell the same."""
+UNTOLD = "jsonpath={.items[?(@.status.replicas!=@.spec.nodes)].metadata.name}"
+MANY, LARGE = 12, 50
+
+
+def test_many_environments_cost_the_same_each_and_nothing_while_they_rest(
+    runtime, namespace, tmp_path
+):
+    with operating(namespace, tmp_path) as operator:
+        small = (an_environment(runtime, f"e{number}", nodes=1) for number in range(MANY))
+        namespace.apply(*small, an_environment(runtime, "large", nodes=LARGE))
+        settled(namespace, operator)
+        assert operator.writes() <= 30 * (MANY + 1)
+        asked = operator.answer("/metrics")[1]
+        assert 'kind="Pod",verb="watch"' not in asked
+        assert 'kind="Secret",verb="list"' not in asked
+    before = versions(namespace)
+    assert len(before) > 5 * MANY
+    with operating(namespace, tmp_path) as operator:
+        until(lambda: operator.writes() >= 10 * (MANY + 1), timeout_s=120)
+        settled(namespace, operator)
+    assert versions(namespace) == before
