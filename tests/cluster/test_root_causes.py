@@ -1,0 +1,111 @@
+"""Every root cause for real: the resource names it in words that its user can act on.
+
+All environments are created at once, because a cause is looked for after ten seconds and counts
+as stalled after a minute; each test then waits for its own.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+
+import pytest
+from cluster.process_builders import until
+from cluster.testcluster.kubectl import Kubectl, KubectlError
+from cluster.trouble_builders import SCRIPTS, TROUBLES, a_runtime, an_environment
+
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+TOLD_S = 300
+"""Of a loaded machine: coordinator and node start, a build, a minute until a cause counts."""
+HEALED = "missing-secret"
+
+
+@dataclass(frozen=True)
+class Ward:
+    """Where the sick environments are."""
+
+    names: dict[str, Kubectl]
+    """Environment → kubectl of its namespace."""
+
+    def environment(self, name):
+        return self.names[name].get("computeenvironment", name)
+
+
+@pytest.fixture(scope="module")
+def ward(installed, kubectl, addresses):
+    """All of them, created at once."""
+    mark = secrets.token_hex(4)
+    usual = kubectl.get("computeruntime", "default")["spec"]
+    where = {"registry": addresses.registry, "host": addresses.host}
+    runtimes = {name: f"{name}-{mark}" for name, it in TROUBLES.items() if it.runtime}
+    spaces = {
+        name: f"trouble-{mark}-{name}" if trouble.namespace else f"trouble-{mark}"
+        for name, trouble in TROUBLES.items()
+    }
+    kubectl.apply(
+        *(a_runtime(runtimes[name], TROUBLES[name], usual, where) for name in runtimes),
+        *(a_namespace(space) for space in sorted(set(spaces.values()))),
+    )
+    within = {name: kubectl.within(space) for name, space in spaces.items()}
+    for name, trouble in TROUBLES.items():
+        within[name].apply(
+            *(SCRIPTS, *trouble.namespace),
+            an_environment(name, trouble, runtimes.get(name, "default")),
+        )
+    yield Ward(within)
+    kubectl("delete", "namespace", *sorted(set(spaces.values())), "--wait=false")
+    kubectl("delete", "computeruntime", *runtimes.values())
+
+
+def a_namespace(name):
+    metadata = {"name": name, "labels": RESTRICTED}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", [name for name in TROUBLES if name != HEALED])
+def test_cause_is_named_in_words_to_act_on(ward, name):
+    is_named(ward, name)
+    ward.names[name]("delete", "cenv", name, "--wait=false")
+
+
+def is_named(ward, name):
+    """Assert that all commands tell why an environment is not ready."""
+    trouble, kubectl = TROUBLES[name], ward.names[name]
+    reason = 'jsonpath={.status.conditions[?(@.type=="Ready")].reason}'
+    kubectl.wait(f"cenv/{name}", f"{reason}={trouble.reason}", timeout_s=TOLD_S)
+    if trouble.stalls:
+        kubectl.wait(f"cenv/{name}", "condition=Stalled", timeout_s=TOLD_S)
+    until(lambda: trouble.told_by(ward.environment(name)), timeout_s=TOLD_S)
+    line = kubectl("get", "cenv", name).splitlines()[1].split()
+    assert {"False", trouble.reason} <= set(line)
+    ready = condition(ward.environment(name), "Ready")
+    assert ready["message"].splitlines()[0] in kubectl("describe", "cenv", name)
+    if trouble.event:
+        assert trouble.event in reasons_of_events(kubectl, name)
+
+
+@pytest.mark.timeout(600)
+def test_environment_heals_when_its_cause_is_gone(ward):
+    is_named(ward, HEALED)
+    kubectl = ward.names[HEALED]
+    with pytest.raises(KubectlError, match="condition not met"):
+        kubectl.wait(f"cenv/{HEALED}", "condition=Ready", timeout_s=0)
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "no-such-secret"}}
+    kubectl.apply({**secret, "stringData": {"word": "there now"}})
+    kubectl.wait(f"cenv/{HEALED}", "condition=Ready", timeout_s=TOLD_S)
+    environment = ward.environment(HEALED)
+    assert condition(environment, "Stalled")["status"] == "False"
+    assert "failures" not in environment["status"]
+
+
+def condition(environment, kind):
+    found = environment.get("status", {}).get("conditions", ())
+    return next((it for it in found if it["type"] == kind), {"status": "", "message": ""})
+
+
+def reasons_of_events(kubectl, name):
+    about = f"--field-selector=regarding.name={name}"
+    found = json.loads(kubectl("get", "events.events.k8s.io", about, "--output=json"))
+    return {it["reason"] for it in found["items"]}
