@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 
 import numpy as np
 import pytest
 import rasterio
-from geopod.errors import LayerAccessError, PartitionError
+from geopod.errors import LayerAccessError, LayerCRSError, PartitionError
 from geopod.layers.access import OWN_MACHINE, Access, Patience, read_access
 from geopod.layers.headers import read_header
 from geopod.layers.sources import find_source
@@ -262,6 +264,116 @@ def test_header_of_any_size_is_planned_in_bounded_memory(tmp_path):
     plan = plan_of(layer_source(huge), nodes=7)
 
     assert plan.totals.pixels["huge"] == 1 << 42
+
+
+LINK = '{"type": "link", "properties": {"href": "URL"}}'
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        pytest.param(f'"crs": {LINK}', id="link"),
+        pytest.param('"crs": {"type": "url", "properties": {"url": "URL"}}', id="url"),
+        pytest.param(f'"\\u0063r\\u0073": {LINK}', id="escaped"),
+        pytest.param(f'"CRS": {LINK}', id="upper case"),
+        pytest.param(f"'crs': {LINK}", id="single quotes"),
+        pytest.param(f'"crs\\u0000x": {LINK}', id="zero byte"),
+        pytest.param(f'"crs" /* a comment */ : {LINK}', id="comment"),
+        pytest.param(f'"crs"{" " * 9000}: {LINK}', id="far from its value"),
+    ],
+)
+@pytest.mark.parametrize("size", [40, 5_000_000], ids=["begin", "end"])
+def test_geojson_does_not_make_anyone_ask_for_its_crs(tmp_path, member, size):
+    """The member may stand anywhere in a file of any size."""
+    place = '{"type": "Point", "coordinates": [1, 2]}'
+    point = f'{{"type": "Feature", "properties": {{}}, "geometry": {place}}}'
+    with file_server(tmp_path) as server:
+        told = member.replace("URL", server.url("crs.wkt"))
+        rest = f'"type": "FeatureCollection", "about": "{"x" * size}", "features": [{point}]'
+        path = tmp_path / "points.geojson"
+        path.write_text(f"{{{told}, {rest}}}" if size < 100 else f"{{{rest}, {told}}}")
+
+        with pytest.raises(LayerAccessError, match="is no plain name"):
+            read_header(layer_source(path))
+
+        assert server.asked() == []
+
+
+def test_geojson_that_names_its_crs_is_read(tmp_path):
+    path = tmp_path / "named.geojson"
+    frame = scene_polygons(5)
+    path.write_text(frame.assign(crs="an attribute").to_json())
+    written = json.loads(path.read_text())
+    assert written["crs"]["type"] == "name"
+
+    assert read_header(layer_source(path)).header.crs == "EPSG:32616"
+
+
+def write_prj(folder, url):
+    (folder / "a.asc").write_text("ncols 1\nnrows 1\nxllcorner 0\nyllcorner 0\ncellsize 1\n1\n")
+    (folder / "a.prj").write_text(url)
+    return folder / "a.asc"
+
+
+def write_sidecar(folder, url):
+    (folder / "b.tif.aux.xml").write_text(f"<PAMDataset><SRS>{url}</SRS></PAMDataset>")
+    return write_raster(folder / "b.tif", raster_spec(crs=None))
+
+
+def write_shapefile(folder, url):
+    scene_polygons(5).to_file(folder / "c.shp", engine="pyogrio")
+    (folder / "c.prj").write_text(url)
+    return folder / "c.shp"
+
+
+def write_geopackage(folder, url):
+    scene_polygons(5).to_file(folder / "d.gpkg", engine="pyogrio")
+    with contextlib.closing(sqlite3.connect(folder / "d.gpkg")) as base, base:
+        base.execute(
+            "UPDATE gpkg_spatial_ref_sys SET definition = ?, organization = 'NONE', "
+            "organization_coordsys_id = 1 WHERE srs_id = 32616",
+            (url,),
+        )
+    return folder / "d.gpkg"
+
+
+@pytest.mark.parametrize("write", [write_prj, write_sidecar, write_shapefile, write_geopackage])
+def test_crs_that_is_an_address_is_not_asked_for(tmp_path, write):
+    with file_server(tmp_path) as server:
+        path = write(tmp_path, server.url("crs.wkt"))
+
+        with pytest.raises(LayerCRSError):
+            read_header(layer_source(path))
+
+        assert server.asked() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "sql"),
+    [
+        ("table", "CREATE VIRTUAL TABLE mine USING VirtualOGR('{secret}')"),
+        ("table", "CREATE VIRTUAL TABLE mine USING VirtualOGR('/vsicurl/{url}')"),
+        ("view", "CREATE VIEW mine AS SELECT ogr_datasource_load_layers('{secret}') AS fid"),
+    ],
+    ids=["file", "address", "view"],
+)
+def test_geopackage_reads_nothing_but_itself(tmp_path, kind, sql):
+    scene_polygons(5).to_file(tmp_path / "secret.shp", engine="pyogrio")
+    path = tmp_path / "x.gpkg"
+    scene_polygons(3).to_file(path, engine="pyogrio", layer="mine")
+    with file_server(tmp_path) as server:
+        statement = sql.format(secret=tmp_path / "secret.shp", url=server.url("secret.shp"))
+        with contextlib.closing(sqlite3.connect(path)) as base, base:
+            base.execute("PRAGMA writable_schema = on")
+            base.execute(
+                "UPDATE sqlite_master SET type = ?, sql = ?, rootpage = 0 WHERE name = 'mine'",
+                (kind, statement),
+            )
+
+        with pytest.raises(LayerAccessError):
+            read_header(layer_source(path))
+
+        assert server.asked() == []
 
 
 def test_without_keys_no_identity_of_the_machine_is_used(monkeypatch, tmp_path):

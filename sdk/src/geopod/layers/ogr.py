@@ -26,6 +26,7 @@ from geopod.layers.features import (
     is_well_formed,
     rows_per_batch,
 )
+from geopod.layers.geojson import check_crs
 from geopod.layers.sources import SourceFile
 from geopod.layers.vsi import gdal_path, remote_options, without_queries
 
@@ -162,6 +163,8 @@ def _size(file: SourceFile) -> int:
 
 def _read_header(file: SourceFile, *, path_id: str) -> OgrLayer:
     path, driver = gdal_path(file), file.driver
+    if driver == "GeoJSON":
+        check_crs(file, path_id=path_id)
     try:
         with ogr_settings(file), _without_measures():
             if driver == "GPKG":
