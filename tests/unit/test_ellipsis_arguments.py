@@ -193,6 +193,16 @@ WRONG = {
         "memfile=io.BytesIO()",
     ),
     "pathId None": (lambda: compute.addLayer([], None, "a", None), "pathId=None", "pathId='ndvi'"),
+    "added to latest": (
+        lambda: compute.addLayer([], "ndvi", "latest", None),
+        "timestampId='latest' is the newest timestamp that is there",
+        "timestampId='2024'",
+    ),
+    "written to latest": (
+        lambda: run(writeToLayer={"pathId": "ndvi", "timestampId": "latest"}),
+        "results need a name of their own",
+        "timestampId='2024'",
+    ),
     "nothing to add": (
         lambda: compute.addLayer([None, None], "ndvi", "a", None),
         "response holds no file",

@@ -39,28 +39,43 @@ def test_geoparquet_is_taken_as_it_is(tmp_path):
     assert as_geoparquet(path, workdir=tmp_path) == path
 
 
-@pytest.mark.parametrize("kind", ["vector", "raster"])
-def test_bytes_of_no_format_are_refused_by_their_node(tmp_path, kind):
-    path = tmp_path / "value"
-    path.write_bytes(b"garbage")
-    meta = {"mediaType": "application/octet-stream"}
+def publish(folder, kind, entry, data=b"garbage"):
+    """Publish one node's result to a layer of `kind`, which must be refused."""
+    path, work = folder / "value", folder / "work"
+    path.write_bytes(data)
+    work.mkdir()
     request = PublishRequest(
-        folder=str(tmp_path / "layer"),
+        folder=str(folder / "layer"),
         path_id="ndvi",
         timestamp="2024",
         kind=kind,
-        format={"vector": "parquet", "raster": "tif"}[kind],
-        parts=(
-            Part(
-                node=3, path=str(path), entry=Entry(codec="bytes", sha256="0", bytes=7, meta=meta)
-            ),
-        ),
+        format="tif" if kind == "raster" else "parquet",
+        parts=(Part(node=3, path=str(path), entry=entry),),
         run="r",
         function_sha256="0",
         created="2026-01-01T00:00:00Z",
     )
-    work = tmp_path / "work"
-    work.mkdir()
-    with pytest.raises(NotAFileResultError, match="node 3 returned application/octet-stream, 7 b"):
+    with pytest.raises(NotAFileResultError) as caught:
         publish_parts(request, work)
-    assert not (tmp_path / "layer").exists() or not list((tmp_path / "layer").iterdir())
+    assert not list((folder / "layer").glob("*"))
+    return caught.value.fact
+
+
+@pytest.mark.parametrize("kind", ["vector", "raster"])
+def test_bytes_of_no_format_are_refused_by_their_node(tmp_path, kind):
+    entry = Entry(
+        codec="bytes", sha256="0", bytes=7, meta={"mediaType": "application/octet-stream"}
+    )
+    told = publish(tmp_path, kind, entry)
+    assert told.startswith("node 3 returned application/octet-stream, 7 bytes, which no layer can")
+
+
+@pytest.mark.parametrize(
+    ("codec", "kind", "says"),
+    [
+        ("npy", "vector", "node 3 returned an array, which a vector layer cannot take"),
+        ("geoparquet", "raster", "node 3 returned geoparquet, which a raster layer cannot take"),
+    ],
+)
+def test_results_of_the_other_kind_are_refused_by_their_node(tmp_path, codec, kind, says):
+    assert publish(tmp_path, kind, Entry(codec=codec, sha256="0", bytes=7)).startswith(says)

@@ -145,7 +145,9 @@ def _take_out(part: Part, work: Path, suffixes: dict[str, str]) -> Path:
     """Return the part as a file of its own with the right suffix; raises NotAFileResultError."""
     entry = part.entry
     if entry.codec not in suffixes:
-        raise NotAFileResultError.returned(node=part.node, type_name=_type_name(entry))
+        kind = "raster" if "geotiff" in suffixes else "vector"
+        told = f"{_type_name(entry)}, which a {kind} layer cannot take"
+        raise NotAFileResultError.returned(node=part.node, type_name=told)
     target = work / f"{part.node}{suffixes[entry.codec]}"
     source = Path(part.path)
     if entry.start == 0 and source.stat().st_size == entry.bytes:
@@ -208,7 +210,13 @@ def _grid_of(path: Path, window: PlacedWindow | None) -> RasterGrid:
 
 def _type_name(entry: Entry) -> str:
     """Return what a task returned, in words."""
-    words = {"json": "JSON", "arrow": "a table without geometry", "list": "several files"}
+    words = {
+        "arrow": "a table without geometry",
+        "geotiff": "a raster",
+        "json": "JSON",
+        "npy": "an array",
+        "tree": "arrays in a list or dictionary",
+    }
     return str(entry.meta.get("type") or words.get(entry.codec, entry.codec))
 
 

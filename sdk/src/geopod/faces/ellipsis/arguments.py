@@ -198,6 +198,7 @@ def read_target(target: Any) -> dict[str, Any] | None:
         )
     for key in ("pathId", "timestampId"):
         _check_id("writeToLayer", target, key, example=TARGET_EXAMPLE)
+    _check_own_timestamp("writeToLayer['timestampId']", target["timestampId"])
     strange = [str(key) for key in target if key not in {"pathId", "timestampId", "file"}]
     if strange:
         raise InvalidInputError(
@@ -249,10 +250,21 @@ def order_execute(f: Any, token: Any) -> tuple[Callable[..., Any], Any]:
     return f, token
 
 
-def check_ids(**given: Any) -> None:
-    """Raise unless every one of these arguments can name a layer or a timestamp."""
-    for name, value in given.items():
-        _check_name(name, value, example=f"{name}='ndvi'")
+def check_destination_layer(path_id: Any, timestamp_id: Any) -> None:
+    """Raise unless results can be added to this timestamp of this layer."""
+    _check_name("pathId", path_id, example="pathId='ndvi'")
+    _check_name("timestampId", timestamp_id, example="timestampId='2024'")
+    _check_own_timestamp("timestampId", timestamp_id)
+
+
+def _check_own_timestamp(name: str, timestamp_id: str) -> None:
+    if timestamp_id == "latest":
+        raise InvalidInputError.value(
+            name=name,
+            value=timestamp_id,
+            why="is the newest timestamp that is there; results need a name of their own",
+            fix="timestampId='2024'",
+        )
 
 
 def check_destination(path: Any, memfile: Any) -> None:

@@ -199,7 +199,7 @@ def addLayer(response: Iterable[Any], pathId: str, timestampId: str, token: str 
 
     No byte passes this machine. Raises NotAFileResultError for anything that is no file.
     """
-    arguments.check_ids(pathId=pathId, timestampId=timestampId)
+    arguments.check_destination_layer(pathId, timestampId)
     wanted = file_ids.read_response(response)
     client = client_for(arguments.read_token(token))
     adding = file_results.add_files(client, wanted, path_id=pathId, timestamp_id=timestampId)
