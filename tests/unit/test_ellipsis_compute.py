@@ -21,6 +21,7 @@ from geopod.errors import (
     EnvironmentTerminatedError,
     NotAFileResultError,
     OutOfMemoryError,
+    PermissionDeniedError,
     ResultTooLargeError,
     RunFailedError,
     UnschedulableError,
@@ -384,6 +385,22 @@ def test_terminate_all_ends_what_create_made_and_nothing_else(play):
     phases = {record.name: record.state.phase for record in backend.environments.values()}
     ended = {f"env-{compute_id}": "Terminated" for compute_id in ids}
     assert phases == {**ended, "sdk-env": "Ready"}
+
+
+def test_compute_that_cannot_be_ended_keeps_no_other_from_it(play, monkeypatch):
+    backend = play(1)
+    first, second = create(), create()
+    end = backend.terminate_environment
+
+    async def terminate(name, *, wait):
+        if name == f"env-{first}":
+            raise PermissionDeniedError("You may not patch computeenvironments.")
+        await end(name, wait=wait)
+
+    monkeypatch.setattr(backend, "terminate_environment", terminate)
+    with pytest.raises(ValueError, match="You may not patch"):
+        compute.terminateAll(None)
+    assert backend.environments[f"env-{second}"].state.phase == "Terminated"
 
 
 def test_terminated_compute_is_refused_and_unknown_ones_name_those_there(play):

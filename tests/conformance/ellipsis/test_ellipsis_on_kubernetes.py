@@ -108,6 +108,8 @@ def test_compute_that_cannot_start_is_errored_and_ends_the_waiting(cluster):
     info = compute.getComputeInfo(compute_id, None)
     assert info["status"] == "errored"
     assert info["message"].startswith("GP-E401 4 of 4 nodes cannot be scheduled")
+    with pytest.raises(UnschedulableError):
+        compute.execute(compute_id, f, None)
     with pytest.raises(UnschedulableError) as caught:
         compute._wait_ready(compute._find(compute_id, None), "1m")
     assert message.rstrip(".") in str(caught.value)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from geopod.api import names
 from geopod.client.aio import Environment
+from geopod.client.aio.state_errors import failed_error
 from geopod.client.loop import shared_loop
 from geopod.client.sync import Run
 from geopod.errors import EnvironmentStartTimeout, InvalidInputError, WaitTimeoutError
@@ -49,9 +50,8 @@ def createCompute(  # noqa: PLR0913, PLR0917  # the documented arguments
     `layers`: dictionaries with `pathId` and `timestampId`, everything that `f` may see. `token`: a
     bearer token of the cluster; None takes the kubeconfig's. `files`: ids of stored files, or paths
     that are uploaded. `nodes` (also `Nodes`, or third): how many share the work; None: what the
-    runtime says. `crs`: the CRS
-    that nodes get the layers in; `'native'` keeps the layers' own. `timeout` ends the waiting, not
-    the start.
+    runtime says. `crs`: the CRS that nodes get the layers in; `'native'` keeps the layers' own.
+    `timeout` ends the waiting, not the start.
     """
     third = files if isinstance(files, int) and not isinstance(files, bool) else None
     nodes = arguments.choose_nodes({"nodes": nodes, "Nodes": Nodes, "the third argument": third})
@@ -119,6 +119,8 @@ def execute(
     target = arguments.read_target(writeToLayer)
     is_awaited = arguments.read_flag("awaitTillCompleted", awaitTillCompleted)
     compute = _find(computeId, bearer)
+    if compute.phase == "Failed":
+        raise failed_error(compute.record.state)
     loop = shared_loop()
     run = loop.run(compute.submit(function, write_to=target, task_timeout=LONGEST))
     pending = PendingResult(Run(run, loop), compute_id=computes.id_of(compute.record))

@@ -46,14 +46,21 @@ def _is_uuid(text: str) -> bool:
 
 
 async def terminate_all(client: Client, *, wait: bool) -> None:
-    """End every compute that createCompute made, all at once; those of other users' SDK stay."""
-    await asyncio.gather(
+    """End every compute that createCompute made, all at once; other environments stay.
+
+    One that cannot be ended keeps none of the others from it; its error is raised afterwards.
+    """
+    outcomes = await asyncio.gather(
         *(
             compute.terminate(wait=wait)
             for compute in await client.environments()
             if names.LABEL_COMPUTE_ID in compute.record.labels and compute.phase != "Terminated"
-        )
+        ),
+        return_exceptions=True,
     )
+    for failure in outcomes:
+        if failure is not None:
+            raise failure
 
 
 def status_of(record: EnvironmentRecord, newest: Run | None) -> str:

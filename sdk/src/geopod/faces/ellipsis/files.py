@@ -85,8 +85,8 @@ def _no_such_file(file: FileId, why: str) -> NotAFileResultError:
     )
 
 
-def save(found: Stretch, *, path: str | Path | None, memfile: Any) -> Any:
-    """Write a file to `path`, to `memfile` or to both; return `memfile`, rewound."""
+def save(found: Stretch, *, path: str | Path | None, memfile: Any) -> None:
+    """Write a file to `path`, to `memfile` (rewound afterwards) or to both."""
     if path is not None:
         try:
             with Path(path).open("wb") as target:
@@ -100,7 +100,6 @@ def save(found: Stretch, *, path: str | Path | None, memfile: Any) -> Any:
     if memfile is not None:
         found.copy_to(memfile)
         memfile.seek(0)
-    return memfile
 
 
 async def add_files(

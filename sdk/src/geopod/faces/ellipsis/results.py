@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ from geopod.faces.ellipsis.value_errors import in_own_words
 VALUE_CODECS = frozenset({"json", "pickle"})
 """What comes back as itself with `largeResult=True`; everything else is a file to fetch."""
 
+AT_ONCE = 16
+"""Results that are fetched at the same time."""
+
 
 async def read_elements(run: Run, *, compute_id: str) -> list[Any]:
     """Return one element per node of a run that has ended; None for an empty partition.
@@ -30,15 +34,18 @@ async def read_elements(run: Run, *, compute_id: str) -> list[Any]:
     never_ran = run.phase == "Failed" and not await run.records()
     if never_ran and not isinstance(refusal, RunFailedError):
         raise refusal
-    elements: list[Any] = []
-    exceptions: dict[int, GeopodError] = {}
-    for index in run.indexes:
-        error = await run.exception(index)
+    errors = {index: await run.exception(index) for index in run.indexes}
+    exceptions = {index: error for index, error in errors.items() if error is not None}
+    for error in exceptions.values():
         if isinstance(error, ResultExpiredError):
             raise error
-        if error is not None:
-            exceptions[index] = error
-        elements.append(None if error else await _element(run, index, compute_id))
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def element(index: int) -> Any:
+        async with turns:
+            return None if index in exceptions else await _element(run, index, compute_id)
+
+    elements = list(await asyncio.gather(*map(element, run.indexes)))
     if exceptions:
         raise failed_run(exceptions, elements)
     if run.phase == "Failed":
