@@ -564,6 +564,18 @@ class TestParts:
         served(tmp_path, check)
         assert leftovers(tmp_path) == []
 
+    @pytest.mark.parametrize("again", [1, 2, 3])
+    def test_part_that_is_written_again_counts_as_it_is_then(self, tmp_path, again):
+        async def check(session, _gateway):
+            upload = (await self.begin(session))[1]["upload"]
+            for number in (1, 2, 3):
+                await self.send(session, upload, number, self.part(number))
+            await self.send(session, upload, again, bytes(len(self.part(again))))
+            assert await self.complete(session, upload) == 422
+
+        served(tmp_path, check)
+        assert leftovers(tmp_path) == []
+
     @pytest.mark.parametrize(("number", "size"), [(1, 5), (3, 1 << 20), (4, 1), (0, 1), ("x", 1)])
     def test_part_of_another_size_or_number_is_refused(self, tmp_path, number, size):
         async def check(session, _gateway):

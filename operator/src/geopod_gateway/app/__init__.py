@@ -57,7 +57,7 @@ class Gateway:
         self.shelf = Shelf(storage, room, self.metrics, settings.idle_s)
         self._settings = settings
         self._clock = clock
-        self._uploads = Uploads(self.shelf)
+        self._uploads = Uploads(self.shelf, fsync=settings.fsync)
         self._connections = Connections(settings.idle_s)
 
     def application(self) -> web.Application:

@@ -23,6 +23,7 @@ from geopod.store import KeyMissingError
 from geopod_gateway.access import Allowed
 from geopod_gateway.app import asking, receiving
 from geopod_gateway.app.asking import RefusedError
+from geopod_gateway.app.following import Followers
 from geopod_gateway.app.objects import Shelf, facts_of, keep, refuse_second
 
 PREFIX = "upload-"
@@ -62,9 +63,10 @@ class Plan:
 class Uploads:
     """The uploads in parts of one gateway."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, *, fsync: bool) -> None:
         self._shelf = shelf
         self._arriving: Counter[str] = Counter()
+        self._followers = Followers(fsync=fsync)
 
     async def begin(self, request: web.Request, allowed: Allowed) -> web.StreamResponse:
         """Answer POST `?uploads`: the upload's name, and the parts that are here already."""
@@ -98,6 +100,7 @@ class Uploads:
         self._shelf.room.limit(allowed.tenant, length)
         descriptor = os.open(folder / "data", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._arriving[plan.id] += 1
+        self._followers.arriving(plan.id, start)
         try:
             with self._shelf.room.promised(allowed.tenant, length):
                 await receiving.into(
@@ -106,6 +109,7 @@ class Uploads:
         finally:
             os.close(descriptor)
             self._arriving[plan.id] -= 1
+        self._followers.arrived(plan.id, folder / "data", start=start, length=length)
         (folder / text).touch()  # an empty file
         return web.Response(status=201)
 
@@ -124,7 +128,8 @@ class Uploads:
             os.rename(folder / "data", aside)  # noqa: PTH104  # no part can be written any more
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             try:
-                digest = await asyncio.to_thread(_hash, aside)
+                followed = await self._followers.digest(plan.id, plan.size)
+                digest = followed or await asyncio.to_thread(_hash, aside)
                 if digest != plan.digest:
                     raise RefusedError(422, "OtherDigest", f"The parts' sha256 is {digest}.")
                 return await keep(self._shelf, allowed, aside, asked=asked, digest=digest)
@@ -136,7 +141,8 @@ class Uploads:
 
     async def abandon(self, allowed: Allowed) -> web.StreamResponse:
         """Answer DELETE `?upload`: its parts are removed."""
-        _, folder = self._known(allowed)
+        plan, folder = self._known(allowed)
+        self._followers.forget(plan.id)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return web.Response(status=204)
 
