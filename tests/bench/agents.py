@@ -64,7 +64,7 @@ class Cost:
 
 async def _play(folder: Path, agents: int, tasks: int) -> Cost:
     """Return what a run of so many tasks on so many agents costs."""
-    port = _free_port()
+    port = free_port()
     settings = coordinator_settings(
         folder, nodes=agents, agent_socket="", agent_port=port, redial_grace_s=30.0
     )
@@ -84,7 +84,7 @@ async def _play(folder: Path, agents: int, tasks: int) -> Cost:
                 cost = Cost(
                     time.perf_counter() - started,
                     _processor_s(process.pid) - spent,
-                    _peak_bytes(process.pid),
+                    peak_bytes(process.pid),
                 )
             assert state.succeeded == tasks, state
             for agent in played:
@@ -147,7 +147,8 @@ class Agent:
         await self._socket.send_bytes(encode(message))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port that nobody uses."""
     import socket
 
     with socket.socket() as probe:
@@ -168,7 +169,7 @@ def _processor_s(pid: int) -> float:
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _peak_bytes(pid: int) -> float:
+def peak_bytes(pid: int) -> float:
     """Return the high-water mark of a process's resident memory."""
     for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
         if line.startswith("VmHWM:"):
