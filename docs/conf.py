@@ -20,7 +20,9 @@ project_copyright = f"{author}. Apache-2.0"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "generated"]
 exclude_patterns = ["_build", "_ext", "decisions/README.md"]
 
-# Markdown. An anchor for every heading, so that links to sections are checked.
+# Markdown. An anchor for every heading, so that links to sections are checked. Quotation marks stay
+# as they are: people paste them.
+smartquotes = False
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 

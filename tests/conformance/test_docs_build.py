@@ -66,7 +66,8 @@ def test_every_page_of_the_guides_and_decisions_is_in_the_site(site):
 
 def test_names_of_the_package_and_its_errors_are_described(site):
     import geopod
-    from geopod import errors
+    from geopod import errors, testing
+    from geopod.faces import ellipsis
 
     python = Page((site / "reference" / "python.html").read_text("utf-8"))
     assert {f"geopod.{name}" for name in ("connect", "Client", "Environment", "Run", "Task")} <= (
@@ -75,6 +76,11 @@ def test_names_of_the_package_and_its_errors_are_described(site):
     described = {name.rpartition(".")[2] for name in python.anchors}
     left = set(geopod.__all__) - described - {"__version__", "errors", "testing"}
     assert left == set()
+    for module in (testing, ellipsis):
+        name = module.__name__.rpartition(".")[2]
+        page = Page((site / "reference" / f"{name}.html").read_text("utf-8"))
+        described = {name.rpartition(".")[2] for name in page.anchors}
+        assert set(module.__all__) - described - {"compute"} == set()
     page = Page((site / "reference" / "errors.html").read_text("utf-8"))
     coded = [
         getattr(errors, name) for name in errors.__all__ if name.endswith(("Error", "Timeout"))

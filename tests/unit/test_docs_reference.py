@@ -47,6 +47,23 @@ def test_errors_say_who_acts_what_catches_them_and_their_reasons():
     assert words >= {*errors.TASK_REASONS, *errors.CONDITION_REASONS}
 
 
+def test_sentences_that_are_all_the_callers_read_as_they_do_in_life():
+    from error_page import error_text
+
+    times = "\N{MULTIPLICATION SIGN}"
+    sentences = [
+        "GP-E110 memory='1' is 1 byte; a node needs at least 16 MiB.\nfix: 1) memory='1Gi'",
+        "GP-E307 empty geometry (task 4 of 240, node 1, attempt 1)",
+        (
+            f'GP-E309 3 of 240 tasks failed: 2 {times} ValueError "empty geometry" (tasks 4, 9), '
+            f"1 {times} Timeout (task 17). 237 results kept.\n"
+            "fix: 1) run.results(errors='return')"
+        ),
+    ]
+    for sentence in sentences:
+        assert f"```text\n{sentence}\n```" in error_text()
+
+
 def all_commands(group, path):
     for name in group.list_commands(click.Context(group)):
         command = group.get_command(click.Context(group), name)
