@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 import io
 import math
+import mmap
 import operator
+import re
 import struct
 import tokenize
 from collections.abc import Callable
@@ -68,8 +70,7 @@ def read_header(file: BinaryIO, size: int) -> ArrayHeader:
     """
     start = file.tell()
     try:
-        read = HEADER_READERS[npy.read_magic(file)]
-        shape, fortran, dtype = read(file)
+        shape, fortran, dtype = _read_plain_header(file) or _read_any_header(file, start)
     except UNREADABLE as error:
         raise MalformedValueError(f"no .npy: {error}") from error
     if dtype.hasobject:
@@ -81,6 +82,33 @@ def read_header(file: BinaryIO, size: int) -> ArrayHeader:
         promised = header.offset + header.nbytes
         raise MalformedValueError(f"an .npy of {size} bytes whose header promises {promised}")
     return header
+
+
+PLAIN_PREFIX = b"\x93NUMPY\x01\x00"
+PLAIN_HEADER = re.compile(
+    rb"\{'descr': '([<>|=][a-zA-Z]\d{1,9})', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,18}, ?)*(?:\d{1,18})?)\), \} *\n"
+)
+
+
+def _read_plain_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]] | None:
+    """Read the header that numpy writes for plain numbers; None: another one.
+
+    numpy parses it as Python: 0.2 ms at the first time after a while, for agent and client each.
+    """
+    head = file.read(10)
+    if not head.startswith(PLAIN_PREFIX) or len(head) < 10:  # noqa: PLR2004  # magic, version, u16
+        return None
+    found = PLAIN_HEADER.fullmatch(file.read(int.from_bytes(head[8:], "little")))
+    if found is None:
+        return None
+    shape = tuple(int(number) for number in found[3].split(b",") if number.strip())
+    return shape, found[2] == b"True", np.dtype(found[1].decode())
+
+
+def _read_any_header(file: BinaryIO, start: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    file.seek(start)
+    return HEADER_READERS[npy.read_magic(file)](file)
 
 
 HeaderReader = Callable[[BinaryIO], tuple[tuple[int, ...], bool, np.dtype[Any]]]
@@ -134,15 +162,11 @@ def _array_of(data: bytes, header: ArrayHeader) -> NDArray[Any]:
 
 
 def _mapped(path: Path, header: ArrayHeader, start: int) -> NDArray[Any]:
-    values = np.memmap(
-        path,
-        header.dtype,
-        mode="c",
-        offset=start + header.offset,
-        shape=header.shape,
-        order=header.order,
-    )
-    return np.asarray(values)
+    with path.open("rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    count = math.prod(header.shape)
+    flat = np.frombuffer(memory, header.dtype, count=count, offset=start + header.offset)
+    return flat.reshape(header.shape, order=header.order)
 
 
 def encode_array(source: Source, meta: dict[str, Any]) -> Encoded:
