@@ -8,6 +8,7 @@ import pytest
 from geopod.errors import MissingExtraError
 from geopod.layers.show import draw_partitions, partitions_frame, partitions_text, summary
 from layer_builders import scene_points
+from matplotlib.image import imread
 from plan_builders import plan_of, raster_input, raster_spec, vector_input
 
 
@@ -60,6 +61,19 @@ def test_picture_is_written(tmp_path):
     path = draw_partitions(a_plan(), tmp_path / "plan.png")
 
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_picture_has_the_shape_of_the_ground(tmp_path):
+    """A degree of longitude at 60 degrees north is half as long as one of latitude."""
+    square = {"rows": 640, "cols": 640}
+    metres = plan_of(raster_input(raster_spec(**square)), nodes=4)
+    north = raster_spec(**square, crs="EPSG:4326", pixel=1e-4, origin=(10.0, 60.032))
+    degrees = plan_of(raster_input(north), nodes=4)
+
+    sizes = [imread(draw_partitions(plan, tmp_path / "a.png")).shape for plan in (metres, degrees)]
+
+    assert sizes[0][0] == sizes[0][1]
+    assert sizes[1][0] == pytest.approx(2 * sizes[1][1], rel=0.01)
 
 
 def test_without_matplotlib_the_fix_is_told(tmp_path, monkeypatch):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from geopod.api.plan import Partition, Plan
 from geopod.errors import MissingExtraError
 from geopod.errors.wording import size_text
+from geopod.layers.crs import parse_crs
 
 if TYPE_CHECKING:
     import geopandas
@@ -22,6 +25,8 @@ _CHARACTER_SHAPE = 2.0
 _MARKS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _INCHES = 8.0
 _MOST_LABELS = 100
+_DARK = 0.6
+"""Part of the colours from which on black letters cannot be read."""
 
 
 def partitions_frame(plan: Plan) -> geopandas.GeoDataFrame:
@@ -60,11 +65,14 @@ def draw_partitions(plan: Plan, path: Path) -> Path:
             fixes=("pip install matplotlib", "geopod plan shows them as text"),
         ) from error
     filled = [row for row in plan.partitions if row.core is not None]
-    figure = Figure(figsize=(_INCHES, _INCHES), layout="constrained")
+    boxes = np.array([row.core for row in filled], dtype=float).reshape(-1, 4)
+    stretch = _stretch(plan, boxes)
+    figure = Figure(figsize=(_INCHES, _height(boxes, stretch)), layout="constrained")
     axes = figure.add_subplot()
     if filled:
-        _draw_cores(figure, axes, filled)
-    axes.set_aspect("equal")
+        _draw_cores(figure, axes, filled, boxes)
+    axes.set_aspect(stretch)
+    axes.ticklabel_format(style="plain", useOffset=False)
     axes.set_title(summary(plan))
     figure.savefig(path)
     return path
@@ -108,20 +116,50 @@ def summary(plan: Plan) -> str:
     )
 
 
-def _draw_cores(figure: Any, axes: Any, filled: list[Partition]) -> None:
+def _stretch(plan: Plan, boxes: NDArray[np.float64]) -> float:
+    """Return how much longer a unit is drawn upwards: degrees are narrower towards the poles."""
+    if plan.work is None or not len(boxes) or not parse_crs(plan.work.crs).is_geographic:
+        return 1.0
+    middle = math.radians((boxes[:, 1].min() + boxes[:, 3].max()) / 2)
+    return 1.0 / max(math.cos(middle), 0.1)
+
+
+def _height(boxes: NDArray[np.float64], stretch: float) -> float:
+    """Return the inches that a picture of these boxes is high."""
+    if not len(boxes):
+        return _INCHES / 2
+    width = boxes[:, 2].max() - boxes[:, 0].min()
+    height = (boxes[:, 3].max() - boxes[:, 1].min()) * stretch
+    return float(np.clip(_INCHES * height / width, _INCHES / 3, _INCHES * 2))
+
+
+def _draw_cores(
+    figure: Any, axes: Any, filled: list[Partition], boxes: NDArray[np.float64]
+) -> None:
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    boxes = np.array([row.core for row in filled], dtype=float)
+    costs = np.array([row.cost for row in filled], dtype=float)
+    shares = costs / (costs.mean() or 1.0)
     patches = [
         Rectangle((left, bottom), right - left, top - bottom) for left, bottom, right, top in boxes
     ]
     shapes = PatchCollection(patches, edgecolor="black", linewidth=0.5, cmap="YlGnBu")
-    shapes.set_array(np.array([row.cost for row in filled], dtype=float))
+    shapes.set_array(shares)
+    # From nothing to twice the mean: an even plan looks even.
+    shapes.set_clim(0.0, max(2.0, shares.max()))
     axes.add_collection(shapes)
     axes.set_xlim(boxes[:, 0].min(), boxes[:, 2].max())
     axes.set_ylim(boxes[:, 1].min(), boxes[:, 3].max())
-    figure.colorbar(shapes, label="cost in bytes", shrink=0.8)
-    if len(filled) <= _MOST_LABELS:
-        for row, (left, bottom, right, top) in zip(filled, boxes, strict=True):
-            axes.text((left + right) / 2, (bottom + top) / 2, str(row.index), ha="center")
+    figure.colorbar(shapes, label="cost against the mean", shrink=0.8)
+    if len(filled) > _MOST_LABELS:
+        return
+    for row, share, (left, bottom, right, top) in zip(filled, shares, boxes, strict=True):
+        axes.text(
+            (left + right) / 2,
+            (bottom + top) / 2,
+            str(row.index),
+            ha="center",
+            va="center",
+            color="white" if share > _DARK * shapes.get_clim()[1] else "black",
+        )
