@@ -6,11 +6,13 @@ the resource's own model, so a wrong value fails here, before anything is sent.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from geopod.client import given
 from geopod.client.quantities import whole_seconds
 from geopod.client.script import own_script, required_by
 from geopod.errors import InvalidInputError, RequirementsError
@@ -20,6 +22,9 @@ OWN_INTERPRETER = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 LEAST_MEMORY_BYTES = 16 << 20
 """Less than a Python needs to start: a forgotten unit, as in memory="4"."""
+INTERPRETER = re.compile(r"python3\.[0-9]{1,2}")
+QUANTITY = re.compile(r"[0-9]*\.?[0-9]+m?")
+"""Of cpus: `2`, `0.5`, `500m`."""
 MEANT_GIB = 1024
 """A number without a unit up to this one meant GiB."""
 
@@ -77,7 +82,7 @@ def environment_spec(
     spec: dict[str, Any] = {"layers": [dict(layer) for layer in layers], "files": list(files)}
     spec["nodes"] = options.get("nodes", 1)
     spec["requirements"] = read_requirements(options.get("requirements", ()))
-    spec["interpreter"] = options.get("interpreter") or OWN_INTERPRETER
+    spec["interpreter"] = _interpreter(options.get("interpreter") or OWN_INTERPRETER)
     for keyword, field in (
         ("template", "template"),
         ("gpu", "gpu"),
@@ -88,11 +93,9 @@ def environment_spec(
     spec["enableGpu"] = options.get("enable_gpu", False)
     if resources := _resources(options):
         spec["resources"] = resources
-    spec["env"] = [{"name": k, "value": str(v)} for k, v in (options.get("env") or {}).items()]
-    spec["secrets"] = [
-        {"name": secret} if isinstance(secret, str) else dict(secret)
-        for secret in options.get("secrets", ())
-    ]
+    env = given.mapping(options.get("env") or {}, name="env", example="env={'NAME': 'value'}")
+    spec["env"] = [{"name": name, "value": str(value)} for name, value in env.items()]
+    spec["secrets"] = [_secret(secret) for secret in _secrets(options)]
     spec["partitioning"] = _partitioning(options)
     _life_times(options, spec)
     return validate(spec)
@@ -131,13 +134,43 @@ def read_requirements(requirements: str | Path | Sequence[str]) -> list[str]:
             raise RequirementsError.bare_string(text=str(requirements))
         lines = (line.split(" #")[0].strip() for line in path.read_text("utf-8").splitlines())
         return [line for line in lines if line and not line.startswith("#")]
-    return [str(requirement) for requirement in requirements]
+    return given.texts(requirements, name="requirements", example="requirements=['numpy']")
+
+
+def _interpreter(asked: Any) -> str:
+    """Return an interpreter's name; raises InvalidInputError for what no target can offer."""
+    if not isinstance(asked, str) or not INTERPRETER.fullmatch(asked):
+        meant = re.search(r"3\.[0-9]{1,2}", str(asked))
+        fix = f"python{meant[0]}" if meant else OWN_INTERPRETER
+        raise InvalidInputError.value(
+            name="interpreter", value=asked, why="is no interpreter", fix=f"interpreter={fix!r}"
+        )
+    return asked
+
+
+def _secrets(options: EnvironmentOptions) -> list[Any]:
+    return given.listed(options.get("secrets", ()), name="secrets", example="secrets=['s3-keys']")
+
+
+def _secret(secret: Any) -> dict[str, Any]:
+    if isinstance(secret, str):
+        return {"name": secret}
+    return given.mapping(secret, name="secrets", example="secrets=['s3-keys']")
+
+
+def _cpus(cpus: Any) -> str:
+    """Return a quantity of cpus; raises InvalidInputError for what is no number."""
+    if isinstance(cpus, bool) or not QUANTITY.fullmatch(str(cpus)):
+        raise InvalidInputError.value(
+            name="cpus", value=cpus, why="is no number of cpus", fix="cpus=2"
+        )
+    return str(cpus)
 
 
 def _resources(options: EnvironmentOptions) -> dict[str, Any]:
     resources: dict[str, Any] = {}
     if (cpus := options.get("cpus")) is not None:
-        resources["cpu"] = str(cpus)
+        resources["cpu"] = _cpus(cpus)
     if (memory := options.get("memory")) is not None:
         resources["memory"] = _memory(memory)
     return resources
@@ -166,7 +199,9 @@ def _memory(memory: int | str) -> str:
 
 
 def _partitioning(options: EnvironmentOptions) -> dict[str, Any]:
-    partitioning = dict(options.get("partitioning") or {})
+    partitioning = given.mapping(
+        options.get("partitioning") or {}, name="partitioning", example="partitioning={'unit': 64}"
+    )
     for keyword in ("overlap", "features", "balance"):
         value = options.get(keyword)
         if value is not None:

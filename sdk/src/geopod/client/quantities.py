@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from geopod.errors import InvalidInputError
@@ -13,7 +14,7 @@ NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 def seconds(value: str | float, *, name: str) -> float:
     """Return a duration in seconds; raises InvalidInputError naming the argument `name`."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if value >= 0:
+        if 0 <= value < math.inf:
             return float(value)
     elif isinstance(value, str) and (found := NUMBER.fullmatch(value)):
         unit = found[2] or "s"

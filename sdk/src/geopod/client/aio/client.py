@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from geopod.api.names import check_environment_name, environment_name
 from geopod.backends import Backend, Capacity, LayerRecord, Target, open_backend
+from geopod.client import given
 from geopod.client.aio.connection import Connection
 from geopod.client.aio.environment import Environment
 from geopod.client.aio.explain import Explanation, explain_target
@@ -113,14 +114,18 @@ class Client:
         """Check everything, then create or update."""
         choices = read_layers(layers)
         if name is not None:
-            check_environment_name(name)
+            check_environment_name(given.text(name, name="name", example="name='ndvi-env'"))
+        labels = given.mapping(labels, name="labels", example="labels={'team': 'geo'}")
+        files = given.listed(files, name="files", example="files=['model.pt']")
         wanted = [choice.spec() for choice in choices]
+        given.check_keys(wanted, ())
         if options.get("nodes", 1) is None:
             options["nodes"] = await self._backend.default_nodes()
         environment_spec(options, layers=wanted, files=[])
         if not options.get("interpreter"):
             options["interpreter"] = await self._backend.default_interpreter()
         file_ids = [await self._file_id(file) for file in files]
+        given.check_keys(wanted, file_ids)
         spec = environment_spec(options, layers=wanted, files=file_ids)
         is_new = name is None or await self._is_ended(name)
         record = await self._backend.apply_environment(
@@ -140,6 +145,10 @@ class Client:
         return record.state.phase == "Terminated"
 
     async def _file_id(self, file: str | Path) -> str:
+        if not isinstance(file, (str, Path)):
+            raise InvalidInputError.value(
+                name="files", value=file, why="is no file and no id", fix="files=['model.pt']"
+            )
         path = Path(file)
         if path.is_file():
             return await self._backend.upload_file(path)

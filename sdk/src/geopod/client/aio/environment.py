@@ -15,6 +15,7 @@ from geopod import capture
 from geopod.api import names
 from geopod.api.runs import EnvironmentState
 from geopod.backends import Backend, EnvironmentRecord, Finding
+from geopod.client import given
 from geopod.client.aio.check import CheckReport, check_function
 from geopod.client.aio.explain import Explanation, explain_environment
 from geopod.client.aio.mapping import MapStream
@@ -209,7 +210,8 @@ class Environment(Planned):
         **options: Any,
     ) -> Run:
         """Start one task per element of `args` (a tuple of positional arguments each)."""
-        calls = [read_arguments(arguments) for arguments in args]
+        several = given.listed(args, name="args", example="args=[(1,), (2,)]")
+        calls = [read_arguments(arguments) for arguments in several]
         keywords = [kwargs] * len(calls) if kwargs else None
         return await self._start(
             function, RunOptions(**options), arguments=calls, keywords=keywords
@@ -229,7 +231,7 @@ class Environment(Planned):
 
         Runs of 10,000 arguments; one is sent while the one before it is read. With
         `errors="raise"` the first failure is raised and cancels the rest. An exception of an input
-        iterator propagates at once.
+        iterator propagates at once; its `.runs` names the runs that were sent.
         """
         stream = MapStream(
             self, function, zip(*iterables, strict=False), errors=errors, options=options

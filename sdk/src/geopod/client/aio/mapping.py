@@ -32,6 +32,8 @@ class MapStream:
         self._environment = environment
         self._function = function
         self._calls = calls
+        self._sent: list[str] = []
+        """Names of runs: to hold them would be to hold all results."""
         self._errors: Errors = errors
         self._options = {**options, "fail_fast": errors == "raise"}
 
@@ -67,7 +69,15 @@ class MapStream:
 
     async def _next(self) -> Run | None:
         """Send the next chunk; None: there are no arguments left."""
-        chunk = list(islice(self._calls, CHUNK))
+        try:
+            chunk = list(islice(self._calls, CHUNK))
+        except Exception as error:
+            vars(error)["runs"] = tuple(self._sent)  # they go on
+            if self._sent:
+                error.add_note(f"sent before: {', '.join(self._sent)}")
+            raise
         if not chunk:
             return None
-        return await self._environment.submit_map(self._function, chunk, **self._options)
+        run = await self._environment.submit_map(self._function, chunk, **self._options)
+        self._sent.append(run.name)
+        return run

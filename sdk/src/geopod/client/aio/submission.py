@@ -17,6 +17,7 @@ from geopod.api.bundles import ArgumentsRef, FunctionBundle, FunctionRef
 from geopod.api.compact import join_ranges
 from geopod.api.runs import RetryRule, RunOrder
 from geopod.backends import EnvironmentRecord
+from geopod.client import given
 from geopod.client.layerlike import read_layer
 from geopod.client.quantities import seconds
 from geopod.errors import InvalidInputError
@@ -27,6 +28,7 @@ INLINE_BYTES = 128 * 1024
 """A larger function travels through the store, once per content: resources stay small."""
 ROW_OF_INDEXES = 1000
 """So many indexes are told in a message at most: they join to few ranges."""
+ON_EMPTY = ("skip", "call", "error")
 RETRY_WORDS: dict[str, Literal["Infra", "Timeout", "OOM", "Exception"]] = {
     "infra": "Infra",
     "timeout": "Timeout",
@@ -123,6 +125,16 @@ def make_order(
     arguments: ArgumentsRef | None = None,
 ) -> RunOrder:
     """Return the order of one run; its name is made here, so a repeated submit is the same run."""
+    given.one_of(options.on_empty, ON_EMPTY, name="on_empty")
+    tags = given.texts(options.tags, name="tags", example="tags=['survey']")
+    timeout_s = seconds(options.task_timeout, name="task_timeout")
+    if not timeout_s:
+        raise InvalidInputError.value(
+            name="task_timeout",
+            value=options.task_timeout,
+            why="leaves a task no time",
+            fix="task_timeout='30m'",
+        )
     run_timeout = options.run_timeout
     uid = str(uuid.uuid4())
     return checked(
@@ -137,7 +149,7 @@ def make_order(
             count=arguments.count if arguments is not None else 0,
             partitions=None if options.partitions is None else list(options.partitions),
             batch=options.batch,
-            timeout_s=seconds(options.task_timeout, name="task_timeout"),
+            timeout_s=timeout_s,
             queue_timeout_s=seconds(options.queue_timeout, name="queue_timeout"),
             run_timeout_s=None if run_timeout is None else seconds(run_timeout, name="run_timeout"),
             retries=read_retries(options.retries),
@@ -145,7 +157,7 @@ def make_order(
             on_empty=options.on_empty,
             large_result=bool(record.spec.get("largeResult", False)),
             write_to=read_target(options.write_to),
-            tags=list(options.tags),
+            tags=tags,
             rerun_of=options.rerun_of,
         )
     )

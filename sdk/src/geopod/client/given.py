@@ -1,0 +1,65 @@
+"""What a caller gave for a keyword: of the right kind, or an error that says what is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from geopod.errors import DuplicateKeyError, InvalidInputError
+
+
+def texts(value: Any, *, name: str, example: str) -> list[str]:
+    """Return a list of texts; one text is no list of its letters."""
+    items = listed(value, name=name, example=example)
+    if any(not isinstance(item, str) for item in items):
+        raise InvalidInputError.value(
+            name=name, value=value, why="holds something that is no text", fix=example
+        )
+    return items
+
+
+def text(value: Any, *, name: str, example: str) -> str:
+    """Return a text."""
+    if not isinstance(value, str):
+        raise InvalidInputError.value(name=name, value=value, why="is no text", fix=example)
+    return value
+
+
+def listed(value: Any, *, name: str, example: str) -> list[Any]:
+    """Return the items of a list; raises InvalidInputError for one text, a mapping, no list."""
+    if isinstance(value, (str, bytes, Path, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidInputError.value(name=name, value=value, why="is no list", fix=example)
+    return list(value)
+
+
+def mapping(value: Any, *, name: str, example: str) -> dict[str, Any]:
+    """Return a mapping with texts as its names."""
+    if not isinstance(value, Mapping):
+        raise InvalidInputError.value(name=name, value=value, why="is no dict", fix=example)
+    if any(not isinstance(key, str) for key in value):
+        raise InvalidInputError.value(
+            name=name, value=value, why="has a name that is no text", fix=example
+        )
+    return dict(value)
+
+
+def one_of(value: Any, choices: Sequence[str], *, name: str) -> Any:
+    """Return one of the choices."""
+    if value not in choices:
+        raise InvalidInputError.value(
+            name=name, value=value, why=f"is none of {', '.join(choices)}"
+        )
+    return value
+
+
+def check_keys(layers: Iterable[Mapping[str, Any]], files: Iterable[str]) -> None:
+    """Raise DuplicateKeyError if two values of `params` would have one key.
+
+    A span of timestamps is left to the plan: it alone knows which there are.
+    """
+    keys = [str(layer["timestampId"]) for layer in layers if "timestamps" not in layer]
+    for key, times in Counter([*keys, *files]).items():
+        if times > 1:
+            raise DuplicateKeyError.repeated(key=key, times=times)

@@ -1,0 +1,213 @@
+"""Everything that can be known to be wrong is said before anything is sent, in one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import threading
+
+import pytest
+from geopod.client import aio, sync
+from geopod.client.loop import shared_loop
+from geopod.client.quantities import seconds
+from geopod.errors import (
+    DuplicateKeyError,
+    InvalidInputError,
+    RequirementsError,
+    ResultNotSerializableError,
+)
+from geopod.testing import ScriptedBackend, call
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def plain(params):
+    return len(params)
+
+
+def told(work):
+    return asyncio.run(work)
+
+
+ENVIRONMENTS = [
+    ({"name": 3}, "GP-E110 name=3 is no text.\nfix: 1) name='ndvi-env'"),
+    ({"layers": None}, "GP-E110 layers=None is not a list."),
+    ({"layers": [""]}, "GP-E110 layers.0.pathId='' is refused: string should have at least 1"),
+    ({"layers": [("dem", "")]}, "GP-E110 layers.0.timestampId='' is refused: string should have"),
+    (
+        {"layers": [{"pathId": "dem", "timestampId": "t", "band": 1}]},
+        "GP-E110 layers.0.band=1 is refused: extra inputs are not permitted.",
+    ),
+    (
+        {"layers": [("dem", "2024"), ("slope", "2024")]},
+        (
+            "GP-E124 timestampId 2024 is given 2 times; params has one value per timestampId.\n"
+            "fix: 1) Remove one, or name it instead of latest"
+        ),
+    ),
+    (
+        {"layers": ["dem", "slope"]},
+        "GP-E124 timestampId latest is given 2 times; params has one value per timestampId.",
+    ),
+    (
+        {"layers": [("dem", "roads")], "files": ["roads"]},
+        "GP-E124 timestampId roads is given 2 times; params has one value per timestampId.",
+    ),
+    ({"files": "x"}, "GP-E110 files='x' is no list.\nfix: 1) files=['model.pt']"),
+    ({"files": [3]}, "GP-E110 files=3 is no file and no id.\nfix: 1) files=['model.pt']"),
+    (
+        {"requirements": ["numpy --index-url=https://elsewhere"]},
+        (
+            "GP-E111 1 of 1 requirements is not valid: 'numpy --index-url=https://elsewhere' (not "
+            "a name with versions, as in 'numpy>=2').\n"
+            "fix: 1) correct them 2) for one string: requirements=['numpy']"
+        ),
+    ),
+    (
+        {"requirements": ["--extra-index-url https://elsewhere", "numpy"]},
+        (
+            "GP-E111 1 of 2 requirements are not valid: '--extra-index-url https://elsewhere' "
+            "(options are not taken)."
+        ),
+    ),
+    ({"requirements": ["-r other.txt"]}, "GP-E111 1 of 1 requirements is not valid: '-r other"),
+    ({"requirements": ["numpy\nscipy"]}, "GP-E111 1 of 1 requirements is not valid: 'numpy\\n"),
+    ({"requirements": None}, "GP-E110 requirements=None is no list.\nfix: 1) requirements=['nu"),
+    ({"requirements": [3]}, "GP-E110 requirements=[3] holds something that is no text."),
+    (
+        {"interpreter": "3.12"},
+        "GP-E110 interpreter='3.12' is no interpreter.\nfix: 1) interpreter='python3.12'",
+    ),
+    ({"interpreter": 3.13}, "GP-E110 interpreter=3.13 is no interpreter.\nfix: 1) interpreter='p"),
+    ({"interpreter": "ruby"}, "GP-E110 interpreter='ruby' is no interpreter.\nfix: 1) interpret"),
+    ({"nodes": 1.5}, "GP-E110 nodes=1.5 is refused: input should be a valid integer"),
+    ({"nodes": 100_000}, "GP-E110 nodes=100000 is refused: input should be less than or equal"),
+    ({"cpus": "many"}, "GP-E110 cpus='many' is no number of cpus.\nfix: 1) cpus=2"),
+    ({"cpus": -1}, "GP-E110 cpus=-1 is no number of cpus.\nfix: 1) cpus=2"),
+    ({"cpus": True}, "GP-E110 cpus=True is no number of cpus.\nfix: 1) cpus=2"),
+    ({"memory": "4 gigs"}, "GP-E110 memory='4 gigs' is no quantity of memory.\nfix: 1) memory='"),
+    ({"env": ["A"]}, "GP-E110 env=['A'] is no dict.\nfix: 1) env={'NAME': 'value'}"),
+    ({"env": {1: "A"}}, "GP-E110 env={1: 'A'} has a name that is no text."),
+    ({"secrets": "keys"}, "GP-E110 secrets='keys' is no list.\nfix: 1) secrets=['s3-keys']"),
+    ({"secrets": [1]}, "GP-E110 secrets=1 is no dict.\nfix: 1) secrets=['s3-keys']"),
+    ({"labels": ["a"]}, "GP-E110 labels=['a'] is no dict.\nfix: 1) labels={'team': 'geo'}"),
+    ({"partitioning": [1]}, "GP-E110 partitioning=[1] is no dict."),
+    ({"partitioning": {"unti": 1}}, "GP-E110 partitioning.unti=1 is refused: extra inputs are"),
+    ({"extent": (1, 2, 3)}, "GP-E110 partitioning.extent.bbox=[1.0, 2.0, 3.0] is refused"),
+    ({"features": "all"}, "GP-E110 partitioning.features='all' is refused: input should be 'ow"),
+    ({"idle_after": float("inf")}, "GP-E110 idle_after=inf is not a duration."),
+    ({"ttl": object}, "GP-E110 ttl=<class 'object'> is not a duration."),
+    ({"gpu": 1}, "GP-E110 gpu=1 is refused: input should be a valid dictionary"),
+]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "sentence"), ENVIRONMENTS, ids=[str(given) for given, _ in ENVIRONMENTS]
+)
+def test_bad_environment_is_said_before_anything_is_asked_for(keywords, sentence):
+    backend = ScriptedBackend([1], python=PYTHON)
+
+    with pytest.raises(InvalidInputError) as caught:
+        told(aio.Client(backend).environment(**{"name": "e", **keywords}))
+
+    assert str(caught.value).startswith(sentence), str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, RequirementsError) == ("E111" in sentence)
+    assert isinstance(caught.value, DuplicateKeyError) == ("E124" in sentence)
+    assert backend.calls == []
+
+
+RUNS = [
+    ({"tags": "survey"}, "GP-E110 tags='survey' is no list.\nfix: 1) tags=['survey']"),
+    ({"tags": [1]}, "GP-E110 tags=[1] holds something that is no text."),
+    ({"on_empty": "maybe"}, "GP-E110 on_empty='maybe' is none of skip, call, error."),
+    ({"task_timeout": 0}, "GP-E110 task_timeout=0 leaves a task no time.\nfix: 1) task_timeout='3"),
+    ({"task_timeout": -1}, "GP-E110 task_timeout=-1 is not a duration."),
+    ({"retries": "2"}, "GP-E110 retries='2' is neither a number nor a Retry.\nfix: 1) retries=2"),
+    ({"retries": 99}, "GP-E110 Retry(limit=99, on=('infra', 'timeout', 'oom', 'exception')) is"),
+    ({"write_to": 3}, "GP-E110 3 does not name a layer."),
+]
+
+
+@pytest.mark.parametrize(("keywords", "sentence"), RUNS, ids=[str(given) for given, _ in RUNS])
+def test_bad_run_is_said_before_anything_is_sent(keywords, sentence):
+    backend = ScriptedBackend([1], python=PYTHON)
+
+    async def work():
+        env = await aio.Client(backend).environment("e")
+        await env.submit(plain, **keywords)
+
+    with pytest.raises(InvalidInputError) as caught:
+        told(work())
+    assert str(caught.value).startswith(sentence), str(caught.value)
+    assert backend.orders == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (None, "GP-E110 args=None is no list.\nfix: 1) args=[(1,), (2,)]"),
+        ("abc", "GP-E110 args='abc' is no list.\nfix: 1) args=[(1,), (2,)]"),
+        (["abc"], "GP-E110 args='abc' holds something that is no tuple of arguments."),
+        ([(1,), 3], "GP-E110 args=3 holds something that is no tuple of arguments."),
+    ],
+    ids=str,
+)
+def test_arguments_that_are_no_tuples_are_refused(arguments, sentence):
+    backend = ScriptedBackend([1], python=PYTHON)
+
+    async def work():
+        env = await aio.Client(backend).environment("e")
+        await env.submit_map(plain, arguments)
+
+    with pytest.raises(InvalidInputError) as caught:
+        told(work())
+    assert str(caught.value).startswith(sentence)
+    assert backend.orders == {}
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), True, "1e3", "", "2 hours", None])
+def test_what_is_no_duration_is_refused(value):
+    with pytest.raises(InvalidInputError, match="is not a duration"):
+        seconds(value, name="timeout")
+
+
+UNSUPPORTED = [
+    (lambda: (number for number in range(3)), "a generator"),
+    (threading.Lock, "a _thread.lock"),
+    (sys._getframe, "a frame"),
+    (threading.current_thread, "a threading."),
+    (contextvars.copy_context, "a _contextvars.Context"),
+    (lambda: [1, threading.Lock()], "a list"),
+]
+
+
+@pytest.mark.parametrize(("make", "kind"), UNSUPPORTED, ids=[str(kind) for _, kind in UNSUPPORTED])
+def test_value_that_no_codec_takes_is_refused_by_its_type(make, kind):
+    with pytest.raises(ResultNotSerializableError) as caught:
+        call(make, index=0, total=2)
+
+    said = caught.value.fact
+    assert said.startswith(f"Task 0 returned {kind}"), said
+    assert said.endswith("results are JSON, arrays, tables, rasters, bytes."), said
+    assert caught.value.fixes[0].startswith("return ")
+    assert isinstance(caught.value, TypeError)
+
+
+def test_input_that_raises_names_the_runs_that_were_sent(monkeypatch):
+    monkeypatch.setattr("geopod.client.aio.mapping.CHUNK", 2)
+    backend = ScriptedBackend([1, 1], python=PYTHON)
+    client = sync.Client(aio.Client(backend), shared_loop())
+    env = client.environment("e", progress=False)
+
+    def numbers():
+        yield from range(3)
+        raise OSError("the list of scenes ended early")
+
+    with pytest.raises(OSError, match="ended early") as caught:
+        list(env.map(plain, numbers(), progress=False))
+
+    assert list(caught.value.runs) == list(backend.orders)
+    assert len(backend.orders) == 1
+    assert caught.value.__notes__ == [f"sent before: {next(iter(backend.orders))}"]
