@@ -33,6 +33,20 @@ def workloads() -> list[Row]:
         return compare(Path(folder))
 
 
+def agents() -> list[Row]:
+    """A thousand agents and 100,000 tasks in one coordinator."""
+    from bench.agents import many_agents
+
+    return many_agents()
+
+
+def gateway() -> list[Row]:
+    """A result of a gibibyte through the gateway, up and down."""
+    from bench.transfers import through_gateway
+
+    return through_gateway()
+
+
 def cluster_runs() -> list[Row]:
     """What runs cost on a cluster with geopod in it."""
     from bench.kubernetes import runs
@@ -50,6 +64,8 @@ QUESTIONS = {
     "map": maps.map_tasks,
     "recovery": starts.recovery,
     "memory": starts.memory,
+    "agents": agents,
+    "gateway": gateway,
     "read": partition_read,
     "scene": scene_s,
     "work": workloads,
