@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
 
 import numpy as np
@@ -213,6 +214,29 @@ def test_raster_that_reads_outside_its_folder_is_refused(tmp_path):
 
     with pytest.raises(LayerAccessError, match="lies outside its folder"):
         read_header(layer_source(path))
+
+
+@pytest.mark.parametrize("named", ["../other/secret.ige", "/vsicurl/URL"], ids=["file", "address"])
+def test_raster_whose_header_names_a_file_elsewhere_is_refused(tmp_path, named):
+    """Erdas Imagine keeps large pixels in a file of its own, whose name stands in the header."""
+    with file_server(tmp_path) as server:
+        target = named.replace("URL", server.url("secret.ige"))
+        spec = raster_spec(dtype="uint8")
+        path = write_raster(
+            tmp_path / f"{'n' * (len(target) - 4)}.img", spec, driver="HFA", USE_SPILL="YES"
+        )
+        spill = path.with_suffix(".ige")
+        (tmp_path / "other").mkdir()
+        shutil.copy(spill, tmp_path / "other" / "secret.ige")
+        spill.rename(tmp_path / "secret.ige")
+        (tmp_path / "layer").mkdir()
+        image = tmp_path / "layer" / "x.img"
+        image.write_bytes(path.read_bytes().replace(spill.name.encode(), target.encode()))
+
+        with pytest.raises(LayerAccessError, match="lies outside its folder"):
+            read_header(layer_source(image))
+
+        assert server.asked() == []
 
 
 def test_block_that_would_fill_the_memory_is_refused(tmp_path):
