@@ -12,7 +12,7 @@ from typing import BinaryIO
 from geopod.errors import LayerAccessError
 from geopod.layers.sources import SourceFile
 
-_CHUNK = 8 << 20
+CHUNK_BYTES = 8 << 20
 _MOST_VALUE = 4096
 """A member's value must begin, and one that names a CRS end, within so many bytes."""
 _KEY = re.compile(
@@ -42,7 +42,7 @@ def check_crs(file: SourceFile, *, path_id: str) -> None:
 def _has_address(stream: BinaryIO) -> bool:
     kept = b""
     while True:
-        chunk = stream.read(_CHUNK)
+        chunk = stream.read(CHUNK_BYTES)
         text = kept + chunk
         # A key near the end of what is known waits for its value.
         known = len(text) - 2 * _MOST_VALUE if chunk else len(text)
