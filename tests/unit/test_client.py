@@ -80,6 +80,31 @@ def test_errors_may_be_returned_or_skipped(errors, expected):
     assert [str(v)[:7] if isinstance(v, OutOfMemoryError) else v for v in found] == expected
 
 
+def test_tasks_of_a_run_that_was_only_waited_for_are_what_they_became():
+    client = sync.Client(aio.Client(scripted(1, OUT_OF_MEMORY)), shared_loop())
+    tasks = client.environment("e", nodes=2).submit(plain).wait(progress=False).tasks
+    assert [task.state for task in tasks] == ["succeeded", "failed"]
+    assert repr([task.reason for task in tasks]) == "['', 'OutOfMemory']"
+
+
+def test_state_of_a_run_tells_those_of_its_tasks_before_their_records_are_read():
+    async def work():
+        client = aio.Client(scripted(1, OUT_OF_MEMORY, 3))
+        env = await client.environment("e", nodes=4)
+        ended = await (await env.submit(plain)).wait(progress=False)
+        told = {"completed_indexes": "0,2", "failed_indexes": "1"}
+        ended.state = msgspec.structs.replace(ended.state, **told)
+        return [aio.Task(ended, index).state for index in range(4)]
+
+    assert run(work()) == ["succeeded", "failed", "succeeded", "cancelled"]
+
+
+def test_layer_counts_its_timestamps():
+    assert repr(geopod.LayerRef("dem", "raster", ("2024",))) == (
+        "<Layer dem raster, 1 timestamp: 2024>"
+    )
+
+
 def test_rerun_takes_the_failed_tasks_and_merges_their_results():
     backend = scripted(1, ValueError("first"), 3, ValueError("second"))
 

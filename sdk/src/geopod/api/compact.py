@@ -30,6 +30,15 @@ def parse_ranges(text: str, *, limit: int) -> list[int]:
     return found
 
 
+def in_ranges(text: str, index: int) -> bool:
+    """Say whether `0-3,9` names an index, without listing what it names."""
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        if int(first) <= index <= int(last or first):
+            return True
+    return False
+
+
 def shorten(text: str, limit: int) -> str:
     """Return `text`, cut at the end so that it takes at most `limit` bytes inside JSON."""
     if len(text) * 6 <= limit or (len(text) <= limit and json_bytes(text) <= limit):

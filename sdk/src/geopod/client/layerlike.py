@@ -47,7 +47,8 @@ class LayerRef:
     def __repr__(self) -> str:
         kind = f" {self.type}" if self.type else ""
         stamps = ", ".join(self.timestamps[-3:]) or "none"
-        return f"<Layer {self.path_id}{kind}, {len(self.timestamps)} timestamps: {stamps}>"
+        noun = "timestamp" if len(self.timestamps) == 1 else "timestamps"
+        return f"<Layer {self.path_id}{kind}, {len(self.timestamps)} {noun}: {stamps}>"
 
     def _repr_html_(self) -> str:
         """Return a card for notebooks: one row per timestamp, the newest first."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from geopod.api.compact import in_ranges
 from geopod.client.aio.explain import Explanation, explain_task
 from geopod.client.aio.reproduce import Reproduction, prepare
 from geopod.client.quantities import seconds
@@ -44,16 +45,25 @@ class Task:
         """`pending`, `succeeded`, `skipped`, `failed` or `cancelled`."""
         record = self._record
         if record is None:
-            return "cancelled" if self.run.done else "pending"
+            return self._told_state()
         if record.failure is None:
             return "skipped" if record.skipped else "succeeded"
         return "cancelled" if record.failure.reason == "Cancelled" else "failed"
+
+    def _told_state(self) -> str:
+        """Return what the run's own state says of a task whose record was not read."""
+        told = self.run.state
+        if in_ranges(told.completed_indexes, self.index):
+            return "succeeded"
+        if in_ranges(told.failed_indexes, self.index):
+            return "failed"
+        return "cancelled" if self.run.done else "pending"
 
     @property
     def reason(self) -> str:
         """The manifest's word for the failure, or nothing."""
         record = self._record
-        return record.failure.reason if record is not None and record.failure else ""
+        return record.failure.reason.value if record is not None and record.failure else ""
 
     attempts = property(lambda self: 0 if self._record is None else self._record.attempt)
     node = property(lambda self: None if self._record is None else self._record.node)

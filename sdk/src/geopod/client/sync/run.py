@@ -135,7 +135,9 @@ class Run:
 
     @property
     def tasks(self) -> Sequence[Task]:
-        """The run's tasks, by index."""
+        """The run's tasks, by index; of a run that has ended, with all that is known of them."""
+        if self.done:
+            self._loop.run(self._aio.records())
         return [Task(task, self._loop) for task in self._aio.tasks]
 
     @property
