@@ -118,6 +118,12 @@ def made(kind):
     return kinds[kind]
 
 
+def counted(number, size):
+    import numpy as np
+
+    return np.full(size, number, "float64")
+
+
 def a_set(params):
     return {1, 2}
 
@@ -143,6 +149,15 @@ def values_come_back_as_documented(place):
     assert found["array"].dtype == "int16"
     np.testing.assert_array_equal(found["tree"]["a"][0], np.ones(2))
     assert found["tree"]["a"][1] == "b"
+
+
+def results_of_every_size_come_back_whole(place):
+    sizes = [8, 40, 7_000, 9_000, 12_500, 30_000, 33_000, 40_000] * 4
+    found = list(place.env.map(counted, range(len(sizes)), sizes))
+    assert [(int(array[0]), array.size) for array in found] == list(enumerate(sizes))
+    run = place.env.submit_map(counted, [(1, size) for size in sizes])
+    paths = run.download(place.folder / run.name)
+    assert [path.stat().st_size for path in paths] == [128 + 8 * size for size in sizes]
 
 
 def pickles_stay_closed_until_they_are_asked_for(place):
@@ -330,6 +345,7 @@ CASES: dict[str, Callable[[Any], None]] = {
     for case in (
         every_node_is_called_without_layers,
         values_come_back_as_documented,
+        results_of_every_size_come_back_whole,
         pickles_stay_closed_until_they_are_asked_for,
         map_is_the_builtin_map,
         first_failure_of_a_map_is_the_users_class,

@@ -7,9 +7,10 @@ import sys
 import tracemalloc
 
 import msgspec
+from geopod.agent import commit
 from geopod.api import names
 from geopod.api.bundles import FunctionRef
-from geopod.api.results import Entry, ManifestChunk, TaskRecord
+from geopod.api.results import SHARED_BYTES, Entry, ManifestChunk, TaskRecord
 from geopod.api.runs import RunOrder, RunState
 from geopod.client import aio
 from geopod.testing import ScriptedBackend
@@ -60,6 +61,10 @@ async def a_large_run():
         chunks=TASKS // CHUNK,
     )  # fmt: skip
     return aio.Run(backend, order, state)
+
+
+def test_who_packs_results_and_who_reads_them_agree():
+    assert commit.PACK_BYTES == SHARED_BYTES
 
 
 def test_records_and_results_of_a_large_run_fit():

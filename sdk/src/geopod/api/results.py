@@ -19,6 +19,8 @@ INLINE_BYTES = 4096
 INLINE_TASKS = 32
 """Results of so few bytes in all, in runs of so few tasks, lie in their entries: the write of the
 manifest is their commit, and a finished run's state shows them. More would pass its 16 kB."""
+SHARED_BYTES = 256 << 10
+"""Results up to this size may share an object with others; a larger one has its own."""
 _Bytes = bytes  # `Entry` has a field of that name
 
 

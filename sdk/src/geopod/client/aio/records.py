@@ -9,13 +9,15 @@ from typing import Any
 import msgspec
 
 from geopod import codecs
-from geopod.api.results import TaskRecord
+from geopod.api.results import SHARED_BYTES, TaskRecord
 from geopod.api.runs import RunOrder, RunState
-from geopod.coordinator.manifest import accepted_keys, read_records
+from geopod.coordinator.manifest import accepted_keys, read_records, read_result
 from geopod.store import Store
 
 WHOLE_READ_BYTES = 1 << 16
-"""Results up to this size are read into memory; larger ones are mapped from their file."""
+"""Results up to this size are read with all that share their object, which are read next."""
+PACKS_BYTES = 16 << 20
+"""So much of shared objects is kept."""
 
 
 class RecordReader:
@@ -80,6 +82,8 @@ class RecordReader:
             source = self._inline[record.index]
         elif entry.bytes <= WHOLE_READ_BYTES:
             source = await self._small(entry.key, entry.start, entry.bytes)
+        elif entry.bytes <= SHARED_BYTES:
+            source = await read_result(self._store, entry)
         else:
             source = await self._store.fetch(entry.key)
         return codecs.decode(
@@ -89,7 +93,8 @@ class RecordReader:
     async def _small(self, key: str, start: int, length: int) -> bytes:
         pack = self._packs.get(key)
         if pack is None:
-            if len(self._packs) > 64:  # noqa: PLR2004  # a map reads its packs in order
-                self._packs.clear()
-            pack = self._packs[key] = await self._store.get(key)
+            pack = await self._store.get(key)
+            if sum(map(len, self._packs.values())) + len(pack) > PACKS_BYTES:
+                self._packs.clear()  # a map reads its packs in order
+            self._packs[key] = pack
         return pack[start : start + length]
