@@ -1,6 +1,9 @@
 """The agent takes values from a folder that someone hostile writes to: only plain files count."""
 
+import contextlib
+import fcntl
 import math
+import mmap
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,35 +24,68 @@ def folder(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
+@pytest.fixture
+def aside(tmp_path: Path) -> Path:
+    (tmp_path / "taken").mkdir()
+    return tmp_path / "taken" / "v"
+
+
 def an_item(**changes: object) -> ResultItem:
     return ResultItem(**({"index": 0, "attempt": 1, "kind": "bytes"} | changes))  # type: ignore[arg-type]  # a builder
 
 
-def test_an_inline_value_is_its_slice_of_the_body(folder: int) -> None:
-    value = take_value(an_item(kind="json", inline=(1, 3)), b"0123", folder)
+def test_an_inline_value_is_its_slice_of_the_body(folder: int, aside: Path) -> None:
+    value = take_value(an_item(kind="json", inline=(1, 3)), b"0123", folder, aside)
     assert (value.data, value.size) == (b"12", 2)
 
 
 @pytest.mark.parametrize("span", [(-1, 2), (2, 1), (0, 5), (5, 9)])
-def test_an_inline_value_beyond_the_body_is_refused(folder: int, span: tuple[int, int]) -> None:
+def test_an_inline_value_beyond_the_body_is_refused(
+    folder: int, aside: Path, span: tuple[int, int]
+) -> None:
     with pytest.raises(UntrustedValueError, match=f"{span[0]} to {span[1]} of 4"):
-        take_value(an_item(inline=span), b"0123", folder)
+        take_value(an_item(inline=span), b"0123", folder, aside)
 
 
-def test_a_small_file_is_read_and_gone(folder: int, tmp_path: Path) -> None:
+def test_a_small_file_is_read_and_gone(folder: int, aside: Path, tmp_path: Path) -> None:
     (tmp_path / "task" / "v").write_bytes(b"value")
-    assert take_value(an_item(file="v"), b"", folder).data == b"value"
+    assert take_value(an_item(file="v"), b"", folder, aside).data == b"value"
     assert not (tmp_path / "task" / "v").exists()
+    assert not aside.exists()
 
 
-def test_a_large_file_stays_the_one_that_was_checked(folder: int, tmp_path: Path) -> None:
+def test_a_large_file_stays_the_one_that_was_checked(
+    folder: int, aside: Path, tmp_path: Path
+) -> None:
     (tmp_path / "task" / "v").write_bytes(b"x" * (MAX_READ_BYTES + 1))
-    value = take_value(an_item(file="v"), b"", folder)
+    value = take_value(an_item(file="v"), b"", folder, aside)
     (tmp_path / "task" / "v").symlink_to("/etc/passwd")
     assert isinstance(value.data, Path)
     assert value.data.read_bytes() == b"x" * (MAX_READ_BYTES + 1)
+    assert value.file == aside
     value.close()
     value.close()
+    assert not aside.exists()
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETLEASE"), reason="leases are Linux's")
+@pytest.mark.parametrize("hold", ["open to write", "another name", "mapped", "nothing"])
+def test_a_file_is_settled_when_nobody_else_can_write_to_it(
+    folder: int, aside: Path, tmp_path: Path, hold: str
+) -> None:
+    written = tmp_path / "task" / "v"
+    written.write_bytes(b"x" * (MAX_READ_BYTES + 1))
+    with contextlib.ExitStack() as stack:
+        if hold == "open to write":
+            stack.enter_context(written.open("r+b"))
+        elif hold == "another name":
+            os.link(written, tmp_path / "other")
+        elif hold == "mapped":
+            with written.open("r+b") as file:
+                stack.enter_context(mmap.mmap(file.fileno(), 0))
+        value = take_value(an_item(file="v"), b"", folder, aside)
+        assert value.is_settled() is (hold == "nothing")
+        value.close()
 
 
 def link_to_file(task: Path) -> str:
@@ -102,13 +138,13 @@ def test_what_is_no_plain_file_beneath_the_folder_is_refused(
 ) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(UntrustedValueError, match="handed over"):
-        open_beneath(folder, prepare(tmp_path / "task"))
+        open_beneath(folder, prepare(tmp_path / "task"), aside=tmp_path / "taken")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_nodata_that_json_cannot_say_comes_back_as_a_number(folder: int) -> None:
     item = an_item(kind="raster", inline=(0, 0), meta={"nodata": "nan"})
-    assert math.isnan(take_value(item, b"", folder).meta["nodata"])
+    assert math.isnan(take_value(item, b"", folder, Path("unused")).meta["nodata"])
 
 
 def test_the_zipapp_is_the_same_every_time_and_holds_no_more_than_it_needs(tmp_path: Path) -> None:

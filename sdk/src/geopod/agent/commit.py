@@ -38,9 +38,13 @@ PACK_BYTES = 256 << 10
 """Results up to this size share an object: one write for a batch of a map."""
 THREAD_BYTES = 1 << 20
 """Values over this, and those that need a geo library, are encoded in a thread."""
+DIGEST_BYTES = 4 << 20
+"""Up to here a digest takes less than two turns to a thread and the loop's patience."""
 META_BYTES = 256 << 10
 """Of a result's description (columns of a table, files of a list): it is part of a message."""
 IN_THREAD = frozenset({"geoarrow", "raster", "arrow"})
+AT_ONCE = frozenset({"json", "bytes", "npy"})
+"""Of these a header is looked at, whatever their size."""
 
 
 @dataclass(slots=True)
@@ -87,7 +91,8 @@ class Committer:
         if value is None:
             return _Result(outcome, failure=outcome.failure)
         try:
-            if value.kind in IN_THREAD or value.size > THREAD_BYTES:
+            large = value.size > THREAD_BYTES and value.kind not in AT_ONCE
+            if value.kind in IN_THREAD or large:
                 encoded = await asyncio.to_thread(self._encode_value, value)
             else:
                 encoded = self._encode_value(value)
@@ -138,10 +143,16 @@ class Committer:
             entry = _entry(encoded, key)
             await self._store.put(key, encoded.data)
             return entry
-        sha256 = await asyncio.to_thread(_digest, encoded.data)
-        size = encoded.size
-        own = outcome.value is not None and encoded.data is not outcome.value.data
-        await self._store.put_file(key, encoded.data, move=own)
+        source, size, value = encoded.data, encoded.size, outcome.value
+        own = value is not None and encoded.data is not value.data
+        if value is not None and value.file is not None and not own and value.is_settled():
+            source, own = value.file, True
+        sha256 = (
+            _digest(encoded.data)
+            if size <= DIGEST_BYTES
+            else await asyncio.to_thread(_digest, encoded.data)
+        )
+        await self._store.put_file(key, source, move=own)
         return Entry(codec=encoded.codec, sha256=sha256, bytes=size, key=key, meta=encoded.meta)
 
     def _messages(self, assign: Assign, results: list[_Result]) -> list[Done | Failed]:

@@ -40,6 +40,8 @@ PROGRESS_INTERVAL_S = 0.5
 MAX_DROPPED_PROGRESS = 1000
 """This many dropped ones are no progress but a flood."""
 FOLDER_MODE = 0o2770
+TAKEN = "taken"
+"""Folder beside that of the tasks, which no runner can enter: values on their way to the store."""
 
 
 class RunnerChild:
@@ -64,6 +66,7 @@ class RunnerChild:
         """The template was asked to end it when a cancelled task runs."""
         self._end = end
         self._folder = folder
+        self._taken = folder.parent.with_name(TAKEN)
         folder.mkdir(mode=FOLDER_MODE)
         folder.chmod(FOLDER_MODE)
         self._folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -201,7 +204,8 @@ class RunnerChild:
         value = failure = None
         if item.reason is None:
             try:
-                value = take_value(item, body, self._folder_descriptor)
+                aside = self._taken / f"{self._folder.name}-{item.index}-{item.attempt}"
+                value = take_value(item, body, self._folder_descriptor, aside)
             except UntrustedValueError as refused:
                 self._break_rules(str(refused), key)
                 return

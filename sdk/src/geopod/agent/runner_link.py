@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from geopod.agent.ongoing import OngoingWork, Report, ReportProgress
-from geopod.agent.runner_child import FOLDER_MODE, RunnerChild
+from geopod.agent.runner_child import FOLDER_MODE, TAKEN, RunnerChild
 from geopod.agent.runner_messages import ChildMade, Exited, Ready
 from geopod.agent.template_link import TemplateLink
 from geopod.agent.verdict import Limits
@@ -50,6 +50,7 @@ class RunnerLink:
         self.on_state: Callable[[bool, str], None] = lambda _ready, _message: None
         """Called with (ready, message) when the runner comes and goes."""
         self._folder = scratch / "tasks"
+        self._taken = scratch / TAKEN
         self._life = secrets.token_hex(4)
         """In the names of folders: what an earlier agent left may be another user's, and stay."""
         self._is_shared = runner_uid is not None
@@ -69,6 +70,8 @@ class RunnerLink:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(FOLDER_MODE)
+        shutil.rmtree(self._taken, ignore_errors=True)
+        self._taken.mkdir(mode=0o700)
         self._template.listen()
 
     async def close(self) -> None:

@@ -1,7 +1,8 @@
 """A value from the task folder or the answer, taken without trust: no link followed, bounded.
 
-A file is opened beneath the folder's own handle, checked to be a plain file, and unlinked; from
-then on only the open descriptor counts, which nothing in the runner can point elsewhere.
+A file is opened beneath the folder's own handle, checked to be a plain file, and taken away: a
+small one is unlinked, a larger one goes to a folder of the agent's own. From then on the open
+descriptor counts, which nothing in the runner can point elsewhere.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 from geopod.agent.runner_messages import ResultItem
 from geopod.agent.work import HandedOver
 
-MAX_READ_BYTES = 4 << 20
-"""Up to here a file's bytes are read at once: twice the limit of small results."""
+MAX_READ_BYTES = 256 << 10
+"""Up to here a file's bytes are read at once: such results share an object of the store."""
 MAX_VALUE_BYTES = 64 << 30
 """A sparse file announces any size; no value of a node's scratch is larger."""
 MAX_DEPTH = 16
@@ -26,10 +27,11 @@ class UntrustedValueError(ValueError):
     """The child handed over what no runner of ours hands over; the text completes `Task 3 …`."""
 
 
-def take_value(item: ResultItem, body: bytes, folder: int) -> HandedOver:
+def take_value(item: ResultItem, body: bytes, folder: int, aside: Path) -> HandedOver:
     """Return the value of a finished task; `folder` is the task folder's descriptor.
 
-    Raises UntrustedValueError.
+    `aside`: a new name on the same file system, which the value gets if it is a large file. Raises
+    UntrustedValueError.
     """
     if item.kind is None:
         raise UntrustedValueError("answered without a value")
@@ -41,7 +43,7 @@ def take_value(item: ResultItem, body: bytes, folder: int) -> HandedOver:
         return HandedOver(kind=item.kind, data=body[start:stop], size=stop - start, meta=meta)
     if item.file is None:
         raise UntrustedValueError("answered without a value")
-    descriptor, size = open_beneath(folder, item.file)
+    descriptor, size = open_beneath(folder, item.file, aside=aside)
     if size <= MAX_READ_BYTES:
         try:
             data = _read_all(descriptor, size)
@@ -49,11 +51,15 @@ def take_value(item: ResultItem, body: bytes, folder: int) -> HandedOver:
             os.close(descriptor)
         return HandedOver(kind=item.kind, data=data, size=len(data), meta=meta)
     path = DESCRIPTORS / str(descriptor)
-    return HandedOver(kind=item.kind, data=path, size=size, meta=meta, descriptor=descriptor)
+    return HandedOver(
+        kind=item.kind, data=path, size=size, meta=meta, descriptor=descriptor, file=aside
+    )
 
 
-def open_beneath(folder: int, name: str) -> tuple[int, int]:
-    """Open a plain file beneath a folder's descriptor and unlink it; return (descriptor, size).
+def open_beneath(folder: int, name: str, *, aside: Path) -> tuple[int, int]:
+    """Open a plain file beneath a folder's descriptor; return (descriptor, size).
+
+    It loses its name there: it is unlinked, or moved `aside` when it is too large to be read.
 
     Raises UntrustedValueError for links, devices, pipes, names that lead outside, absent files.
     """
@@ -70,7 +76,11 @@ def open_beneath(folder: int, name: str) -> tuple[int, int]:
         descriptor = os.open(parts[-1], os.O_RDONLY | os.O_NONBLOCK | FLAGS, dir_fd=holder)
         try:
             size = _plain_size(descriptor, name)
-            os.unlink(parts[-1], dir_fd=holder)
+            if size <= MAX_READ_BYTES:
+                os.unlink(parts[-1], dir_fd=holder)
+            else:
+                os.rename(parts[-1], aside, src_dir_fd=holder)
+                _check_same(descriptor, aside, name)
         except BaseException:
             os.close(descriptor)
             raise
@@ -83,6 +93,13 @@ def open_beneath(folder: int, name: str) -> tuple[int, int]:
 
 
 FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _check_same(descriptor: int, aside: Path, name: str) -> None:
+    """Raise UntrustedValueError if another file was moved than the one that is open."""
+    if not os.path.samestat(os.fstat(descriptor), aside.lstat()):
+        aside.unlink()
+        raise UntrustedValueError(f"exchanged {name[:80]!r} while it was taken")
 
 
 def _plain_size(descriptor: int, name: str) -> int:

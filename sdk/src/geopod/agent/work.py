@@ -5,6 +5,7 @@ Outcomes are Structs, not dataclasses: there are 10,000 of them in a map of tiny
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,12 +61,33 @@ class HandedOver(msgspec.Struct, kw_only=True):
     meta: dict[str, Any]
     descriptor: int | None = None
     """The open file behind `data` if it is a path."""
+    file: Path | None = None
+    """Its name, in a folder of the agent's own."""
+
+    def is_settled(self) -> bool:
+        """Say whether the file can become the stored object: nobody else can write to it.
+
+        It has one name, and the kernel grants a lease on it, which it does for a file of this user
+        that nobody has open to write. Source: fcntl(2), F_SETLEASE.
+        """
+        if self.descriptor is None or self.file is None:
+            return False
+        try:
+            if os.fstat(self.descriptor).st_nlink != 1:
+                return False
+            fcntl.fcntl(self.descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            fcntl.fcntl(self.descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        except (OSError, AttributeError):  # a writer, another user's, no leases here
+            return False
+        return True
 
     def close(self) -> None:
         """Let the file behind the value go; harmless when repeated."""
         if self.descriptor is not None:
             descriptor, self.descriptor = self.descriptor, None
             os.close(descriptor)
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
 
 
 class TaskLog(msgspec.Struct, frozen=True, kw_only=True):
