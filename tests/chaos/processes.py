@@ -18,6 +18,8 @@ class Processes:
     """All processes that one zygote has started."""
 
     def __init__(self, zygote: asyncio.subprocess.Process) -> None:
+        self.codes: dict[int, int] = {}
+        """Exit code, or negative signal, of each that has ended."""
         self._zygote = zygote
         self._started: asyncio.Queue[int] = asyncio.Queue()
         self._ended: dict[int, asyncio.Event] = {}
@@ -67,4 +69,5 @@ class Processes:
                 self._ended.setdefault(word["started"], asyncio.Event())
                 self._started.put_nowait(word["started"])
             elif "ended" in word:
+                self.codes[word["ended"]] = word["code"]
                 self._ended.setdefault(word["ended"], asyncio.Event()).set()

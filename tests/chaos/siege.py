@@ -41,7 +41,7 @@ async def _besiege(
         siege = Siege(town, chance)
         for strikes in runs:
             await siege.play(strikes)
-            assert not town.dead(), f"{town.dead()} ended and nobody had killed it"
+            town.check_alive()
         await town.ready()
         check_store(town)
     await check_orphans(town)

@@ -100,9 +100,12 @@ class Town:
             if part in self._pids:
                 await self._processes.kill(self._pids[part])
 
-    def dead(self) -> list[str]:
-        """Return the processes that have ended."""
-        return [part for part, pid in self._pids.items() if not self._processes.is_running(pid)]
+    def check_alive(self) -> None:
+        """See that nothing has ended but what was killed."""
+        for part, pid in self._pids.items():
+            if not self._processes.is_running(pid):
+                code = self._processes.codes[pid]
+                raise AssertionError(f"{part} ended by itself ({code}): {self._words()}")
 
     def scratch(self, node: int) -> Path:
         return self.pods.root(f"agent {node}") / deployment.SCRATCH_DIR.lstrip("/")
