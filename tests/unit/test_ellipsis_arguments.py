@@ -9,6 +9,7 @@ import uuid
 import pytest
 from geopod.errors import DuplicateKeyError, InvalidInputError, NotAFileResultError
 from geopod.faces.ellipsis import arguments, compute, file_ids
+from geopod.faces.ellipsis.compute import root
 
 LAYER = {"pathId": "dem", "timestampId": "2024"}
 RUN = "0b8f5c9e-2f5e-4d55-9d3e-0c5a8b1f6e11"
@@ -25,7 +26,7 @@ def nobody_is_asked(monkeypatch):
     def client_for(token):
         raise AssertionError("connected before the arguments were checked")
 
-    monkeypatch.setattr(compute, "client_for", client_for)
+    monkeypatch.setattr(root, "client_for", client_for)
 
 
 @pytest.mark.parametrize(

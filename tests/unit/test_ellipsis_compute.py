@@ -29,6 +29,7 @@ from geopod.errors import (
 )
 from geopod.errors.base import GeopodError
 from geopod.faces.ellipsis import compute, computes
+from geopod.faces.ellipsis.compute import root
 from geopod.faces.ellipsis.value_errors import become_value_error
 from geopod.testing import ScriptedBackend
 
@@ -79,7 +80,7 @@ def play(monkeypatch):
     def begin(*script, states=()):
         backend = FilesBackend(script, python=PYTHON, states=states)
         client = aio.Client(backend)
-        monkeypatch.setattr(compute, "client_for", lambda token: client)
+        monkeypatch.setattr(root, "client_for", lambda token: client)
         return backend
 
     return begin
@@ -435,7 +436,7 @@ class SlowBackend(FilesBackend):
 
 def test_timeout_of_create_ends_the_waiting_alone(monkeypatch):
     client = aio.Client(SlowBackend([], python=PYTHON))
-    monkeypatch.setattr(compute, "client_for", lambda token: client)
+    monkeypatch.setattr(root, "client_for", lambda token: client)
     with pytest.raises(WaitTimeoutError, match="The start goes on") as caught:
         create(timeout=0.01)
     assert isinstance(caught.value, ValueError)

@@ -20,6 +20,7 @@ from geopod.cluster.kinds import ENVIRONMENTS, RUNS, RUNTIMES
 from geopod.cluster.kinds import LAYERS as LAYER_KIND
 from geopod.errors import EnvironmentNotFoundError, EnvironmentTerminatedError, UnschedulableError
 from geopod.faces.ellipsis import compute, target
+from geopod.faces.ellipsis.compute import root
 from kubernetes_builders import a_condition, connected, ready_status
 
 INTERPRETER = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -38,7 +39,7 @@ def cluster(tmp_path, monkeypatch):
 
     def start(**script):
         client, api, play = loop.run(stack.enter_async_context(connected(tmp_path, **script)))
-        monkeypatch.setattr(compute, "client_for", lambda token: client)
+        monkeypatch.setattr(root, "client_for", lambda token: client)
         return api, play
 
     yield start
@@ -111,7 +112,7 @@ def test_compute_that_cannot_start_is_errored_and_ends_the_waiting(cluster):
     with pytest.raises(UnschedulableError):
         compute.execute(compute_id, f, None)
     with pytest.raises(UnschedulableError) as caught:
-        compute._wait_ready(compute._find(compute_id, None), "1m")
+        root._wait_ready(root._find(compute_id, None), "1m")
     assert message.rstrip(".") in str(caught.value)
     assert compute.terminateAll(None, awaitTillTerminated=False) is None
 

@@ -1,4 +1,4 @@
-"""`ellipsis.compute`: the same names, arguments and return shapes, on geopod.
+"""The functions of `ellipsis.compute`: the same names, arguments and return shapes, on geopod.
 
 Source: the documented page `compute` of the Ellipsis Drive Python package and its client 3.3.12.
 What is ours is keyword-only and never required.
