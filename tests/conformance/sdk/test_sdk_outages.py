@@ -130,7 +130,7 @@ def test_gateway_that_disappears_mid_download_is_gone_on_with(tmp_path):
     paths, ranges, again, asked = through_a_gateway(tmp_path, act, "cut", "drop", "drop", "ok")
 
     assert [json.loads(path.read_text()) for path in paths] == ["x" * 100_000]
-    assert ranges == [None, *["bytes=50001-"] * 3]
+    assert ranges == ["bytes=0-100001", *["bytes=50001-100001"] * 3]
     assert again == paths
     assert asked == []  # what is there already is not fetched again
 
