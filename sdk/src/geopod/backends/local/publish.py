@@ -41,11 +41,7 @@ class Publisher:
         if target is None or "kind" in target:
             return order
         layer = self._catalogue.get(target["pathId"], timestamp_id=target["timestampId"])
-        if target["timestampId"] == LATEST:
-            raise InvalidInputError(
-                f"write_to={target['pathId']!r} names no timestamp.",
-                fixes=(f"write_to=({target['pathId']!r}, '2024')",),
-            )
+        _check_timestamp("write_to", target["pathId"], target["timestampId"])
         kind = self._kind_of(layer)
         whole = {"format": DEFAULT_FORMATS[kind], **target, "kind": kind}
         return msgspec.structs.replace(order, write_to=whole)
@@ -88,8 +84,10 @@ class Publisher:
     ) -> LayerRecord:
         """Assemble the results of finished runs into one layer timestamp, or find that they are.
 
-        Raises EnvironmentTerminatedError, LayerNotFoundError, and what `publishing` raises.
+        Raises EnvironmentTerminatedError, LayerNotFoundError, InvalidInputError for `latest`, and
+        what `publishing` raises.
         """
+        _check_timestamp("layer", path_id, timestamp_id)
         for order, _ in runs:
             try:
                 environment = self._folder.read_environment(order.environment)
@@ -169,6 +167,14 @@ class Publisher:
         except FileNotFoundError:
             return {}
         return marker
+
+
+def _check_timestamp(name: str, path_id: str, timestamp_id: str) -> None:
+    """Raise InvalidInputError for `latest`: that is the newest of those there are."""
+    if timestamp_id == LATEST:
+        raise InvalidInputError(
+            f"{name}={path_id!r} names no timestamp.", fixes=(f"{name}=({path_id!r}, '2024')",)
+        )
 
 
 def _stamp(layer: LayerRecord, timestamp_id: str, folder: str, files: list[str]) -> dict[str, Any]:
