@@ -14,7 +14,7 @@ from geopod.cluster import kinds
 from geopod_operator.__main__ import Operator, plan_settings
 from geopod_operator.cluster import Cluster
 from geopod_operator.probes import WatchStamps
-from geopod_operator.reconciler import COUNTS_S, Clocks, Reconciler
+from geopod_operator.reconciler import Clocks, Reconciler
 from geopod_operator.resync import Resync, Scope
 from geopod_operator.settings import Settings
 from geopod_operator.stores import Stores
@@ -83,7 +83,7 @@ class Shell:
         cluster = Cluster(client, instance="operator-0")
         clocks = Clocks(now=lambda: NOW, monotonic=self.clock)
         self.reconciler = Reconciler(
-            self.stores, cluster, settings=plan_settings(SETTINGS), clocks=clocks
+            self.stores, cluster, settings=plan_settings(SETTINGS), clocks=clocks, counts_s=0.0
         )
         self.resync = Resync(self.stores, cluster, scope or Scope())
 
@@ -102,7 +102,6 @@ class Shell:
         keys = await self.turn()
         for _ in range(20):
             before = fake.version
-            self.clock.at += COUNTS_S
             for key in keys:
                 await self.reconciler.reconcile(key)
             if fake.version == before:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
 
@@ -25,6 +24,7 @@ from geopod_operator.environment.catalogue import plan_layer, plan_runtime
 from geopod_operator.environment.observed import Observed, Raw, Ref, Settings
 from geopod_operator.environment.outcome import Delete, Event, Needs, Outcome
 from geopod_operator.environment.reconcile import plan
+from geopod_operator.memory import COUNTS_S, Memory
 from geopod_operator.stores import (
     ENVIRONMENT,
     LAYER,
@@ -36,10 +36,6 @@ from geopod_operator.stores import (
     ref_of,
 )
 
-REAPPLY_S, JITTER = 6 * 3600.0, 0.2
-"""Full re-apply: heals what somebody changed without a trace in the generation."""
-COUNTS_S = 5.0
-"""How often at most a status is written for counts alone: 1,000 pods come one by one."""
 HEALED_S = 1.0
 """A refusal that is over is still told of: another look ends that."""
 REFUSALS = frozenset({400, 403, 413, 422})
@@ -48,21 +44,6 @@ ROUNDS = 5
 UNANSWERED = (AuthError, ClusterUnreachableError, RateLimitedError)
 """The server did not get to the request; every other error is its answer about one object."""
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Memory:
-    """What the shell remembers of one environment between two plans."""
-
-    uid: str
-    reapply_at: float
-    applied: dict[Ref, int] = field(default_factory=dict)
-    told: dict[str, datetime] = field(default_factory=dict)
-    pods_listed_at: datetime | None = None
-    status_at: float = -COUNTS_S
-    """When the status was last written."""
-    refused: dict[Ref, str] = field(default_factory=dict)
-    """What the server did not take at the last apply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +58,20 @@ class Reconciler:
     """One reconcile per key: of an environment, a Layer, a ComputeRuntime."""
 
     def __init__(
-        self, stores: Stores, cluster: Cluster, *, settings: Settings, clocks: Clocks
+        self,
+        stores: Stores,
+        cluster: Cluster,
+        *,
+        settings: Settings,
+        clocks: Clocks,
+        counts_s: float = COUNTS_S,
     ) -> None:
         """Nothing is asked of the cluster yet."""
         self._stores = stores
         self._cluster = cluster
         self._settings = settings
         self._clocks = clocks
+        self._counts_s = counts_s
         self._memories: dict[Key, Memory] = {}
         self._stray: dict[Key, list[Raw]] = {}
         """Unfinished runs whose environment is gone or another one."""
@@ -147,7 +135,7 @@ class Reconciler:
             children=self._children(key[0]),
             applied=memory.applied,
             pods_listed_at=memory.pods_listed_at,
-            counts_wait_s=max(memory.status_at + COUNTS_S - self._clocks.monotonic(), 0.0),
+            counts_wait_s=memory.counts_wait_s(self._clocks.monotonic(), self._counts_s),
             told=memory.told,
             refused=dict(memory.refused),
         )
@@ -185,7 +173,7 @@ class Reconciler:
         if outcome.status is not None:
             written = await self._cluster.write_status(ENVIRONMENT, environment, outcome.status)
             self._keep(written)
-            memory.status_at = self._clocks.monotonic()
+        memory.note_counts(self._clocks.monotonic(), are_held=outcome.holds_counts)
         await self._tell(environment, observed.runs, outcome.events, memory)
         if refused is not None:
             raise refused
@@ -276,10 +264,8 @@ class Reconciler:
         uid, at = environment["metadata"]["uid"], self._clocks.monotonic()
         memory = self._memories.get(key)
         if memory is None or memory.uid != uid:
-            memory = self._memories[key] = Memory(uid, at + _jittered(REAPPLY_S))
-        if at >= memory.reapply_at:
-            memory.applied.clear()
-            memory.reapply_at = at + _jittered(REAPPLY_S)
+            memory = self._memories[key] = Memory.of(uid, at)
+        memory.age(at)
         return memory
 
     def _keep(self, found: Raw | None) -> None:
@@ -291,7 +277,3 @@ def _is_refusal(error: GeopodError) -> bool:
     """Whether the server has judged the object, and would judge it so again."""
     status = getattr(error, "status", None)
     return isinstance(error, PermissionDeniedError) or status in REFUSALS
-
-
-def _jittered(seconds: float) -> float:
-    return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # spreads, guards nothing

@@ -87,6 +87,6 @@ class Observed:
     pods_listed_at: datetime | None = None
     """When the pods were last listed, by this or an earlier plan."""
     counts_wait_s: float = 0.0
-    """So long a status that differs in counts alone waits: one was written a moment ago."""
+    """So long a status that differs in counts alone still waits: what follows may undo it."""
     told: Mapping[str, datetime] = field(default_factory=dict)
     """Reason of an Event -> when it was last told about this environment."""

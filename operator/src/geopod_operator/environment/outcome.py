@@ -74,6 +74,8 @@ class Outcome:
     """The environment's `metadata.finalizers`, if they shall change."""
     status: Raw | None = None
     """All fields of the status that the operator owns; None: nothing changed, write nothing."""
+    holds_counts: bool = False
+    """A change of counts alone waits (`Observed.counts_wait_s`)."""
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     """Seconds until time alone may change the plan; None: only an event does."""

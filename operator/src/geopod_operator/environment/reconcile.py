@@ -144,10 +144,10 @@ def _outcome(at: Situation, standing: list[Raw], nodes: Raw | None, minted: Toke
     finished = expired_runs(observed.runs, observed.now, keep=at.spec.history_limit)
     gone = expired_results(_but(observed.runs, finished.deletes), at.now)
     status = told_status(at, minted)
-    written = changed(observed, status)
+    written, holds_counts = changed(observed, status), False
     if written is not None and observed.counts_wait_s > 0 and tells_counts_alone(observed, written):
         times.append(observed.now + timedelta(seconds=observed.counts_wait_s))
-        written = None
+        written, holds_counts = None, True
     times += [
         time
         for time in (*_life(at), *(it.retry_at for it in (runs, finished, gone, at.dependencies)))
@@ -159,6 +159,7 @@ def _outcome(at: Situation, standing: list[Raw], nodes: Raw | None, minted: Toke
         run_statuses=(*runs.statuses, *gone.statuses),
         finalizers=wanted_finalizers(observed.environment, at.spec),
         status=written,
+        holds_counts=holds_counts,
         events=(*tidings(at, status), *events),
         requeue_after=max((min(times) - observed.now).total_seconds(), 1.0),
     )

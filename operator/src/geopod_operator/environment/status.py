@@ -24,8 +24,8 @@ OWN = (
     "gpus", "access", "idleSince", "suspendedAt", "resumedAt", "failures",
 )  # fmt: skip  # names read best in lines
 """Fields of the status that the operator owns, so that each write sends all of them."""
-COUNTS = frozenset({"conditions", "replicas"})
-"""What changes with every pod of a thousand."""
+COUNTS = frozenset({"conditions", "idleSince", "replicas"})
+"""What changes with every pod of a thousand, and with every run."""
 
 
 def refused_status(

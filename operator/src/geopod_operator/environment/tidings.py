@@ -102,7 +102,8 @@ def _changes(before: dict[str, Condition], after: dict[str, Condition]) -> Itera
 
 def _scaling(at: Situation) -> Iterator[Event]:
     current, wanted = at.facts.replicas, at.scale.replicas
-    if at.facts.stateful_set is not None and current != wanted:
+    sleeps_or_wakes = at.rest.asleep or at.facts.holds(Kind.SUSPENDED)  # told by an Event already
+    if at.facts.stateful_set is not None and current != wanted and not sleeps_or_wakes:
         yield Event(
             type="Normal", reason="NodesScaled", message=f"from {current} to {wanted} nodes."
         )
