@@ -99,6 +99,33 @@ def shown(found):
     return yaml.dump(found, Dumper=Plain, sort_keys=True, width=100)
 
 
+@pytest.mark.parametrize(
+    ("target", "is_writable"),
+    [("file:///results", True), ("s3://results", False), (None, False)],
+)
+def test_volume_is_writable_for_results_of_its_layer_and_in_the_coordinator_alone(
+    target, is_writable
+):
+    layer = a_layer(volumeClaim="tiles", **({"writeTo": {"uri": target}} if target else {}))
+    world = World(an_environment(), layers=[layer]).run_until_ready()
+    pods = {
+        ref.kind: found["spec"]["template"]["spec"]
+        for ref, found in world.objects.items()
+        if ref.kind in {"Deployment", "StatefulSet"}
+    }
+    mounted = {
+        (kind, container["name"]): mounted.get("readOnly", False)
+        for kind, pod in pods.items()
+        for container in pod["containers"]
+        for mounted in container["volumeMounts"]
+        if mounted["mountPath"].endswith("/tiles")
+    }
+    assert mounted == {
+        ("Deployment", "coordinator"): not is_writable,
+        ("StatefulSet", "agent"): True,
+    }
+
+
 @pytest.mark.parametrize("kind", ["plain", "everything"])
 def test_children_are_as_they_were_read(kind):
     world = World().run_until_ready() if kind == "plain" else everything_on()

@@ -87,6 +87,15 @@ class Resolved:
         """PersistentVolumeClaims that layers lie on."""
         return tuple(sorted({it.volume_claim for it in self.layers.values() if it.volume_claim}))
 
+    @property
+    def written_claims(self) -> frozenset[str]:
+        """Those of them that results of their layers go to."""
+        return frozenset(
+            it.volume_claim
+            for it in self.layers.values()
+            if it.volume_claim and it.write_to and it.write_to.uri.startswith("file:")
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:

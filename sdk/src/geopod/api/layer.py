@@ -101,7 +101,7 @@ class LayerSpec(Model):
     nodata: float | None = None
     """Nodata value of sources that lack one."""
     volume_claim: ObjectName | None = None
-    """PersistentVolumeClaim that holds file:// sources; mounted read-only."""
+    """PersistentVolumeClaim that holds file:// sources; read-only unless writeTo lies on it."""
     credentials: Credentials | None = None
     """How the data are opened."""
     write_to: WriteTarget | None = None

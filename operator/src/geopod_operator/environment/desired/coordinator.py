@@ -78,7 +78,7 @@ def _pod(resolved: Resolved, settings: Settings) -> Raw:
 
 
 def _container(resolved: Resolved, settings: Settings) -> Raw:
-    access = layer_access(resolved)
+    access = layer_access(resolved, writes=True)
     identity = resolved.identity
     values = {
         deployment.ENV_NAMESPACE: identity.namespace,

@@ -1,4 +1,7 @@
-"""What coordinator and agents need to read the layers: credentials and volumes, read-only."""
+"""What coordinator and agents need of the layers: credentials and volumes.
+
+They are read-only, but for volumes that results go to, in the coordinator alone.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,11 @@ class LayerAccess(NamedTuple):
     variables: dict[str, str]
 
 
-def layer_access(resolved: Resolved) -> LayerAccess:
-    """Return what one container needs to read the layers; user code gets none of it."""
+def layer_access(resolved: Resolved, *, writes: bool = False) -> LayerAccess:
+    """Return what one container needs to read the layers; user code gets none of it.
+
+    `writes`: it makes results files of layers that say `writeTo` on their volume.
+    """
     volumes: list[Raw] = []
     mounts: list[Raw] = []
     for number, secret in enumerate(sorted(set(resolved.layer_secrets.values()))):
@@ -33,6 +39,7 @@ def layer_access(resolved: Resolved) -> LayerAccess:
         name = f"layer-volume-{number}"
         # readOnly on the mount alone: on the claim it would fail for volumes attached read-write.
         volumes.append({"name": name, "persistentVolumeClaim": {"claimName": claim}})
-        mounts.append(mount(name, f"{deployment.VOLUMES_DIR}/{claim}", read_only=True))
+        read_only = not (writes and claim in resolved.written_claims)
+        mounts.append(mount(name, f"{deployment.VOLUMES_DIR}/{claim}", read_only=read_only))
     said = json.dumps(resolved.layer_secrets, sort_keys=True)
     return LayerAccess(volumes, mounts, {deployment.ENV_SECRETS: said})
