@@ -81,6 +81,28 @@ def test_local_target_is_entered_without_an_await(tmp_path, monkeypatch):
     assert asyncio.run(work()) == []
 
 
+def test_environment_that_is_interrupted_while_it_starts_is_ended():
+    class Starting(ScriptedBackend):
+        async def watch_environment(self, name):
+            yield EnvironmentState(uid="u", name=name, phase="Starting", nodes=1)
+            watched.set()
+            await asyncio.Event().wait()
+
+    watched = asyncio.Event()
+    backend = Starting([1], python=PYTHON)
+
+    async def work():
+        client = aio.Client(backend)
+        opening = asyncio.ensure_future(client.environment("e", progress=False))
+        await watched.wait()
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+    asyncio.run(work())
+    assert backend.environments["e"].state.phase == "Terminated"
+
+
 def test_closed_client_says_so():
     client = sync.Client(aio.Client(scripted()), shared_loop())
     environment = client.environment("e", progress=False)

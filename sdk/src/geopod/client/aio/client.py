@@ -92,13 +92,19 @@ class Client:
         """Create an environment, or take and update the one of this `name`, and wait for its nodes.
 
         Everything that can be known to be wrong is said before anything is started. `await` it, or
-        enter it: `async with client.environment(…) as env` terminates it in the end.
+        enter it: `async with client.environment(…) as env` terminates it in the end. Ctrl-C while
+        it starts terminates one that this call created: nobody holds it.
         """
 
         async def make() -> Environment:
             made = await self._apply(name, layers, files, labels or {}, options)
-            if wait:
-                await made.wait_ready(start_timeout, progress=progress)
+            try:
+                if wait:
+                    await made.wait_ready(start_timeout, progress=progress)
+            except asyncio.CancelledError:
+                if made.is_created:
+                    await self._backend.terminate_environment(made.name, wait=False)
+                raise
             return made
 
         return Opening(make())

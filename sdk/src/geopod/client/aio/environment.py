@@ -44,7 +44,7 @@ class Environment(Planned):
     def __init__(self, backend: Backend, record: EnvironmentRecord, *, created: bool) -> None:
         self._backend = backend
         self.record = record
-        self._created = created
+        self.is_created = created
         self._runs: dict[str, Run] = {}
         """Runs that were started here and have not ended, as far as was heard."""
 
@@ -72,7 +72,7 @@ class Environment(Planned):
 
     async def __aexit__(self, *_: object) -> None:
         """Terminate what this block created, unless a run that somebody left goes on in it."""
-        if not self._created:
+        if not self.is_created:
             return
         for run in self.left:
             await run.refresh()
