@@ -200,6 +200,13 @@ def test_one_client_is_kept_for_a_token_and_the_oldest_is_closed(monkeypatch):
     assert [client.closed for client in made] == [True] + [False] * target.OPEN_CLIENTS
 
 
+def test_importing_the_face_stays_light():
+    absent = {"ellipsis", "geopandas", "kubernetes", "numpy", "pandas", "pydantic", "rasterio"}
+    code = f"import geopod.faces.ellipsis, sys; print(*({absent!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_importing_geopod_loads_no_face():
     code = "import geopod, sys; geopod.connect; print('geopod.faces' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
