@@ -240,28 +240,36 @@ def test_raster_whose_header_names_a_file_elsewhere_is_refused(tmp_path, named):
         assert server.asked() == []
 
 
-def test_block_that_would_fill_the_memory_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("side", "bands", "words"),
+    [
+        (40_960, 1, "one block of 40960 x 40960 uint8 takes 1.6 GiB"),
+        (4096, 80, "one block of 4096 x 4096 uint8, 80 bands at once, takes 1.2 GiB"),
+    ],
+)
+def test_block_that_would_fill_the_memory_is_refused(tmp_path, side, bands, words):
     path = tmp_path / "bomb.tif"
     with rasterio.open(
         path,
         "w",
         driver="GTiff",
-        width=40_960,
-        height=40_960,
-        count=1,
+        width=side,
+        height=side,
+        count=bands,
         dtype="uint8",
         crs="EPSG:32616",
         transform=raster_spec().transform,
         tiled=True,
-        blockxsize=40_960,
-        blockysize=40_960,
+        blockxsize=side,
+        blockysize=side,
+        interleave="pixel",
         compress="deflate",
         sparse_ok=True,
     ):
         pass
     assert path.stat().st_size < 1_000_000
 
-    with pytest.raises(LayerAccessError, match=r"one block of 40960 x 40960 uint8 takes 1.6 GiB"):
+    with pytest.raises(LayerAccessError, match=words):
         read_header(layer_source(path))
 
 

@@ -90,11 +90,15 @@ def _wrong(dataset: Any, source: SourceFile) -> str | None:
             "name it: #<variable>"
         )
     height, width = dataset.block_shapes[0]
-    block = height * width * np.dtype(dataset.dtypes[0]).itemsize
+    # Bands that lie pixel by pixel are decoded together.
+    is_by_pixel = dataset.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE") == "PIXEL"
+    bands = dataset.count if is_by_pixel else 1
+    block = height * width * bands * np.dtype(dataset.dtypes[0]).itemsize
     if block > MOST_BLOCK_BYTES:
+        what = f"{dataset.dtypes[0]}" + (f", {bands} bands at once," if bands > 1 else "")
         return (
-            f"one block of {height} x {width} {dataset.dtypes[0]} takes {size_text(block)} to "
-            f"decode, {size_text(MOST_BLOCK_BYTES)} is the limit; write it in tiles (COG)"
+            f"one block of {height} x {width} {what} takes {size_text(block)} to decode, "
+            f"{size_text(MOST_BLOCK_BYTES)} is the limit; write it in tiles (COG)"
         )
     if source.remote is None:
         is_folder = source.path.is_dir()
