@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from bench import calls, maps, starts
+from bench import calls, floors, maps, starts
 from bench.measure import Row
 
 
@@ -59,6 +59,7 @@ QUESTIONS = {
     "import": starts.import_time,
     "start": starts.environment_start,
     "warm": calls.warm_call,
+    "floors": floors.floors,
     "results": calls.results,
     "broadcast": calls.broadcast,
     "map": maps.map_tasks,
