@@ -1,0 +1,88 @@
+"""The plain client's loop: turned by whoever waits, by the thread for everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from geopod.client.loop import LoopThread
+
+PATIENCE_S = 20.0
+
+
+async def who():
+    await asyncio.sleep(0)
+    return threading.current_thread()
+
+
+def test_a_caller_turns_the_loop_itself():
+    loop = LoopThread()
+    assert [loop.run(who()) for _ in range(3)] == 3 * [threading.current_thread()]
+
+
+def test_a_caller_whose_thread_runs_a_loop_is_served_by_the_thread():
+    loop = LoopThread()
+
+    async def notebook():
+        return loop.run(who())
+
+    assert asyncio.run(notebook()).name == "geopod"
+    assert loop.run(who()) is threading.current_thread()  # and the loop is free again
+
+
+def test_what_is_left_under_way_goes_on_without_a_caller():
+    loop, done = LoopThread(), threading.Event()
+
+    async def later():
+        await asyncio.sleep(0.01)
+        done.set()
+
+    async def begin():
+        asyncio.get_running_loop().later = asyncio.ensure_future(later())
+
+    loop.run(begin())
+    assert done.wait(PATIENCE_S)
+
+
+def test_many_callers_at_once_get_their_own_answers():
+    loop = LoopThread()
+
+    async def answer(number):
+        await asyncio.sleep(0.001 * (number % 3))
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: loop.run(answer(number)), range(200)))
+    assert found == list(range(200))
+
+
+def test_an_error_is_raised_where_it_was_asked_for():
+    async def fail():
+        await asyncio.sleep(0)
+        raise LookupError("no")
+
+    with pytest.raises(LookupError, match="no"):
+        LoopThread().run(fail())
+
+
+def test_ctrl_c_is_raised_after_the_work_has_ended():
+    loop, ended = LoopThread(), []
+
+    async def work():
+        loop_s = asyncio.get_running_loop()
+        loop_s.call_later(0.1, os.kill, os.getpid(), signal.SIGINT)  # when Ctrl-C is listened for
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(work())
+    assert ended == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert loop.run(who()) is threading.current_thread()
