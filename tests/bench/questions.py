@@ -54,7 +54,14 @@ def cluster_runs() -> list[Row]:
     return runs()
 
 
-CLUSTER = {"runs": cluster_runs}
+def cluster_scale() -> list[Row]:
+    """What 500 environments and one of 1,000 nodes cost the operator, on simulated nodes."""
+    from bench.scale import scale
+
+    return scale()
+
+
+CLUSTER = {"runs": cluster_runs, "scale": cluster_scale}
 QUESTIONS = {
     "import": starts.import_time,
     "start": starts.environment_start,
