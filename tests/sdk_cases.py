@@ -207,7 +207,9 @@ def partial_results_survive_and_rerun_merges(place):
         "GP-E309 1 of 2 tasks failed: 1 \N{MULTIPLICATION SIGN} KeyError \"'parcel'\" (task 1). "
         "1 result kept.\nfix: 1) run.results(errors='return')"
     )
+    assert [task.index for task in error.run.failed] == [1]
     again = error.run.rerun()
+    assert [task.index for task in again.failed] == [1]
     found = again.results(errors="return")
     assert found[0] == "fine"
     assert isinstance(found[1], KeyError)

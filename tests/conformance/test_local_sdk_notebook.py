@@ -36,6 +36,7 @@ CELLS = {
         """,
     "error": "run.tasks[0].exception()",
     "raised": "run.results()",
+    "tasks": "run.tasks",
     "runs": "client.runs()",
     "left": """
         def slow(params, ctx):
@@ -149,6 +150,13 @@ def test_raised_error_begins_at_the_cell_and_ends_with_the_fix(shown):
     assert raised["ename"] == "RunFailedError"
     assert "fix: 1) run.results(errors='return')" in text
     assert "client/aio" not in text
+
+
+def test_tasks_are_a_table(shown):
+    found = page(shown["tasks"])
+
+    assert "3 items" in found
+    assert found.count("Exception") == 2
 
 
 def test_runs_are_a_table(shown):

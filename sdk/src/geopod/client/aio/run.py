@@ -18,13 +18,14 @@ from geopod.client.aio.explain import Explanation, explain_run
 from geopod.client.aio.logs import read_logs, why_no_logs
 from geopod.client.aio.outcomes import gather_results, read_outcomes
 from geopod.client.aio.rerun import choose_tasks, rerun_order
+from geopod.client.aio.showing import task_row
 from geopod.client.aio.statistics import RunStats, run_provenance, run_stats
 from geopod.client.aio.submission import Retry, check_indexes
 from geopod.client.aio.task import Task
 from geopod.client.aio.watched import WatchedRun
 from geopod.client.layerlike import LayerRef, layer_ref, read_layer
 from geopod.client.quantities import seconds
-from geopod.display.lists import Results
+from geopod.display.lists import Results, Search
 from geopod.errors import (
     EnvironmentNotFoundError,
     InvalidInputError,
@@ -53,9 +54,9 @@ class Run(WatchedRun):
         """The run whose chosen tasks this one runs again."""
 
     @property
-    def tasks(self) -> Sequence[Task]:
+    def tasks(self) -> Search[Task]:
         """The run's tasks, by index."""
-        return [Task(self, index) for index in self.indexes]
+        return Search((Task(self, index) for index in self.indexes), row=task_row)
 
     async def iter_results(
         self,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from geopod.display import cards, html
 from geopod.display.states import look, state_badge
+from geopod.display.text import duration
 from geopod.errors import GeopodError
 from geopod.errors.wording import size_text
 from geopod.store import KeyMissingError
@@ -113,6 +114,18 @@ def run_row(run: Any) -> dict[str, object]:
         "failed": counts["failed"],
         "function": run.function_name,
         "created": _moment(run.created),
+    }
+
+
+def task_row(task: Any) -> dict[str, object]:
+    """Return a task as a row; plain or not."""
+    return {
+        "task": task.index,
+        "state": task.state,
+        "reason": task.reason,
+        "node": "" if task.node is None else task.node,
+        "attempts": task.attempts,
+        "took": "" if task.runtime is None else duration(task.runtime),
     }
 
 

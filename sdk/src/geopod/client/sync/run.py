@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 from typing_extensions import override
@@ -12,11 +12,13 @@ from geopod.api.results import LogLine
 from geopod.client import aio
 from geopod.client.aio.explain import Explanation
 from geopod.client.aio.run import Errors
+from geopod.client.aio.showing import task_row
 from geopod.client.aio.statistics import RunStats
 from geopod.client.interrupt import leave_run
 from geopod.client.layerlike import LayerRef
 from geopod.client.loop import LoopThread, shared_loop
 from geopod.client.sync.forwarding import Forwarded, mirrors
+from geopod.display.lists import Search
 
 
 class Task:
@@ -134,17 +136,17 @@ class Run:
         return self._loop.run(run_html(self._aio))
 
     @property
-    def tasks(self) -> Sequence[Task]:
+    def tasks(self) -> Search[Task]:
         """The run's tasks, by index; of a run that has ended, with all that is known of them."""
         if self.done:
             self._loop.run(self._aio.records())
-        return [Task(task, self._loop) for task in self._aio.tasks]
+        return Search((Task(task, self._loop) for task in self._aio.tasks), row=task_row)
 
     @property
-    def failed(self) -> Sequence[Task]:
+    def failed(self) -> Search[Task]:
         """The tasks without a result."""
-        tasks = self.tasks
-        return [tasks[index] for index in self._loop.run(self._aio.failed_indexes())]
+        wanted = frozenset(self._loop.run(self._aio.failed_indexes()))
+        return Search((task for task in self.tasks if task.index in wanted), row=task_row)
 
     @mirrors(aio.Run.refresh)
     def refresh(self) -> Self:
