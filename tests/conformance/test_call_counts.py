@@ -1,0 +1,128 @@
+"""What a call costs in writes, bytes and files: counts, which hold on any machine, never time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopod
+import pytest
+from local_builders import processes_of
+
+CALLS = 10
+PATIENCE_S = 30.0
+MB = 1_000_000
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counted by Linux")
+
+
+def nothing(_params: Any = None) -> None:
+    """Return nothing."""
+
+
+def two_megabytes(_params: Any = None) -> bytes:
+    return bytes(2 * MB)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An environment of one node, and its processes."""
+
+    environment: Any
+    store: Path
+    pids: dict[str, int]
+
+    def count(self, function: Callable[..., Any], *, at_best: int) -> dict[str, dict[str, int]]:
+        """Return per process what one call of the function writes and reads.
+
+        On a busy machine a call may take so long that its progress is told and stored too: calls
+        are made until one has `at_best` writes of the coordinator, or patience ends.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            spent = self._count(function)
+            if spent["coordinator"]["syscw"] <= at_best or time.monotonic() > deadline:
+                return spent
+
+    def _count(self, function: Callable[..., Any]) -> dict[str, dict[str, int]]:
+        before = {name: io_of(pid) for name, pid in self.pids.items()}
+        self.environment.execute(function, progress=False)
+        self.settle()
+        after = {name: io_of(pid) for name, pid in self.pids.items()}
+        return {
+            name: {key: after[name][key] - old[key] for key in old} for name, old in before.items()
+        }
+
+    def settle(self) -> None:
+        """Return when the last state of every run is stored, which is after its answer."""
+        deadline = time.monotonic() + PATIENCE_S
+        folder = self.store / self.environment.id / "runs"
+        while any(not (run / "status.json").exists() for run in folder.iterdir()):
+            assert time.monotonic() < deadline, "a run's end was not stored"
+            time.sleep(0.01)  # noqa: TID251  # another process writes it
+
+    def files(self) -> set[Path]:
+        """Return all files of the environment's runs."""
+        return {path for path in (self.store / self.environment.id).rglob("*") if path.is_file()}
+
+
+def io_of(pid: int) -> dict[str, int]:
+    """What a process has read and written, sockets left out: proc(5), /proc/pid/io."""
+    lines = (line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    known = {name: int(value) for name, value in lines}
+    return {name: known[name] for name in ("syscr", "syscw", "rchar", "wchar")}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEOPOD_HOME", str(home))
+        with geopod.connect("local") as client:
+            environment = client.environment(nodes=1, large_result=True, progress=False)
+            there = processes_of(environment.id)
+            pids = {
+                name: next(pid for pid, command in there.items() if word in command)
+                for name, word in {"coordinator": "geopod.coordinator", "agent": "--node"}.items()
+            }
+            yield Bench(environment, home / "store", {**pids, "client": os.getpid()})
+            environment.delete(results=True)
+
+
+def test_a_warm_call_is_three_small_writes_and_no_read(bench: Bench) -> None:
+    spent = bench.count(nothing, at_best=2)
+    writes = {name: counts["syscw"] for name, counts in spent.items()}
+    assert writes == {"client": 1, "coordinator": 2, "agent": 0}  # order; chunk and last state
+    assert spent["coordinator"]["syscr"] == spent["agent"]["syscr"] == 0
+    assert sum(counts["wchar"] for counts in spent.values()) < 4096
+
+
+def test_a_warm_call_leaves_three_files(bench: Bench) -> None:
+    before = bench.files()
+    for _ in range(CALLS):
+        bench.environment.execute(nothing, progress=False)
+    bench.settle()
+    left = [path.name for path in bench.files() - before]
+    assert len(left) == 3 * CALLS, sorted(left)
+    assert sum(name == "status.json" for name in left) == CALLS
+
+
+def test_a_large_result_is_written_by_its_child_alone_and_read_once(bench: Bench) -> None:
+    spent = bench.count(two_megabytes, at_best=2)
+    assert all(counts["wchar"] < MB / 10 for counts in spent.values()), spent
+    assert spent["agent"]["rchar"] < 2.1 * MB  # its digest
+    assert spent["coordinator"]["rchar"] < MB / 10
+
+
+def test_a_map_costs_few_writes_per_task(bench: Bench) -> None:
+    tasks = 1000
+    before = {name: io_of(pid) for name, pid in bench.pids.items()}
+    values = list(bench.environment.map(abs, range(tasks), progress=False))
+    after = {name: io_of(pid) for name, pid in bench.pids.items()}
+    assert values == list(range(tasks))
+    writes = {name: after[name]["syscw"] - before[name]["syscw"] for name in before}
+    assert sum(writes.values()) < tasks / 5, writes
