@@ -69,6 +69,25 @@ def test_an_error_is_raised_where_it_was_asked_for():
         LoopThread().run(fail())
 
 
+def test_work_that_is_cut_off_in_the_midst_of_a_turn_is_ended_by_the_thread():
+    loop, ended = LoopThread(), []
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    async def work():
+        asyncio.get_running_loop().call_soon(interrupt)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(threading.current_thread().name)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(work())
+    assert ended == ["geopod"]
+
+
 def test_ctrl_c_is_raised_after_the_work_has_ended():
     loop, ended = LoopThread(), []
 

@@ -73,17 +73,22 @@ class LoopThread:
     def _turn(self, work: Coroutine[Any, Any, Value]) -> Value:
         """Turn the loop until the work is done; what else is under way goes on in the thread."""
         task = self._loop.create_task(work)
+        ended: threading.Event | None = None
         try:
             with _interrupting(task, self._loop):
                 return self._loop.run_until_complete(task)
         finally:
             if not task.done():  # Ctrl-C came in the midst of a turn: the thread ends the work
+                ended = threading.Event()
+                task.add_done_callback(lambda _, ended=ended: ended.set())
                 task.cancel()
             is_left = bool(asyncio.all_tasks(self._loop))
             self._called = time.monotonic()
             self._turning.release()
             if is_left:
                 self._wanted.set()
+            if ended is not None:
+                ended.wait(UNWIND_S)
 
     def _ask(self, work: Coroutine[Any, Any, Value]) -> Value:
         """Have the work done while the thread, or another caller, turns the loop."""
