@@ -13,6 +13,7 @@ from geopod.api.results import Failure, TaskReason
 from geopod.api.runs import EnvironmentState
 from geopod.client import aio, sync
 from geopod.client.loop import shared_loop
+from geopod.display.progress import Progress
 from geopod.errors import (
     EnvironmentTerminatedError,
     InvalidInputError,
@@ -149,6 +150,27 @@ def test_map_yields_in_input_order_and_sends_its_arguments():
     assert order.mode == "Map"
     assert order.count == 3
     assert order.failure_policy == "FailFast"
+
+
+def test_map_of_many_runs_is_one_progress(monkeypatch):
+    told = []
+
+    class Line(Progress):
+        def run(self, state):
+            told.append((state.succeeded, state.total))
+
+    monkeypatch.setattr("geopod.client.aio.mapping.CHUNK", 2)
+    monkeypatch.setattr("geopod.client.aio.mapping.Progress", Line)
+
+    async def work():
+        env = await aio.Client(scripted(1, 1)).environment("e")
+        return [value async for value in env.map(plain, range(6), progress=False)]
+
+    assert run(work()) == [1] * 6
+    counts, totals = zip(*told, strict=True)
+    assert list(counts) == sorted(counts)
+    assert list(totals) == sorted(totals)
+    assert told[-1] == (6, 6)
 
 
 def test_exception_of_an_input_iterator_propagates_and_nothing_is_sent():

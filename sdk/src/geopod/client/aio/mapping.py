@@ -6,9 +6,12 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from geopod.display.progress import Progress
 
 if TYPE_CHECKING:
+    from geopod.api.runs import RunState
     from geopod.client.aio.environment import Environment
     from geopod.client.aio.run import Errors, Run
 
@@ -34,6 +37,10 @@ class MapStream:
         self._calls = calls
         self._sent: list[str] = []
         """Names of runs: to hold them would be to hold all results."""
+        self._count = 0
+        """Arguments that were sent."""
+        self._ended: RunState | None = None
+        """What the runs that were read came to, together."""
         self._errors: Errors = errors
         self._options = {**options, "fail_fast": errors == "raise"}
 
@@ -48,24 +55,42 @@ class MapStream:
         ahead: Run | None = None
         following: Run | None = None
         try:
-            while True:
-                following = None  # what `_next` raises must not cancel `ahead` twice
-                following = await self._next()
-                if ahead is not None:
-                    with Progress(progress) as line:
+            with Progress(progress) as line:
+                while True:
+                    following = None  # what `_next` raises must not cancel `ahead` twice
+                    following = await self._next()
+                    if ahead is not None:
+                        seen: RunState | None = None
                         async for value in ahead.iter_results(
                             order=order, errors=self._errors, allow_pickle=allow_pickle
                         ):
-                            line.run(ahead.state)
+                            if ahead.state is not seen:
+                                seen = ahead.state
+                                line.run(self._whole(seen))
                             yield value
-                if following is None:
-                    return
-                ahead = following
+                        self._ended = self._whole(ahead.state)
+                        line.run(self._ended)
+                    if following is None:
+                        return
+                    ahead = following
         except GeneratorExit:  # the caller has enough: nobody will read the rest
             for run in (ahead, following):
                 if run is not None and not run.done:
                     await run.cancel()
             raise
+
+    def _whole(self, state: RunState) -> RunState:
+        """Return the state of all that was sent: the runs that have ended, and this one."""
+        ended = self._ended
+        if ended is None:
+            return msgspec.structs.replace(state, total=self._count)
+        return msgspec.structs.replace(
+            state,
+            total=self._count,
+            succeeded=ended.succeeded + state.succeeded,
+            failed=ended.failed + state.failed,
+            cancelled=ended.cancelled + state.cancelled,
+        )
 
     async def _next(self) -> Run | None:
         """Send the next chunk; None: there are no arguments left."""
@@ -80,4 +105,5 @@ class MapStream:
             return None
         run = await self._environment.submit_map(self._function, chunk, **self._options)
         self._sent.append(run.name)
+        self._count += len(chunk)
         return run
