@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -80,7 +81,7 @@ class LoopThread:
         finally:
             if not task.done():  # Ctrl-C came in the midst of a turn: the thread ends the work
                 ended = threading.Event()
-                task.add_done_callback(lambda _, ended=ended: ended.set())
+                task.add_done_callback(partial(_tell, ended))
                 task.cancel()
             is_left = bool(asyncio.all_tasks(self._loop))
             self._called = time.monotonic()
@@ -131,6 +132,10 @@ class LoopThread:
             self._wanted.clear()
             if self._asking:  # since the loop stopped
                 self._wanted.set()
+
+
+def _tell(ended: threading.Event, _: asyncio.Task[Any]) -> None:
+    ended.set()
 
 
 @contextmanager
