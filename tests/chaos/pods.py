@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import sys
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -64,14 +64,7 @@ class Pods:
             case "agent":
                 return common | self._member(root) | self._agent(root, number)
             case _:
-                return common
-
-    def runner_command(self, part: str) -> list[str]:
-        """Return the runner's one line, with this machine's paths."""
-        (words,) = deployment.runner_command(sys.executable)[2:]
-        for mount in (deployment.RUNNER_FILE, deployment.RUNNER_SOCKET):
-            words = words.replace(mount, str(self.root(part) / mount.lstrip("/")))
-        return [sys.executable, "-c", words]
+                return common | {"RUNNER": json.dumps(self._runner_command(root))}
 
     def _gateway(self) -> dict[str, str]:
         return {
@@ -108,6 +101,14 @@ class Pods:
             deployment.ENV_COORDINATOR: f"ws://127.0.0.1:{self.coordinator_port}/v1",
             "GEOPOD_RUNNER_UID": str(os.geteuid()),
         }
+
+    def _runner_command(self, root: Path) -> list[str]:
+        """Return the runner's zipapp and its arguments."""
+        zipapp, socket = (
+            str(root / mount.lstrip("/"))
+            for mount in (deployment.RUNNER_FILE, deployment.RUNNER_SOCKET)
+        )
+        return [zipapp, "--socket", socket]
 
     def _mount_link(self, root: Path) -> None:
         folder = root / deployment.LINK_DIR.lstrip("/")

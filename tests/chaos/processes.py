@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 ENDS_WITHIN_S = 60.0
@@ -45,9 +45,9 @@ class Processes:
             await zygote.wait()
             await made._reader
 
-    async def start(self, part: str, environ: dict, log: Path, command: Sequence[str]) -> int:
+    async def start(self, part: str, environ: dict, log: Path) -> int:
         """Start a process and return its pid."""
-        order = {"part": part, "environ": environ, "log": str(log), "command": list(command)}
+        order = {"part": part, "environ": environ, "log": str(log)}
         async with self._one_at_a_time:
             self._zygote.stdin.write(json.dumps(order).encode() + b"\n")
             return await self._started.get()

@@ -84,8 +84,7 @@ class Town:
         for each in _named(part):
             kind, log = each.partition(" ")[0], self.home / f"{each.replace(' ', '-')}.log"
             environ = self.pods.environ(each) | variables
-            command = self.pods.runner_command(each) if kind == "runner" else []
-            self._pids[each] = await self._processes.start(kind, environ, log, command)
+            self._pids[each] = await self._processes.start(kind, environ, log)
 
     async def kill(self, part: str) -> None:
         """Kill a process, or both of a node: then its scratch is gone too."""

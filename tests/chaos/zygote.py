@@ -6,8 +6,9 @@ One line of JSON in per start, one out per start and per end; whatever it starte
 from __future__ import annotations
 
 import json
-import logging
 import os
+import runpy
+import select
 import selectors
 import signal
 import sys
@@ -41,10 +42,20 @@ def be_gateway() -> None:
     os._exit(main())
 
 
+def be_runner() -> None:
+    """Be the runner whose zipapp the agent writes, as its container's one line waits for it."""
+    path, *arguments = json.loads(os.environ["RUNNER"])
+    while not os.path.exists(path):  # noqa: PTH110  # as that line does
+        select.select([], [], [], 0.02)
+    sys.argv = [path, *arguments]
+    runpy.run_path(path, run_name="__main__")
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "coordinator": be_coordinator,
     "agent": be_agent,
     "gateway": be_gateway,
+    "runner": be_runner,
 }
 
 
@@ -89,14 +100,10 @@ class Zygote:
         self._say({"started": pid})
 
     def _act(self, order: dict) -> Callable[[], None]:
-        if order["part"] == "runner":
-            return processes.execute(order["command"], order["environ"])
-
         def be() -> None:
             os.environ.clear()
             os.environ.update(order["environ"])
             log_to_stderr()
-            logging.getLogger().setLevel(logging.INFO)
             PARTS[order["part"]]()
 
         return be
