@@ -26,7 +26,7 @@ from local_builders import (
 )
 
 TASKS = 120
-KILLS = 3
+KILLS = 2
 SQUARE = "import time\ndef f(x):\n    time.sleep(0.01)\n    return x * x"
 RESULTS = [index * index for index in range(TASKS)]
 SPEC = {"nodes": 2, "idle": {"afterSeconds": 30}}
