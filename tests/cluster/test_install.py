@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import http.client
 import json
 
+import geopod
 import pytest
 from chart_builders import helm
+from cluster.audit_builders import Audit
+from cluster.process_builders import until
 from cluster.testcluster.deploy import NAMESPACE, RELEASE, deploy
 from cluster.testcluster.places import Places
 
 OWN = f"system:serviceaccount:{NAMESPACE}:"
+TASKS = 60
+"""Of half a second each: they outlast the upgrade of two nodes' coordinator."""
+MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.v2+json"
+)
 
 
 @pytest.fixture
-def audit(process_cluster):
-    """Requests of accounts in geopod's namespace from here on."""
-    log = Places.of(process_cluster).audit_log
-    before = log.stat().st_size
-
-    def requests():
-        with log.open("rb") as lines:
-            lines.seek(before)
-            entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
-        return [it for it in entries if it["user"]["username"].startswith(OWN)]
-
-    return requests
+def requests(process_cluster, kubectl):
+    """What accounts in geopod's namespace have asked for since the test began."""
+    audit = Audit.now(Places.of(process_cluster).audit_log, kubectl)
+    return lambda: [it for it in audit.requests() if it.user.startswith(OWN)]
 
 
 @pytest.fixture
@@ -40,41 +44,98 @@ def life_cycle(cluster):
     return helm("test", RELEASE, *where, "--logs", "--timeout=240s", timeout_s=250)
 
 
-def forbidden(requests):
-    """What was refused, but for what a namespace that is being deleted refuses to everybody."""
-    return [
-        (it["user"]["username"], it["verb"], it["objectRef"])
-        for it in requests
-        if it["responseStatus"]["code"] == 403 and it["objectRef"].get("namespace") == NAMESPACE
-    ]
-
-
 @pytest.mark.timeout(600)
-def test_release_makes_an_environment_and_a_run(installed, cluster, audit):
+def test_release_makes_an_environment_and_a_run(installed, cluster, requests):
     assert "run: Succeeded" in life_cycle(cluster)
-    requests = audit()
-    assert len(requests) > 20
-    assert forbidden(requests) == []
+    # A namespace that is being deleted refuses everybody.
+    found = [it for it in requests() if it.namespace == NAMESPACE]
+    assert len(found) > 20
+    assert [it for it in found if it.code == 403] == []
 
 
 @pytest.mark.timeout(600)
-def test_rights_on_one_namespace_are_enough(one_namespace, cluster, kubectl, audit):
+def test_rights_on_one_namespace_are_enough(one_namespace, cluster, kubectl, requests):
     own = f"--selector=app.kubernetes.io/instance={RELEASE}"
     kinds = "clusterroles,clusterrolebindings,priorityclasses,computeruntimes"
     assert kubectl("get", kinds, own, "--output=name") == ""
     assert "run: Succeeded" in life_cycle(cluster)
-    requests = audit()
-    assert len(requests) > 20
-    assert [it for it in requests if it["responseStatus"]["code"] == 403] == []
+    assert len(requests()) > 20
+    assert [it for it in requests() if it.code == 403] == []
 
 
-def test_key_and_objects_of_users_outlive_an_upgrade(installed, process_cluster, kubectl):
-    within = kubectl.within(NAMESPACE)
-    before = within.get("secret", "geopod-signing-key")
-    definition = kubectl.get("crd", "layers.geopod.dev")
-    deploy(process_cluster, print)
-    assert within.get("secret", "geopod-signing-key")["data"] == before["data"]
-    assert (
-        kubectl.get("crd", "layers.geopod.dev")["metadata"]["uid"]
-        == (definition["metadata"]["uid"])
-    )
+@pytest.fixture
+def upgrade(installed, process_cluster):
+    """An earlier release is installed, of another image and values; a call upgrades it.
+
+    Its gateway is this one's: the store of this installation ends with its pod.
+    """
+    called = []
+    agent = json.loads(Places.of(process_cluster).images.read_text("utf-8"))["agent"]
+    earlier = [f"images.agent.digest={other_digest(agent)}", "kubeClient.qps=20"]
+    deploy(process_cluster, print, settings=earlier)
+
+    def to_this_one():
+        called.append(True)
+        deploy(process_cluster, print)
+
+    yield to_this_one
+    if not called:
+        deploy(process_cluster, print)
+
+
+def other_digest(reference):
+    """The same image under another digest: its manifest, with a line more."""
+    repository, _, digest = reference.partition("@")
+    registry, _, path = repository.partition("/")
+    with contextlib.closing(http.client.HTTPConnection(registry, timeout=30)) as connection:
+        connection.request("GET", f"/v2/{path}/manifests/{digest}", headers={"Accept": MANIFESTS})
+        said = connection.getresponse()
+        content, head = said.read() + b"\n", {"Content-Type": said.headers["Content-Type"]}
+        other = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        connection.request("PUT", f"/v2/{path}/manifests/{other}", content, head)
+        assert connection.getresponse().status == http.HTTPStatus.CREATED
+    return other
+
+
+def slow_square(number):
+    """Return the square of a number, after half a second."""
+    import time
+
+    time.sleep(0.5)  # noqa: TID251  # the work
+    return number * number
+
+
+def pods(namespace, component):
+    chosen = f"--selector=app.kubernetes.io/component={component}"
+    return {
+        it["metadata"]["uid"]: [
+            state["restartCount"] for state in it["status"]["containerStatuses"]
+        ]
+        for it in namespace.get("pods", chosen)["items"]
+    }
+
+
+@pytest.mark.timeout(600)
+def test_environment_and_its_run_live_through_an_upgrade(upgrade, namespace, kubectl, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(namespace.kubeconfig))
+    monkeypatch.delenv("GEOPOD_TARGET", raising=False)
+    system = kubectl.within(NAMESPACE)
+    key = system.get("secret", "geopod-signing-key")["data"]
+    definition = kubectl.get("crd", "computeruns.geopod.dev")["metadata"]["uid"]
+    with geopod.connect(namespace=namespace.namespace) as client:
+        environment = client.environment(
+            "live", nodes=2, interpreter="python3.13", memory="256Mi", cpus=0.1, progress=False
+        )
+        run = environment.submit_map(slow_square, [(number,) for number in range(TASKS)])
+        next(iter(run.as_completed(timeout=120)))
+        nodes, coordinator = pods(namespace, "node"), pods(namespace, "coordinator")
+
+        upgrade()
+
+        run.wait(240)
+        assert run.results() == [number * number for number in range(TASKS)]
+        until(lambda: coordinator.keys().isdisjoint(pods(namespace, "coordinator")), timeout_s=120)
+        namespace.wait("cenv/live", "condition=Ready", timeout_s=120)
+        assert pods(namespace, "node") == nodes
+    assert system.get("secret", "geopod-signing-key")["data"] == key
+    assert kubectl.get("crd", "computeruns.geopod.dev")["metadata"]["uid"] == definition
