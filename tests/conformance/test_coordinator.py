@@ -226,6 +226,24 @@ def test_a_run_that_is_submitted_twice_is_one_run(settings: CoordinatorSettings)
     play(story())
 
 
+def test_a_new_run_is_taken_while_its_client_stores_it(settings: CoordinatorSettings):
+    async def story() -> None:
+        async with (
+            serving(settings),
+            succeed(ScriptedAgent(settings)) as agent,
+            ControlClient(settings) as client,
+        ):
+            await agent.ready()
+            client.send(Submit(order=an_order(), is_new=True))
+            client.send(Submit(order=an_order()))  # again: it is open already
+            state = await client.end_of("run-1")
+        assert state.phase == "Succeeded"
+        assert stored_state(settings, "run-1").phase == "Succeeded"
+        assert not is_there(f"{settings.store}/{names.order_key(UID, 'run-1')}")  # the client's
+
+    play(story())
+
+
 def test_a_cancelled_run_keeps_what_is_finished(settings: CoordinatorSettings):
     async def story() -> None:
         async with (
