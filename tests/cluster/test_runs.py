@@ -1,14 +1,18 @@
-"""Runs on a real Kubernetes, through the SDK: results, faults, API writes."""
+"""Runs on a real Kubernetes, through the SDK: results and API writes. Kills: test_chaos."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 
 import geopod
 import pytest
 import rasterio
+from cluster.process_builders import a_run
 from cluster.testcluster.control import S3_PASSWORD, S3_USER
 from cluster.testcluster.places import Places
 from matplotlib import cbook
@@ -17,7 +21,7 @@ from rasterio.transform import from_origin
 ELEVATION_SUM = 73_617_913
 """Of all pixels of the elevation model that matplotlib carries."""
 MINOR = "python3.13"
-TASKS = 24
+TASKS = 8
 """Of half a second each."""
 
 
@@ -68,7 +72,7 @@ def client(home, cluster):
 def environment(client):
     """Two nodes without layers."""
     return client.environment(
-        "plain", nodes=2, interpreter=MINOR, memory="512Mi", cpus=0.1, progress=False
+        "plain", nodes=2, interpreter=MINOR, memory="512Mi", cpus=0.3, progress=False
     )
 
 
@@ -121,7 +125,7 @@ def elevation(process_cluster, addresses, home, tmp_path_factory):
 @pytest.mark.timeout(600)
 def test_nodes_read_their_parts_of_a_layer_in_a_bucket(client, elevation):
     environment = client.environment(
-        "relief", layers=[elevation], nodes=2, interpreter=MINOR, memory="512Mi", cpus=0.1,
+        "relief", layers=[elevation], nodes=2, interpreter=MINOR, memory="512Mi", cpus=0.3,
         overlap=1, progress=False,
     )  # fmt: skip
     parts = environment.execute(total, progress=False)
@@ -155,40 +159,22 @@ def test_run_is_found_by_name_with_kubectl_and_from_another_client(environment, 
     assert client.get_run(run.name).results() == [None, None]
 
 
-KILLED = {
-    "coordinator": "app.kubernetes.io/instance=plain,app.kubernetes.io/component=coordinator",
-    "node": "statefulset.kubernetes.io/pod-name=plain-node-1",
-}
-
-
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("part", KILLED)
-def test_killed_part_costs_no_result(environment, home, part):
-    run = environment.submit_map(slow_square, [(number,) for number in range(TASKS)])
-    states = iter(run.as_completed(timeout=120))
-    next(states)
-    home("delete", "pod", f"--selector={KILLED[part]}", "--grace-period=0", "--force")
-    run.wait(240)
-    assert run.results() == [number * number for number in range(TASKS)]
-    assert run.counts["succeeded"] == TASKS
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("part", ["gateway", "operator"])
-def test_killed_service_costs_no_result(environment, kubectl, part):
-    run = environment.submit_map(slow_square, [(number,) for number in range(TASKS)])
-    next(iter(run.as_completed(timeout=120)))
-    system = kubectl.within("geopod-system")
-    if part == "gateway":
-        # Its store is an emptyDir here: only the process may end, as in a crash.
-        system(
-            "exec", "deployment/geopod-gateway", "--", "python", "-c", "import os; os.kill(1, 15)"
-        )
-    else:
-        chosen = "--selector=app.kubernetes.io/component=operator"
-        system("delete", "pod", chosen, "--grace-period=0", "--force")
-    run.wait(240)
-    assert run.results() == [number * number for number in range(TASKS)]
+def test_run_written_by_hand_is_found_by_the_command(environment, home, cluster):
+    manifest = a_run("plain", "def f(params, ctx):\n    return ctx.index * 42\n")
+    name = manifest["metadata"]["name"]
+    home("create", "-f", "-", stdin=json.dumps(manifest))
+    home.wait(f"computerun/{name}", "jsonpath={.status.phase}=Succeeded")
+    context = home("config", "current-context").strip()
+    command = ("--target", context, "--namespace", home.namespace, "runs", "results", name)
+    done = subprocess.run(
+        [sys.executable, "-c", "from geopod.cli import main; main()", *command, "--output=json"],
+        env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [0, 42]
 
 
 @pytest.mark.timeout(600)
