@@ -31,7 +31,7 @@ class Row:
     gates: Mapping[str, float]
     """Peer -> geopod's figure divided by the peer's may be this much at most."""
     unit: str = "ms"
-    """`ms`, or `MB` for memory."""
+    """`ms`, `MB` for memory, or what is counted."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Peer -> what it promises less, or did otherwise."""
 

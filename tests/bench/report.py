@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.measure import Row
 
-SCALE = {"ms": 1e3, "MB": 1e-6}
+SCALE = {"ms": 1e3, "MB": 1e-6, "objects": 1.0}
 PROMISES = {
     "dask": "tasks share a process; results in memory only; pickle between all parts",
     "ray": "tasks share a process; results in memory only; pickle between all parts",

@@ -65,7 +65,7 @@ def _rows(runner: asyncio.Runner, api: ApiClient, kubectl: Kubectl, folder: Path
         start = time.perf_counter() - started
         _until_quiet(operator)
         busy = _busy_s(operator)
-        memory = psutil.Process(operator.child.pid).memory_info().rss / 1e6
+        memory = psutil.Process(operator.child.pid).memory_info().rss
     after = _versions(kubectl)
     changed = sum(after.get(name) != version for name, version in before.items())
     slowest = sorted(changes)[-1 - len(changes) // 100]
@@ -74,8 +74,8 @@ def _rows(runner: asyncio.Runner, api: ApiClient, kubectl: Kubectl, folder: Path
         _row("p99 of 200 changes to applied, 500 environments", spread([slowest]), 2.0),
         _row("start with all of them there", spread([start]), 10.0),
         _row("CPU of a minute at rest", spread([busy]), 0.02 * REST_S),
-        _row("memory after the start", spread([memory]), 250.0, unit="MB"),
-        _row("objects that a restart changes", spread([float(changed)]), 50.0, unit="MB"),
+        _row("memory after the start", spread([float(memory)]), 250e6, unit="MB"),
+        _row("objects that a restart changes", spread([float(changed)]), 50.0, unit="objects"),
     ]
 
 
@@ -177,7 +177,7 @@ def _busy_s(operator: Process) -> float:
     before = process.cpu_times()
     time.sleep(REST_S)  # noqa: TID251  # the rest is what is measured
     after = process.cpu_times()
-    return after.user + after.system - before.user - before.system
+    return max(after.user + after.system - before.user - before.system, 0.0)
 
 
 def _versions(kubectl: Kubectl) -> dict[tuple[str, str], str]:
