@@ -83,7 +83,21 @@ def test_map_reads_arguments_from_lines(backend, script, tmp_path):
 def test_failed_run_exits_with_one(backend, script, capsys):
     backend._script = [ValueError("empty geometry")]
     assert call("run", f"{script}:fine") == 1
-    assert "GP-E309 1 of 1 task failed" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "GP-E309 1 of 1 task failed" in err
+    (name,) = backend.orders
+    assert err.endswith(f"\nsee: geopod runs show {name}\n")
+
+
+def test_failures_of_a_run_are_shown_with_their_tracebacks(backend, script, capsys):
+    backend._script = [ValueError("empty geometry")]
+    call("run", f"{script}:fine", "--nodes", 1, "--detach")
+    (name,) = backend.orders
+    capsys.readouterr()
+    assert call("runs", "show", name) == 0
+    out = capsys.readouterr().out
+    assert "GP-E307 empty geometry (task 0 of 1, node 0, attempt 1)" in out
+    assert out.endswith("Traceback of task 0 on node 0:\nValueError: empty geometry\n")
 
 
 @pytest.mark.parametrize(

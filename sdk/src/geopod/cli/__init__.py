@@ -119,9 +119,11 @@ def tell(error: errors.GeopodError) -> None:
     on = has_colours(sys.stderr)
     text = str(error).replace(f"GP-{error.code}", paint(f"GP-{error.code}", "red", on=on), 1)
     head, mark, rest = text.rpartition("\nfix: ")
-    click.echo(
-        f"{head}\n{paint('fix:', 'bold', on=on)} {rest}" if mark else text, err=True, color=on
-    )
+    shown = f"{head}\n{paint('fix:', 'bold', on=on)} {rest}" if mark else text
+    run = getattr(error.run, "name", error.run)
+    if isinstance(run, str) and run:
+        shown += f"\n{paint('see:', 'bold', on=on)} geopod runs show {run}"
+    click.echo(shown, err=True, color=on)
 
 
 def main(arguments: list[str] | None = None) -> Any:

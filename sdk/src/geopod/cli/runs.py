@@ -23,6 +23,7 @@ from geopod.cli.target import Chosen, open_client
 from geopod.client.sync import Run
 from geopod.display.text import duration
 
+FAILURES_SHOWN = 5
 COLUMNS = ("name", "phase", "done", "total", "failed", "function", "age")
 
 
@@ -69,8 +70,19 @@ def show(target: Chosen, name: str, output: str) -> None:
         run = client.get_run(name)
         print_rows([row(run)], (*COLUMNS, "message"), output)
         if output == "table":
-            for task in run.failed if run.done else ():
-                click.echo(f"\ntask {task.index}: {task.exception()}")
+            _print_failures(run)
+
+
+def _print_failures(run: Run) -> None:
+    """Print why the first tasks failed, with their tracebacks."""
+    failed = list(run.failed) if run.done else []
+    for task in failed[:FAILURES_SHOWN]:
+        error = task.exception()
+        click.echo(f"\ntask {task.index}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            click.echo(note)
+    if len(failed) > FAILURES_SHOWN:
+        click.echo(f"\nand {len(failed) - FAILURES_SHOWN} more; geopod runs results {run.name}")
 
 
 @runs.command()
