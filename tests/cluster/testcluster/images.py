@@ -36,7 +36,7 @@ class ImageKind:
 
 KINDS = (
     ImageKind("operator", "geopod-operator", (), own=True, pythons=("3.11",)),
-    ImageKind("agent", "geopod", ("kubernetes", "node"), own=True, pythons=("3.11",)),
+    ImageKind("agent", "geopod", ("kubernetes", "node", "stac"), own=True, pythons=("3.11",)),
     ImageKind("runtime", "geopod", ("geo",), own=False, pythons=("3.11", "3.13")),
 )
 

@@ -31,7 +31,10 @@ class Timestamp(Model):
     id: KeyText
     """timestampId: the key in `params`."""
     uri: Uri | None = None
-    """Where the data lie: a path, file://, s3://, gs://, az:// or https://."""
+    """Where the data lie: a path, file://, s3://, gs://, az://, https:// or a search, stac+https://.
+
+    `store.zarr#t2m@2024-05` names a variable and a time step.
+    """
     uris: (
         Annotated[tuple[Uri, ...], Field(min_length=1, max_length=64, json_schema_extra=AS_WHOLE)]
         | None
