@@ -96,7 +96,7 @@ def test_a_run_wakes_it(policy):
     world = fall_asleep(idle_world(policy))
     assert coordinators(world) == (1 if policy == "ScaleToZero" else 0)
     world.runs = [a_run(age_s=0)]
-    writes = len(world.log)
+    writes, told = len(world.log), len(world.events)
     world.settle()
     if policy == "Suspend":
         assert coordinators(world) == 1
@@ -108,6 +108,8 @@ def test_a_run_wakes_it(policy):
     assert world.condition("Suspended") == ("False", "Awake")
     assert world.status["resumedAt"]
     assert "Resumed" in world.told_reasons
+    if policy == "ScaleToZero":
+        assert world.told_reasons[told:] == ["Resumed"]
 
 
 def test_woken_environment_is_idle_anew():

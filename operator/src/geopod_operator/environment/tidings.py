@@ -67,6 +67,8 @@ def tidings(at: Situation, status: Raw) -> tuple[Event, ...]:
     before = {it.type: it for it in at.facts.status.conditions}
     after = {it["type"]: Condition.model_validate(it) for it in status["conditions"]}
     events = [*_changes(before, after), *_scaling(at), *_warning(at)]
+    if at.facts.holds(Kind.SUSPENDED):  # Resumed says it already
+        events = [it for it in events if it.reason != "RolloutStarted"]
     serving = at.facts.status.coordinator
     if serving is not None and serving.epoch > 1 and not at.facts.holds(Kind.SUSPENDED):
         events = [_again(it) for it in events]
