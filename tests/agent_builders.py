@@ -57,6 +57,7 @@ class ScriptedRunner:
         self.works: list[Work] = []
         self.cancelled: list[tuple[str, list[int] | None]] = []
         self.ended: list[str] = []
+        self.has_ended = asyncio.Event()
         self.modules: list[str] = []
         self.log: TaskLog | None = None
         self.began = asyncio.Event()
@@ -91,6 +92,7 @@ class ScriptedRunner:
 
     async def end_run(self, run: str) -> None:
         self.ended.append(run)
+        self.has_ended.set()
 
     async def cancel(self, run: str, indexes: list[int] | None, *, grace_s: float = 30.0) -> None:
         del grace_s

@@ -275,9 +275,11 @@ def test_a_cancelled_task_is_stopped_in_the_runner_and_named(settings: Coordinat
             await runner.began.wait()
             client.send(CancelRun(run="run-1"))
             state = await client.end_of("run-1")
+            async with asyncio.timeout(20):
+                await runner.has_ended.wait()
         assert state.phase == "Cancelled"
         assert runner.cancelled == [("run-1", [0])]
-        assert "run-1" in runner.ended
+        assert runner.ended == ["run-1"]
 
     play(story())
 

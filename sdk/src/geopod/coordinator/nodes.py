@@ -35,6 +35,9 @@ SUSPECT_AFTER_S = 3 * HEARTBEAT_S
 SEND_BUFFER_BYTES = 4 << 20
 """More than this unsent: the node is slow and gets no more work until it has read."""
 
+ANSWER_FIRST_S = 0.001
+"""What nodes have to hear of an end, they hear a moment after whoever waits for it."""
+
 log = logging.getLogger(__name__)
 
 
@@ -138,6 +141,7 @@ class NodeServer:
         self.listener = listener
         self._link_key = link_key
         self._servers: list[WireServer] = []
+        self._due: list[tuple[int, FromCoordinator]] = []
 
     async def start(self, *, socket: str = "", host: str = "", port: int | None = None) -> None:
         """Listen on a Unix socket, a TCP port, or both."""
@@ -151,6 +155,7 @@ class NodeServer:
 
     async def close(self, reason: str) -> None:
         """Say goodbye to every agent and stop listening."""
+        self._send_due()
         for link in list(self.links.values()):
             link.close(reason)
         ends: list[Awaitable[None]] = [server.close() for server in self._servers]
@@ -162,6 +167,17 @@ class NodeServer:
         if link is not None:
             link.send(message)
         return link is not None
+
+    def send_soon(self, node: int, message: FromCoordinator) -> None:
+        """Send a message that may wait until a client has been told of an end."""
+        if not self._due:
+            asyncio.get_running_loop().call_later(ANSWER_FIRST_S, self._send_due)
+        self._due.append((node, message))
+
+    def _send_due(self) -> None:
+        due, self._due = self._due, []
+        for node, message in due:
+            self.send(node, message)
 
     def redial(self, indexes: Iterable[int], reason: str) -> None:
         """Hang up on these agents: they dial again and say what they hold."""

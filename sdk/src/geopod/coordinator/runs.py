@@ -29,8 +29,6 @@ from geopod.store import KeyMissingError, Store
 PHASE_DELAY_S = 0.02
 """A new phase is told this late, so that a run of milliseconds is told once, at its end."""
 PROGRESS_EVERY_S = 1.0
-ANSWER_FIRST_S = 0.001
-"""What nodes have to hear of an end, they hear a moment after whoever waits for it."""
 STATE_BYTES = 16_000
 KEPT_STATES = 256
 """Finished runs whose last state answers watchers from memory; others are read from the store."""
@@ -78,8 +76,8 @@ class RunOwner(Protocol):
     def read_run(self, run: str) -> RunState:
         """Return where a run stands, without what only the book knows."""
 
-    def send(self, node: int, message: Committed) -> bool:
-        """Send a message to a node, if it is connected."""
+    def send_soon(self, node: int, message: Committed) -> None:
+        """Send a message to a node, if it is connected, after what clients are told now."""
 
     def close_run(self, run: str) -> None:
         """A run's end is published: it may be forgotten."""
@@ -187,7 +185,7 @@ class RunBook:
         """Tell the nodes which of their tasks are in the manifest."""
         for receipt in receipts:
             committed = Committed(lease=receipt.lease, indexes=receipt.indexes)
-            self._loop.call_later(ANSWER_FIRST_S, self._owner.send, receipt.node, committed)
+            self._owner.send_soon(receipt.node, committed)
 
     def _state(self, run: str) -> RunState:
         """Return an open run's state."""

@@ -24,7 +24,7 @@ from geopod.coordinator.nodes import NodeServer
 from geopod.coordinator.outside import Watcher
 from geopod.coordinator.plans import PlanFailed, StoredPlan
 from geopod.coordinator.recovery import UnfinishedRun
-from geopod.coordinator.runs import ANSWER_FIRST_S, RunBook
+from geopod.coordinator.runs import RunBook
 from geopod.coordinator.settings import CoordinatorSettings
 from geopod.dispatch import NodePhase, Settings, State, actions, events, run_state, step
 from geopod.store import Store
@@ -104,8 +104,7 @@ class Coordinator:
                 self.send(node, messages.Cancel(lease=lease, indexes=indexes))
             case actions.EndRun(node, run):
                 self._membership.members[node].functions.discard(run)
-                end = messages.EndRun(run=run)
-                asyncio.get_running_loop().call_later(ANSWER_FIRST_S, self.send, node, end)
+                self.send_soon(node, messages.EndRun(run=run))
             case actions.RunChanged(run):
                 self.runs.changed(run)
                 self.environment.changed(within_s=RUNS_WITHIN_S)
@@ -153,6 +152,10 @@ class Coordinator:
     def send(self, node: int, message: FromCoordinator) -> bool:
         """Send a message to a node, if it is connected."""
         return self.nodes.send(node, message)
+
+    def send_soon(self, node: int, message: FromCoordinator) -> None:
+        """Send a message to a node, if it is connected, after what clients are told now."""
+        self.nodes.send_soon(node, message)
 
     def close_run(self, run: str) -> None:
         """A run's end is published: the machine may forget it."""
