@@ -1,0 +1,127 @@
+"""What geopod writes to the API server, counted from its audit log: each row is a limit.
+
+Ten minutes of one run, and an hour of 500 idle environments, are counted without a cluster:
+`test_coordinator_pod.py` and `test_operator_properties.py`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+
+import geopod
+import pytest
+from cluster.audit_builders import Audit
+from cluster.testcluster.places import Places
+
+MINOR = "python3.13"
+OPERATOR = "system:serviceaccount:geopod-system:geopod-operator"
+TASKS = 10_000
+QUICK_S = 4.0
+"""So long a run may take and tell its progress within the limit; a slow machine takes longer."""
+
+
+SLOW_WAKE = 9
+"""Where a node takes longer to start, that it is made, connects, is ready and is busy come apart."""
+
+
+def nothing(_=None):
+    return
+
+
+def an_environment(name, **spec):
+    small = {"cpu": "100m", "memory": "256Mi"}
+    return {
+        "apiVersion": "geopod.dev/v1alpha1",
+        "kind": "ComputeEnvironment",
+        "metadata": {"name": name},
+        "spec": {"nodes": 2, "interpreter": MINOR, "resources": small, **spec},
+    }
+
+
+@pytest.fixture(scope="module")
+def home(installed, kubectl):
+    name = f"budgets-{secrets.token_hex(4)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": name, "labels": labels}
+    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    yield kubectl.within(name)
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sleeper(home):
+    """An environment that falls asleep while the others are counted."""
+    home.apply(an_environment("sleeper", nodes=1, idle={"afterSeconds": 60}))
+    return "sleeper"
+
+
+@pytest.fixture
+def audit(process_cluster, home):
+    return lambda: Audit.now(Places.of(process_cluster).audit_log, home)
+
+
+@pytest.fixture(scope="module")
+def client(home, cluster):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+        patch.delenv("GEOPOD_TARGET", raising=False)
+        with geopod.connect(namespace=home.namespace) as connected:
+            yield connected
+
+
+def writes(audit, namespace, *about):
+    """What operator and coordinators wrote of these environments and runs; a refusal is none."""
+    found = [
+        it
+        for it in audit.requests()
+        if it.is_write
+        and it.code < 400
+        and it.namespace == namespace
+        and it.name.startswith(about)
+        and (it.user == OPERATOR or it.user.startswith(f"system:serviceaccount:{namespace}:"))
+    ]
+    return Counter((it.verb, it.resource) for it in found)
+
+
+def test_new_environment_is_ready_within_thirty_writes(home, audit):
+    before = audit()
+    home.apply(an_environment("plain"))
+    home.wait("cenv/plain", "condition=Ready", timeout_s=180)
+    assert 10 <= writes(before, home.namespace, "plain").total() <= 30
+
+
+def test_short_run_is_written_three_times_and_its_environment_twice(home, audit, client):
+    environment = client.get_environment("plain")
+    environment.execute(nothing, progress=False)
+    before = audit()
+    run = environment.submit(nothing)
+    run.wait(60)
+    found = writes(before, home.namespace, run.name, "plain")
+    assert 1 <= found["patch", "computeruns/status"] <= 3
+    assert found["patch", "computeenvironments/status"] <= 2
+    assert found.total() <= 5
+
+
+def test_ten_thousand_tasks_are_written_as_few_times_as_their_time_allows(home, audit, client):
+    environment = client.get_environment("plain")
+    before = audit()
+    run = environment.submit_map(nothing, [(number,) for number in range(TASKS)])
+    run.wait(240)
+    assert run.counts["succeeded"] == TASKS
+    found = writes(before, home.namespace, run.name, "plain")
+    assert found.total() <= max(10, 10 + run.finished - run.started - QUICK_S)
+
+
+def test_sleeping_environment_wakes_within_six_writes(home, audit, client, sleeper):
+    home.wait(f"cenv/{sleeper}", "condition=Suspended", timeout_s=180)
+    home.wait(f"cenv/{sleeper}", "jsonpath={.status.replicas}=0", timeout_s=60)
+    environment = client.get_environment(sleeper)
+    before = audit()
+    run = environment.submit(nothing)
+    home.wait(f"cenv/{sleeper}", "condition=Ready", timeout_s=180)
+    found = writes(before, home.namespace, sleeper)
+    run.wait(60)
+    assert found.pop(("create", "events")) == 1  # Resumed
+    assert 1 <= found.total() <= (6 if run.started - run.created < QUICK_S else SLOW_WAKE)
+    assert run.results() == [None]
