@@ -1,0 +1,131 @@
+"""Examples as they stand in `examples/`, on a cluster: the same output as on one machine.
+
+The folder that an example writes to is a bucket of the cluster's store: its files are objects.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import uuid
+from pathlib import Path
+
+import geopod
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from cluster.testcluster.control import S3_PASSWORD, S3_USER
+from cluster.testcluster.image_contexts import PROJECT
+from cluster.testcluster.places import Places
+
+EXAMPLES = PROJECT / "examples"
+SECRET = "bucket-keys"  # noqa: S105  # a name
+OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
+SMALL = {"interpreter": OWN, "memory": "512Mi", "cpus": 0.3, "progress": False}
+CHOSEN = ("field_sums", "moving_window")
+"""Rasters with features, and a result that becomes a layer; others differ in their functions."""
+
+
+class OnCluster:
+    """What an example calls its client: layers in a folder become layers in the bucket."""
+
+    def __init__(self, client, folder: Path) -> None:
+        self._client = client
+        self._folder = folder
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def environment(self, *, layers, **options):
+        references = [self._reference(layer) for layer in layers]
+        return self._client.environment(layers=references, **options, **SMALL)
+
+    def add_layer(self, path_id, path=None, *, write_to=None, **options):
+        target = None if write_to is None else self._uri(write_to)
+        place = None if path is None else self._uri(path)
+        return self._client.add_layer(path_id, place, write_to=target, secret=SECRET, **options)
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def _reference(self, layer):
+        if not isinstance(layer, Path):
+            return layer
+        self.add_layer(layer.stem, layer, timestamp=layer.stem)
+        return layer.stem, layer.stem
+
+    def _uri(self, path):
+        return f"s3://{self._folder.name}/{path.relative_to(self._folder)}"
+
+
+@pytest.fixture(scope="module")
+def home(installed, kubectl, addresses):
+    name = f"examples-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kubectl.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    )
+    keys = {
+        "AWS_ACCESS_KEY_ID": S3_USER,
+        "AWS_SECRET_ACCESS_KEY": S3_PASSWORD,
+        "AWS_ENDPOINT_URL": addresses.s3,
+        "AWS_REGION": "us-east-1",
+    }
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}}
+    kubectl.within(name).apply({**secret, "stringData": keys})
+    yield kubectl.within(name)
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def bucket(process_cluster):
+    folder = Places.of(process_cluster).data("s3") / f"example-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Load an example as a script is loaded: its own folder first on the path."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.delitem(sys.modules, "sample_layers", raising=False)
+    return lambda name: runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", CHOSEN)
+def test_example_gives_the_same_as_on_one_machine(
+    example, home, bucket, cluster, monkeypatch, geopod_home, tmp_path, name
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    local = example(name)(here)
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    monkeypatch.delenv("GEOPOD_TARGET", raising=False)
+    with geopod.connect(namespace=home.namespace) as client, monkeypatch.context() as patch:
+        patch.setattr(geopod, "connect", lambda _target: OnCluster(client, bucket))
+        assert_same(example(name)(bucket), local, buckets=bucket.parent)
+
+
+def assert_same(found, local, *, buckets):
+    """Compare what two runs of an example returned; s3:// lies below `buckets`.
+
+    A layer's timestamp that was written to a bucket is a folder of revisions: here of one.
+    """
+    match local:
+        case Path():
+            (written,) = buckets.joinpath(*found.parts[1:]).glob("data-*/data.tif")
+            with rasterio.open(written) as one, rasterio.open(local) as other:
+                np.testing.assert_array_equal(one.read(), other.read())
+                assert (one.transform, one.crs) == (other.transform, other.crs)
+        case pd.DataFrame():
+            pd.testing.assert_frame_equal(found, local)
+        case tuple():
+            for one, other in zip(found, local, strict=True):
+                np.testing.assert_array_equal(one, other)
+        case _:
+            raise AssertionError(type(local))
