@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -18,9 +18,9 @@ import msgspec
 
 from geopod.api import names
 from geopod.api.plan import Plan, decode_plan
-from geopod.api.results import Entry, TaskRecord
+from geopod.api.results import Entry
 from geopod.codecs.plain import item_bounds
-from geopod.coordinator.manifest import accepted_keys, read_records
+from geopod.coordinator.finished import FinishedRun, TaskResult, read_results
 from geopod.errors import GeopodError, InconsistentPartsError, InvalidInputError
 from geopod.errors.wording import items_text, size_text
 from geopod.store import KeyMissingError, Store
@@ -32,20 +32,6 @@ OTHER_COPIES = 3
 DEFAULT_FORMATS = {"raster": "tif", "vector": "parquet"}
 NOTHING_SHA256 = sha256(b"null").hexdigest()
 """Of what a function's None is stored as."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishedRun:
-    """A run whose results are published."""
-
-    uid: str
-    name: str
-    environment: str
-    """The environment's uid."""
-    created: float
-    total: int
-    plan_sha256: str = ""
-    function_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,25 +91,26 @@ async def publish_runs(
     scratch than there is, and what `coordinator.publishing` raises; nothing is published then.
     """
     gathered = _Gathered()
-    found = [(run, await _records(store, run)) for run in runs]
+    results = [result for run in runs for result in await read_results(store, run)]
     if scratch is not None:
-        _check_room(found, scratch)
+        _check_room(runs, results, scratch)
     try:
-        for run, records in found:
-            await _gather(store, run, records, gathered)
+        await _gather(store, results, gathered)
         return await _publish(runs, gathered, target, environ)
     finally:
         if scratch is not None:
             _forget(gathered.parts, scratch)
 
 
-def _check_room(found: Sequence[tuple[FinishedRun, list[TaskRecord]]], scratch: Scratch) -> None:
+def _check_room(
+    runs: Sequence[FinishedRun], results: Sequence[TaskResult], scratch: Scratch
+) -> None:
     """Raise InvalidInputError for results that would fill the scratch of this machine."""
-    entries = [record.entry for _, records in found for record in records]
+    entries = [result.record.entry for result in results]
     need = sum(it.bytes * COPIES.get(it.codec, OTHER_COPIES) for it in entries if it is not None)
     if need > scratch.bytes:
         raise InvalidInputError(
-            f"Publishing the results of {items_text([run.name for run, _ in found])} takes about "
+            f"Publishing the results of {items_text([run.name for run in runs])} takes about "
             f"{size_text(need)} of scratch, this coordinator has {size_text(scratch.bytes)}; "
             "nothing is published.",
             fixes=("run.results(), and write them to the store from there", "a smaller dtype"),
@@ -167,21 +154,23 @@ async def _publish(
     return await _assemble(msgspec.json.encode(request), environ)
 
 
-async def _gather(
-    store: Store, run: FinishedRun, records: Sequence[TaskRecord], gathered: _Gathered
-) -> None:
-    """Add one run's results, in task order, each as a file of this machine."""
-    plan = await _read_plan(store, run)
-    for record in records:
-        entry = await _stored_entry(store, run, record)
+async def _gather(store: Store, results: Sequence[TaskResult], gathered: _Gathered) -> None:
+    """Add results in their order, each as a file of this machine."""
+    plans: dict[str, Plan | None] = {}
+    for result in results:
+        run = result.run
+        if run.uid not in plans:
+            plans[run.uid] = await _read_plan(store, run)
+        plan = plans[run.uid]
+        gathered.touched |= _touched(plan, result.record.touched)
+        entry = await _stored_entry(store, result)
         if entry is None or is_nothing(entry):
             continue
         path = str(await store.fetch(entry.key))
-        windows = _windows(plan, record.index) if entry.codec == "npy" else []
+        windows = _windows(plan, result.task) if entry.codec == "npy" else []
         for part in _files_of(entry):
             place = {"node": len(gathered.parts), "path": path, "windows": windows}
             gathered.parts.append({**place, "entry": part})
-    gathered.touched |= _touched(plan, records)
 
 
 def is_nothing(entry: Entry) -> bool:
@@ -206,8 +195,9 @@ def _files_of(entry: Entry) -> list[Entry]:
     ]
 
 
-async def _stored_entry(store: Store, run: FinishedRun, record: TaskRecord) -> Entry | None:
+async def _stored_entry(store: Store, result: TaskResult) -> Entry | None:
     """Return a result's entry; one that lies in the manifest alone is given a file first."""
+    run, record = result.run, result.record
     entry = record.entry
     if entry is None or entry.data is None:
         return entry
@@ -215,25 +205,6 @@ async def _stored_entry(store: Store, run: FinishedRun, record: TaskRecord) -> E
     key = names.result_key(run.environment, run.uid, attempt, "value")
     await store.put(key, entry.data)
     return msgspec.structs.replace(entry, key=key, data=None)
-
-
-async def _records(store: Store, run: FinishedRun) -> list[TaskRecord]:
-    """Return every task's record in task order; raises unless all of them have a result."""
-    keys = await accepted_keys(store, run.environment, run.uid)
-    records = {record.index: record for record in await read_records(store, keys)}
-    missing = [
-        index
-        for index in range(run.total)
-        if index not in records or records[index].failure is not None
-    ]
-    if missing:
-        raise InconsistentPartsError(
-            f"{len(missing)} of {run.total} tasks of {run.name!r} have no result "
-            f"({items_text(missing)}); nothing is published.",
-            fixes=("run.rerun(), then add_to_layer",),
-            details={"missing": missing[:100]},
-        )
-    return [records[index] for index in range(run.total)]
 
 
 async def _read_plan(store: Store, run: FinishedRun) -> Plan | None:
@@ -292,9 +263,8 @@ def _windows(plan: Plan | None, partition: int) -> list[dict[str, Any]]:
     ]
 
 
-def _touched(plan: Plan | None, records: Sequence[TaskRecord]) -> set[str]:
-    """Return the uris of the layers that the function read."""
-    keys = {key for record in records for key in record.touched}
+def _touched(plan: Plan | None, keys: Collection[str]) -> set[str]:
+    """Return the uris of the layers of these keys: those that the function read."""
     return {
         href for layer in (plan.layers if plan else ()) if layer.key in keys for href in layer.hrefs
     }

@@ -16,8 +16,10 @@ from geopod.backends.local.catalogue import LATEST, Catalogue
 from geopod.backends.local.secrets import own_keys, secrets_variable
 from geopod.backends.local.standing import require_awake
 from geopod.backends.local.state import StateFolder, safe_name, write_whole
-from geopod.coordinator.publication import DEFAULT_FORMATS, FinishedRun, Target, publish_runs
-from geopod.errors import GeopodError, InvalidInputError
+from geopod.backends.local.unfinished import stored_state
+from geopod.coordinator.finished import finished_run
+from geopod.coordinator.publication import DEFAULT_FORMATS, Target, publish_runs
+from geopod.errors import GeopodError, InvalidInputError, RunNotFoundError
 from geopod.store import Store
 
 MARKER = "published.json"
@@ -114,23 +116,20 @@ class Publisher:
             kind=kind,
             format=output_format or DEFAULT_FORMATS[kind],
         )
-        finished = [
-            FinishedRun(
-                uid=order.uid,
-                name=order.name,
-                environment=order.environment,
-                created=order.created,
-                total=state.total,
-                plan_sha256=state.plan_sha256,
-                function_sha256=order.function.sha256,
-            )
-            for order, state in runs
-        ]
+        finished = [await finished_run(order, state, find=self._find_base) for order, state in runs]
         published = await publish_runs(
             self._store, finished, target, environ={**os.environ, **secrets_variable(self._folder)}
         )
         stamp = _stamp(layer, timestamp_id, folder, published.files)
         return self._catalogue.published(path_id, stamp)
+
+    async def _find_base(self, name: str) -> tuple[RunOrder, RunState] | None:
+        """Return a run that another one ran tasks of again; None: it is gone."""
+        try:
+            order = self._folder.read_run(name)
+        except RunNotFoundError:
+            return None
+        return order, stored_state(self._folder.store, order)
 
     def _target(self, layer: LayerRecord) -> str:
         """Return where results for a layer go: as it says, else beside its record."""

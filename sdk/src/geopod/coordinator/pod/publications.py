@@ -17,15 +17,17 @@ import msgspec
 
 from geopod.api import deployment, names
 from geopod.api.layer_sources import LATEST, on_volume
-from geopod.api.run_report import run_state, timestamp
+from geopod.api.run_conditions import TERMINAL
+from geopod.api.run_report import timestamp
+from geopod.api.run_resource import order_from_resource, run_state
 from geopod.api.runs import RunOrder, RunState
 from geopod.cluster.kinds import LAYERS, RUNS, Kind
 from geopod.cluster.problems import NotFoundApiError
 from geopod.cluster.watching import Listing
+from geopod.coordinator.finished import FinishedRun, finished_run
 from geopod.coordinator.pod.office import Object, Office
 from geopod.coordinator.publication import (
     DEFAULT_FORMATS,
-    FinishedRun,
     Scratch,
     Target,
     publish_runs,
@@ -73,15 +75,10 @@ class Publications:
         """Do what `writeToLayer` asks for; a run whose results are no layer has failed."""
         if order.write_to is None or state.phase != "Succeeded":
             return state
-        run = FinishedRun(
-            uid=order.uid,
-            name=order.name,
-            environment=order.environment,
-            created=order.created,
-            total=state.total,
-            plan_sha256=state.plan_sha256,
-            function_sha256=order.function.sha256,
-        )
+        try:
+            run = await finished_run(order, state, find=self._find_base)
+        except GeopodError as error:
+            return _failed(state, error)
         return await self._told(state, [run], order.write_to)
 
     async def of_resource(self, manifest: Object, state: RunState) -> RunState:
@@ -156,22 +153,34 @@ class Publications:
         return [await self._finished(there.get(word), word) for word in wanted]
 
     async def _finished(self, manifest: Object | None, word: str) -> FinishedRun:
-        uid = manifest["metadata"]["uid"] if manifest is not None else word
-        stored = await read_state(self._store, self._uid, uid)
-        state = stored if manifest is None else run_state(manifest)
-        if state is None or state.phase != "Succeeded":
-            why = "names no run of this environment that succeeded"
+        if manifest is None:
+            state = await read_state(self._store, self._uid, word)
+        else:
+            state = run_state(manifest)
+        if state is None or state.phase not in TERMINAL:
+            why = "names no run of this environment that has ended"
             raise InvalidInputError.value(name="spec.publish", value=word, why=why)
-        function = (manifest or {}).get("spec", {}).get("function") or {}
+        if manifest is not None:
+            return await finished_run(self._order(manifest), state, find=self._find_base)
         return FinishedRun(
-            uid=uid,
+            uid=state.uid,
             name=state.name,
             environment=self._uid,
             created=state.created,
-            total=state.total,
-            plan_sha256=stored.plan_sha256 if stored is not None else "",
-            function_sha256=function.get("sha256", ""),
+            indexes=range(state.total),
+            plan_sha256=state.plan_sha256,
         )
+
+    async def _find_base(self, name: str) -> tuple[RunOrder, RunState] | None:
+        """Return a run that another one ran tasks of again; None: it is gone."""
+        manifest = await self._office.read(RUNS, name)
+        if manifest is None:
+            return None
+        state = run_state(manifest)
+        return (self._order(manifest), state) if state.environment == self._uid else None
+
+    def _order(self, manifest: Object) -> RunOrder:
+        return order_from_resource(manifest, environment_uid=self._uid)
 
 
 def target_of(layer: Mapping[str, Any], stamp: str, wanted_format: str | None) -> Target:

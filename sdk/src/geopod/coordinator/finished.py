@@ -1,0 +1,146 @@
+"""Runs that have ended, as they are published: a rerun counts with what it left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from geopod.api.results import TaskRecord
+from geopod.api.runs import RunOrder, RunState
+from geopod.coordinator.manifest import accepted_keys, read_records
+from geopod.errors import InconsistentPartsError
+from geopod.errors.wording import items_text
+from geopod.store import Store
+
+FindRun = Callable[[str], Awaitable[tuple[RunOrder, RunState] | None]]
+"""A run by its name; None: it is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """A run whose results are published."""
+
+    uid: str
+    name: str
+    environment: str
+    """The environment's uid."""
+    created: float
+    indexes: Sequence[int]
+    """Its tasks: the chosen partitions, or all from 0."""
+    plan_sha256: str = ""
+    function_sha256: str = ""
+    base: FinishedRun | None = None
+    """The run whose chosen tasks this one ran again."""
+    rerun_tasks: Sequence[int] = ()
+    """Which of the base's tasks, in the order of `indexes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What one task came to, and the run that its last attempt was of."""
+
+    task: int
+    """Its index in the first run of all."""
+    run: FinishedRun
+    record: TaskRecord
+
+
+async def finished_run(order: RunOrder, state: RunState, *, find: FindRun) -> FinishedRun:
+    """Return an ended run over the runs that it ran chosen tasks of again, back to the first.
+
+    Raises InconsistentPartsError when one of them is gone, or has partitions of another plan.
+    """
+    newest_first = [(order, state)]
+    known = {order.uid}
+    while order.rerun_of:
+        base = await find(order.rerun_of)
+        if base is None or base[0].uid in known:
+            raise InconsistentPartsError(
+                f"{order.name!r} ran tasks of {order.rerun_of!r} again, and that run is gone; "
+                "nothing is published.",
+                fixes=("env.submit(f), then add_to_layer",),
+            )
+        newest_first.append(base)
+        order = base[0]
+        known.add(order.uid)
+    first, *reruns = reversed(newest_first)
+    run = _over(*first, base=None)
+    for rerun in reruns:
+        run = _over(*rerun, base=run)
+    return run
+
+
+def _over(order: RunOrder, state: RunState, *, base: FinishedRun | None) -> FinishedRun:
+    chosen = order.partitions
+    indexes = range(state.total) if chosen is None else sorted(chosen)
+    run = FinishedRun(
+        uid=order.uid,
+        name=order.name,
+        environment=order.environment,
+        created=order.created,
+        indexes=indexes,
+        plan_sha256=state.plan_sha256,
+        function_sha256=order.function.sha256,
+        base=base,
+        rerun_tasks=(order.rerun_tasks or indexes) if base is not None else (),
+    )
+    if base is not None:
+        _check_fit(run, base, is_per_node=order.mode == "PerNode")
+    return run
+
+
+def _check_fit(run: FinishedRun, base: FinishedRun, *, is_per_node: bool) -> None:
+    """Raise InconsistentPartsError when a rerun's tasks are none of its base's."""
+    strange = sorted(set(run.rerun_tasks) - set(base.indexes))
+    if strange or len(run.rerun_tasks) != len(run.indexes):
+        raise InconsistentPartsError(
+            f"{run.name!r} has {len(run.indexes)} tasks and says that they are "
+            f"{items_text(run.rerun_tasks)} of {base.name!r}, which has {len(base.indexes)}; "
+            "nothing is published."
+        )
+    plans = {run.plan_sha256, base.plan_sha256} - {""}
+    if is_per_node and len(plans) > 1:
+        raise InconsistentPartsError(
+            f"The layers were cut anew between {base.name!r} and its rerun {run.name!r}: their "
+            "results are of different partitions; nothing is published.",
+            fixes=("run.rerun(tasks='all'), then add_to_layer", "env.submit(f, write_to=…)"),
+        )
+
+
+async def read_results(store: Store, run: FinishedRun) -> list[TaskResult]:
+    """Return every task's result in the order of the first run; a rerun's are the last word.
+
+    Raises InconsistentPartsError unless all tasks have one.
+    """
+    newest_first = [run]
+    while newest_first[-1].base is not None:
+        newest_first.append(newest_first[-1].base)
+    first = newest_first[-1]
+    tasks: dict[int, int] = {index: index for index in first.indexes}
+    """A run's own index -> the first run's."""
+    results: dict[int, TaskResult | None] = dict.fromkeys(first.indexes)
+    for each in reversed(newest_first):
+        if each is not first:
+            pairs = zip(each.indexes, each.rerun_tasks, strict=True)
+            tasks = {own: tasks[index] for own, index in pairs}
+        keys = await accepted_keys(store, each.environment, each.uid)
+        records = {record.index: record for record in await read_records(store, keys)}
+        for own, task in tasks.items():
+            record = records.get(own)
+            if record is None or record.failure is not None:
+                results[task] = None
+            else:
+                results[task] = TaskResult(task, each, record)
+    return _complete(run, results)
+
+
+def _complete(run: FinishedRun, results: dict[int, TaskResult | None]) -> list[TaskResult]:
+    missing = [task for task, result in results.items() if result is None]
+    if missing:
+        raise InconsistentPartsError(
+            f"{len(missing)} of {len(results)} tasks of {run.name!r} have no result "
+            f"({items_text(missing)}); nothing is published.",
+            fixes=("run.rerun().add_to_layer(…)",),
+            details={"missing": missing[:100]},
+        )
+    return [result for result in results.values() if result is not None]
