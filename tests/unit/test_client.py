@@ -125,6 +125,25 @@ def test_rerun_takes_the_failed_tasks_and_merges_their_results():
     assert again.order.name != again.order.rerun_of
 
 
+def test_a_rerun_of_a_rerun_keeps_the_places_of_the_first_maps_tasks():
+    backend = scripted("a", ValueError("first"), "c", ValueError("second"))
+
+    async def work():
+        client = aio.Client(backend)
+        env = await client.environment("e", nodes=2)
+        first = await env.submit_map(plain, [(i,) for i in range(4)])
+        await first.wait(progress=False)
+        backend._script = ["b", ValueError("again")]
+        second = await first.rerun()
+        await second.wait(progress=False)
+        backend._script = ["d"]
+        third = await second.rerun()
+        known = await client.get_run(third.name)
+        return await third.results(progress=False), await known.results(progress=False)
+
+    assert run(work()) == (["a", "b", "c", "d"], ["a", "b", "c", "d"])
+
+
 def test_rerun_leaves_out_of_memory_alone_unless_it_is_named():
     async def work(reasons):
         client = aio.Client(scripted(1, OUT_OF_MEMORY))

@@ -40,14 +40,22 @@ async def read_outcomes(run: Run, *, allow_pickle: bool) -> Outcomes:
 
 
 def _merged(first: Outcomes, own: Outcomes, run: Run) -> Outcomes:
-    places = {index: place for place, index in enumerate(first.names)}
-    for nth, index in enumerate(run.order.rerun_tasks):
-        place = places[index]
+    for nth, place in enumerate(_places(run).values()):
         first.values[place] = own.values[nth]
         first.exceptions.pop(place, None)
         if nth in own.exceptions:
             first.exceptions[place] = own.exceptions[nth]
     return first
+
+
+def _places(run: Run) -> dict[int, int]:
+    """Return the place of each of a run's own tasks among those of the first run."""
+    if run.base is None:
+        return {index: place for place, index in enumerate(run.indexes)}
+    before = _places(run.base)
+    return {
+        own: before[index] for own, index in zip(run.indexes, run.order.rerun_tasks, strict=True)
+    }
 
 
 def gather_results(run: Run, outcomes: Outcomes, errors: Errors) -> Results:
