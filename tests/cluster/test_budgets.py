@@ -22,7 +22,7 @@ QUICK_S = 4.0
 
 
 SLOW_WAKE = 9
-"""Where a node takes longer to start, that it is made, connects, is ready and is busy come apart."""
+"""Where a node starts more slowly, that it is made, connects, is ready and is busy come apart."""
 
 
 def nothing(_=None):
