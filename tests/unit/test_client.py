@@ -16,6 +16,7 @@ from geopod.client.loop import shared_loop
 from geopod.display.progress import Progress
 from geopod.errors import (
     EnvironmentTerminatedError,
+    InconsistentPartsError,
     InvalidInputError,
     LayerNotFoundError,
     OutOfMemoryError,
@@ -81,6 +82,15 @@ def test_errors_may_be_returned_or_skipped(errors, expected):
     assert [str(v)[:7] if isinstance(v, OutOfMemoryError) else v for v in found] == expected
 
 
+@pytest.mark.parametrize("gather", [lambda it: it.results(progress=False), sync.gather])
+def test_the_run_of_a_failure_is_as_plain_as_the_client(gather):
+    client = sync.Client(aio.Client(scripted(1, OUT_OF_MEMORY)), shared_loop())
+    submitted = client.environment("e", nodes=2).submit(plain)
+    with pytest.raises(RunFailedError) as caught:
+        gather(submitted)
+    assert [task.index for task in caught.value.run.failed] == [1]
+
+
 def test_tasks_of_a_run_that_was_only_waited_for_are_what_they_became():
     client = sync.Client(aio.Client(scripted(1, OUT_OF_MEMORY)), shared_loop())
     tasks = client.environment("e", nodes=2).submit(plain).wait(progress=False).tasks
@@ -142,6 +152,25 @@ def test_a_rerun_of_a_rerun_keeps_the_places_of_the_first_maps_tasks():
         return await third.results(progress=False), await known.results(progress=False)
 
     assert run(work()) == (["a", "b", "c", "d"], ["a", "b", "c", "d"])
+
+
+def test_a_rerun_whose_results_are_no_layer_does_not_pass_for_one():
+    backend = scripted(1, ValueError("first"))
+
+    async def work():
+        client = aio.Client(backend)
+        env = await client.environment("e", nodes=2)
+        first = await env.submit(plain)
+        await first.wait(progress=False)
+        backend._script = ["mended"]
+        again = await (await first.rerun()).wait(progress=False)
+        told = {"phase": "Failed", "reason": "InconsistentParts", "message": "The parts overlap."}
+        again.state = msgspec.structs.replace(again.state, **told)
+        assert await again.results(errors="return") == [1, "mended"]
+        await again.results()
+
+    with pytest.raises(InconsistentPartsError, match="The parts overlap"):
+        run(work())
 
 
 def test_rerun_leaves_out_of_memory_alone_unless_it_is_named():

@@ -86,5 +86,5 @@ def raise_failures(run: Run, outcomes: Outcomes) -> None:
             total=len(values),
             run=run,
         )
-    if run.phase == "Failed" and run.base is None:
+    if run.phase == "Failed":  # with all results: they are no layer
         raise from_condition(run.state.reason, run.state.message, during="run")

@@ -17,8 +17,7 @@ from geopod.client.aio.run import Errors
 from geopod.client.interrupt import leave_run
 from geopod.client.loop import LoopThread
 from geopod.client.sync.forwarding import Forwarded, mirrors
-from geopod.client.sync.run import Run
-from geopod.errors import RunFailedError
+from geopod.client.sync.run import Run, plain_failures
 
 
 class Environment:
@@ -109,14 +108,11 @@ class Environment:
     def _interruptible(self) -> Iterator[None]:
         """On Ctrl-C say which runs go on, a second one cancels them; hand out failed runs plain."""
         try:
-            yield
+            with plain_failures(self._loop):
+                yield
         except KeyboardInterrupt:
             for run in self._aio.left:
                 leave_run(run.name, Run(run, self._loop).cancel)
-            raise
-        except RunFailedError as error:
-            if isinstance(error.run, aio.Run):
-                error.run = Run(error.run, self._loop)
             raise
 
     @mirrors(aio.Environment.submit)

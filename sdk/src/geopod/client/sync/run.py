@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from typing_extensions import override
@@ -19,6 +20,7 @@ from geopod.client.layerlike import LayerRef
 from geopod.client.loop import LoopThread, shared_loop
 from geopod.client.sync.forwarding import Forwarded, mirrors
 from geopod.display.lists import Search
+from geopod.errors import RunFailedError
 
 
 class Task:
@@ -165,7 +167,8 @@ class Run:
     @mirrors(aio.Run.results)
     def results(self, *, timeout: float | str | None = None, **options: Any) -> list[Any]:
         self.wait(timeout, progress=options.pop("progress", None))
-        return self._loop.run(self._aio.results(**options))
+        with plain_failures(self._loop):
+            return self._loop.run(self._aio.results(**options))
 
     @mirrors(aio.Run.iter_results)
     def iter_results(self, **options: Any) -> Iterator[Any]:
@@ -217,6 +220,17 @@ class Run:
         self._loop.run(self._aio.delete(results=results))
 
 
+@contextmanager
+def plain_failures(loop: LoopThread) -> Iterator[None]:
+    """Hand out the run of a RunFailedError as a plain one."""
+    try:
+        yield
+    except RunFailedError as error:
+        if isinstance(error.run, aio.Run):
+            error.run = Run(error.run, loop)
+        raise
+
+
 @mirrors(aio.wait)
 def wait(runs: Iterable[Run], timeout: float | str | None = None) -> list[Run]:
     loop = shared_loop()
@@ -228,7 +242,8 @@ def wait(runs: Iterable[Run], timeout: float | str | None = None) -> list[Run]:
 @mirrors(aio.gather)
 def gather(*runs: Run, errors: Errors = "raise") -> list[list[Any]]:
     loop = shared_loop()
-    return loop.run(aio.gather(*(run._aio for run in runs), errors=errors))  # noqa: SLF001  # same module
+    with plain_failures(loop):
+        return loop.run(aio.gather(*(run._aio for run in runs), errors=errors))  # noqa: SLF001  # same module
 
 
 @mirrors(aio.as_completed)
