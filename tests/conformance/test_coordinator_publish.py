@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from hashlib import sha256
 
+import msgspec
 import rasterio
-from coordinator_builders import UID, ScriptedAgent
+from coordinator_builders import UID, ScriptedAgent, a_failure
 from coordinator_pod_builders import NAME, a_cluster, a_run, serving
-from geopod.api.messages import Assign, Done
+from geopod.api.messages import Assign, Done, Failed
+from geopod.api.names import ANNOTATION_RERUN_TASKS, LABEL_RERUN_OF
 from geopod.api.results import Entry, TaskRecord
 from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS
+from geopod.coordinator.publication import NOTHING_SHA256
 from geopod.store.directory import DirectoryStore
 from layer_builders import raster_spec, write_raster
 
@@ -199,3 +202,71 @@ def test_publish_run_of_nothing_says_what_it_names(tmp_path):
             assert "'nobody' names no run" in words
 
     play(story)
+
+
+def a_rerun(name, of, tasks, **spec):
+    """A run that runs tasks of another one again."""
+    manifest = a_run(name, **spec)
+    manifest["metadata"]["labels"] = {LABEL_RERUN_OF: of}
+    manifest["metadata"]["annotations"] = {ANNOTATION_RERUN_TASKS: tasks}
+    return manifest
+
+
+def a_map(count):
+    return {"mode": "Map", "map": {"artifact": {"sha256": "0" * 64, "bytes": 1}, "count": count}}
+
+
+def publishing(name, run):
+    target = {"pathId": "slope", "timestampId": name}
+    manifest = a_run(name, mode="Publish", publish=[f"uid-{run}"], writeToLayer=target)
+    del manifest["spec"]["function"]
+    return manifest
+
+
+def test_a_rerun_becomes_a_layer_with_the_results_of_its_base(tmp_path):
+    """Task 0 of the first run has the raster, task 1 failed; the rerun's only task adds nothing."""
+
+    async def story():
+        cluster = a_cluster()
+        cluster.put(LAYERS, a_layer(tmp_path / "published"))
+        entry = await a_geotiff(tmp_path)
+        target = {"pathId": "slope", "timestampId": "2025"}
+
+        def first(assign: Assign) -> list[Done | Failed]:
+            (done,) = returning(entry)(assign)
+            failed = [
+                msgspec.structs.replace(record, entry=None, failure=a_failure())
+                for record in done.records
+                if record.index == 1
+            ]
+            kept = [record for record in done.records if record.index == 0]
+            told = {"lease": assign.lease, "epoch": assign.epoch, "run": assign.run}
+            return [Done(**told, records=kept), *(Failed(**told, record=it) for it in failed)]
+
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            agent.answer = first
+            await agent.ready()
+            cluster.put(RUNS, a_run("first", writeToLayer=target, **a_map(2)))
+            await cluster.phase("first", "Failed")
+            cluster.put(RUNS, publishing("early", "first"))
+            status = await cluster.phase("early", "Failed")
+            assert "1 of 2 tasks of 'first' have no result (1)" in words_of(status)
+
+            agent.answer = returning(Entry(codec="json", sha256=NOTHING_SHA256, bytes=4))
+            cluster.put(RUNS, a_rerun("again", "first", "1", writeToLayer=target, **a_map(1)))
+            await cluster.phase("again", "Succeeded")
+            cluster.put(RUNS, publishing("later", "again"))
+            await cluster.phase("later", "Succeeded")
+
+            cluster.delete(RUNS, "first")
+            cluster.put(RUNS, publishing("late", "again"))
+            status = await cluster.phase("late", "Failed")
+            assert "tasks of 'first' again, and that run is gone" in words_of(status)
+        stamps = cluster.status(LAYERS, "slope")["timestamps"]
+        assert [(it["id"], it["revision"]) for it in stamps] == [("2025", 1), ("later", 1)]
+
+    play(story)
+
+
+def words_of(status):
+    return next(it["message"] for it in status["conditions"] if it["type"] == "Failed")

@@ -3,10 +3,16 @@
 from contextlib import aclosing
 
 import geopandas
+import geopod
 import numpy as np
 import pytest
 import rasterio
-from geopod.errors import LayerNotFoundError, NotAFileResultError
+from geopod.errors import (
+    InconsistentPartsError,
+    LayerNotFoundError,
+    NotAFileResultError,
+    RunFailedError,
+)
 from layer_builders import UTM, raster_spec, scene_polygons, write_raster
 from local_builders import (
     an_order,
@@ -222,3 +228,38 @@ def test_missing_target_layer_is_said_before_anything_runs(act_on):
         return await backend.list_runs()
 
     assert act_on(act) == []
+
+
+def test_reruns_finish_the_layer_that_failed_nodes_kept_from_being_one(tmp_path, dem, geopod_home):
+    """Each rerun publishes with what the runs before it had; chosen partitions, what they cover."""
+    mended = tmp_path / "mended"
+    mended.mkdir()
+
+    def double(params, ctx):
+        if ctx.index > len(list(mended.iterdir())):
+            raise ValueError("not yet")
+        return params["dem"]["raster"] * 2
+
+    with geopod.connect("local") as client:
+        client.add_layer("dem", dem, type="raster")
+        client.add_layer("doubled", type="raster")
+        with client.environment(layers=[("dem", "dem")], nodes=3) as env:
+            run = env.submit(double, write_to=("doubled", "whole"))
+            for node in (1, 2):
+                with pytest.raises(RunFailedError, match="not yet"):
+                    run.results()
+                with pytest.raises(InconsistentPartsError, match=r"of 3 tasks .* have no result"):
+                    run.add_to_layer(("doubled", "whole"))
+                assert client.get_layer("doubled").timestamps == ()
+                (mended / str(node)).touch()
+                run = run.rerun()
+            assert len(run.results()) == 3
+            whole = client.get_layer("doubled").files("whole")
+            assert run.add_to_layer(("doubled", "whole")).files("whole") == whole
+            env.submit(double, write_to=("doubled", "part"), partitions=[1]).results()
+            (part,) = client.get_layer("doubled").files("part")
+    with rasterio.open(*whole) as source, rasterio.open(part) as piece:
+        np.testing.assert_array_equal(source.read(), SPEC.values() * 2)
+        there = source.window(*piece.bounds)
+        np.testing.assert_array_equal(piece.read(), source.read(window=there))
+        assert piece.width * piece.height < source.width * source.height
