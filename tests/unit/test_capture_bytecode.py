@@ -366,7 +366,7 @@ def test_what_cannot_be_pickled_is_named_with_its_type_and_line(tmp_path, text, 
         capture(analysis.ndvi)
     assert str(caught.value) == (
         f"GP-E102 Cannot send 'ndvi': {fact}. Everything else can be sent.\n"
-        "fix: 1) open it inside ndvi(), or pass what opens it 2) ndvi.capture()"
+        "fix: 1) open it inside ndvi(), or pass what opens it"
     )
     assert isinstance(caught.value, TypeError)
 

@@ -138,7 +138,7 @@ SENTENCES = [
         (
             "Cannot send 'ndvi': closure variable 'db' is a sqlite3.Connection (analysis.py:12). "
             "Everything else can be sent.\n"
-            "fix: 1) open it inside ndvi(), or pass what opens it 2) ndvi.capture()"
+            "fix: 1) open it inside ndvi(), or pass what opens it"
         ),
     ),
     (

@@ -178,7 +178,8 @@ def _unpicklable(
     culprits = list(_culprits(found))
     if not culprits:
         return UnpicklableFunctionError(
-            f"Cannot send {name!r} ({shape_name(f)}): {error}.", fixes=(f"{name}.capture()",)
+            f"Cannot send {name!r} ({shape_name(f)}): {error}.",
+            fixes=(f"geopod.function(send='source')({name}).capture()",),
         )
     if len(culprits) == 1:
         role, part, kind, where = culprits[0]
@@ -191,7 +192,7 @@ def _unpicklable(
     )
     return UnpicklableFunctionError(
         f"Cannot send {name!r}: {', '.join(facts)}. Everything else can be sent.",
-        fixes=(f"open them inside {name}(), or pass what opens them", f"{name}.capture()"),
+        fixes=(f"open them inside {name}(), or pass what opens them",),
         details={"names": [part for _, part, _, _ in culprits]},
     )
 

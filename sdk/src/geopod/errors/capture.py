@@ -59,10 +59,7 @@ class UnpicklableFunctionError(CaptureError, TypeError):
         return cls(
             f"Cannot send {function!r}: {role} {name!r} is a {type_name}{place}. "
             "Everything else can be sent.",
-            fixes=(
-                f"open it inside {function}(), or pass what opens it",
-                f"{function}.capture()",
-            ),
+            fixes=(f"open it inside {function}(), or pass what opens it",),
             details={"role": role, "name": name, "type": type_name},
         )
 
