@@ -45,10 +45,10 @@ def env() -> None:
 @click.option("--file", "files", multiple=True, help="A plain file that every node gets.")
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--interpreter", help="`python3.12`; default: your own minor version.")
-@click.option("--requirement", "requirements", multiple=True)
+@click.option("--requirement", "requirements", multiple=True, help="A package that nodes need.")
 @click.option("--overlap", type=click.IntRange(0), default=0, help="Halo in pixels.")
 @click.option("--features", type=click.Choice(["owned", "intersects", "clip"]))
-@click.option("--large-result", is_flag=True)
+@click.option("--large-result", is_flag=True, help="Allow results over 2 MiB.")
 @click.option("--idle-after", default="30m", show_default=True)
 @click.option("--no-wait", is_flag=True, help="Return at once.")
 @output_option
