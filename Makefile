@@ -54,6 +54,10 @@ docs: setup ## Build the documentation into docs/_build/html; a warning is an er
 	@$(RUN) python -m sphinx -q -E -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+.PHONY: screenshots
+screenshots: setup ## Make docs/notebook.png and docs/terminal.svg anew (needs a headless Chromium)
+	@$(RUN) python docs/screenshots.py
+
 .PHONY: bench
 bench: $(UV) ## geopod beside dask and ray, in one run; LEVEL=cluster: beside bare Kubernetes
 	@PYTHONPATH=tests $(RUN) --group bench python -m bench $(QUESTIONS) $(if $(LEVEL),--level $(LEVEL)) $(if $(WRITE),--write $(WRITE))
