@@ -129,7 +129,7 @@ def check_pieces(pieces: Sequence[_Piece], *, partial: bool) -> Window:
     if covered != whole and not partial:
         raise InconsistentPartsError(
             f"The parts cover {covered} of {whole} pixels.",
-            fixes=("partial: true publishes with holes",),
+            fixes=("return the whole core of each partition", "partitions that make a rectangle"),
             details={"covered": covered, "pixels": whole},
         )
     return (int(top), int(left), int(bottom - top), int(right - left))
