@@ -24,14 +24,14 @@ class Runs:
         self.store = MemoryStore()
         self.known: dict[str, tuple[RunOrder, RunState]] = {}
 
-    def add(self, name, outcomes, *, plan="", mode="PerNode", **order):
+    def add(self, name, outcomes, *, plan="", mode="PerNode", created=1.0, **order):
         """Add a run whose tasks came to these, by its own indexes: True for a result."""
         arguments = ArgumentsRef(format="json", sha256="", size=1, count=len(outcomes))
         if mode == "Map":
             order["arguments"] = arguments
         self.known[name] = (
             RunOrder(
-                uid=f"uid-{name}", name=name, environment=ENVIRONMENT, created=1.0,
+                uid=f"uid-{name}", name=name, environment=ENVIRONMENT, created=created,
                 function=FUNCTION, mode=mode, **order,
             ),
             RunState(
@@ -133,6 +133,14 @@ def test_a_rerun_whose_base_is_gone_is_refused_by_name(runs):
     runs.add("again", {1: True}, partitions=[1], rerun_of="first")
 
     with pytest.raises(InconsistentPartsError, match="tasks of 'first' again, and that run is gon"):
+        runs.read("again")
+
+
+def test_a_later_run_with_the_name_of_the_base_is_not_taken_for_it(runs):
+    runs.add("again", {1: True}, partitions=[1], rerun_of="nightly", created=2.0)
+    runs.add("nightly", {0: True, 1: False}, created=3.0)
+
+    with pytest.raises(InconsistentPartsError, match="that run is gone"):
         runs.read("again")
 
 

@@ -54,7 +54,7 @@ async def finished_run(order: RunOrder, state: RunState, *, find: FindRun) -> Fi
     known = {order.uid}
     while order.rerun_of:
         base = await find(order.rerun_of)
-        if base is None or base[0].uid in known:
+        if base is None or base[0].uid in known or not _may_be_base(base[0], order):
             raise InconsistentPartsError(
                 f"{order.name!r} ran tasks of {order.rerun_of!r} again, and that run is gone; "
                 "nothing is published.",
@@ -68,6 +68,11 @@ async def finished_run(order: RunOrder, state: RunState, *, find: FindRun) -> Fi
     for rerun in reruns:
         run = _over(*rerun, base=run)
     return run
+
+
+def _may_be_base(base: RunOrder, order: RunOrder) -> bool:
+    """Say whether a run can be the one meant: its name may have gone to a later one."""
+    return base.created <= order.created and base.function.sha256 == order.function.sha256
 
 
 def _over(order: RunOrder, state: RunState, *, base: FinishedRun | None) -> FinishedRun:
