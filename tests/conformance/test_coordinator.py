@@ -49,7 +49,7 @@ from geopod.api.messages import (
     Welcome,
 )
 from geopod.api.results import TaskReason
-from geopod.api.runs import EnvironmentState, RunState
+from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.coordinator.epochs import Fenced, take_epoch
 from geopod.coordinator.manifest import accepted_keys, read_records
 from geopod.coordinator.settings import CoordinatorSettings, write_settings
@@ -196,6 +196,19 @@ def test_a_failed_task_is_named_and_the_others_keep_their_results(tmp_path: Path
         assert [record.failure.reason for record in state.failures if record.failure] == [
             TaskReason.EXCEPTION
         ]
+
+    play(story())
+
+
+@pytest.mark.parametrize("order", [a_map(0), an_order(partitions=[99])], ids=["empty", "nowhere"])
+def test_a_run_that_ends_at_once_is_told_to_who_submitted_it(
+    settings: CoordinatorSettings, order: RunOrder
+):
+    async def story() -> None:
+        async with serving(settings), ControlClient(settings) as client:
+            first = await client.finish(order)
+            assert first.finished is not None
+            assert await client.finish(order) == first
 
     play(story())
 

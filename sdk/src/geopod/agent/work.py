@@ -73,8 +73,9 @@ class HandedOver(msgspec.Struct, kw_only=True):
         if self.descriptor is None or self.file is None:
             return False
         try:
-            if os.fstat(self.descriptor).st_nlink != 1:
-                return False
+            status = os.fstat(self.descriptor)
+            if status.st_nlink != 1 or not os.path.samestat(status, self.file.stat()):
+                return False  # the second: an earlier try has moved it into the store
             fcntl.fcntl(self.descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(self.descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         except (OSError, AttributeError):  # a writer, another user's, no leases here

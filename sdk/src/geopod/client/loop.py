@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
 
-from geopod.errors import GeopodError
+from geopod.errors import GeopodError, InvalidInputError
 
 Value = TypeVar("Value")
 _END = object()
@@ -42,7 +43,9 @@ class LoopThread:
         """Callers that wait while somebody else turns it."""
         self._counting = threading.Lock()
         self._called = time.monotonic()
-        threading.Thread(target=self._keep_turning, name="geopod", daemon=True).start()
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._keep_turning, name="geopod", daemon=True)
+        self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, Value]) -> Value:
         """Return what the coroutine returns; Ctrl-C cancels it and is raised here.
@@ -50,6 +53,13 @@ class LoopThread:
         An error that is raised on purpose says all there is to know: its traceback begins here,
         so that people read their own line and the fix, not the way through our coroutines.
         """
+        if os.getpid() != self._process:
+            work.close()
+            raise InvalidInputError(
+                f"This client was opened by process {self._process}; this is its fork, process "
+                f"{os.getpid()}, and would take the other's messages.",
+                fixes=("geopod.connect(…) in the new process", "multiprocessing's spawn"),
+            )
         self._called = time.monotonic()
         try:
             if asyncio._get_running_loop() is None and self._turning.acquire(blocking=False):  # noqa: SLF001  # get_running_loop raises: slower
@@ -97,6 +107,7 @@ class LoopThread:
         with self._counting:
             self._asking += 1
         future = asyncio.run_coroutine_threadsafe(self._whole(work, ended), self._loop)
+        future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._leave))
         self._wanted.set()
         try:
             return future.result()
@@ -110,14 +121,21 @@ class LoopThread:
         try:
             return await work
         finally:
-            with self._counting:
-                self._asking -= 1
             ended.set()
-            self._loop.call_soon(self._stop_if_idle)
+
+    def _leave(self) -> None:
+        """A caller has its answer. The thread leaves the loop to the next one if it is idle.
+
+        A caller that turns the loop stops it itself, when its own work is done.
+        """
+        with self._counting:
+            self._asking -= 1
+            is_idle = not self._asking
+        if is_idle and threading.current_thread() is self._thread:
+            self._stop_if_idle()
 
     def _stop_if_idle(self) -> None:
-        """Leave the loop to the next caller when nobody waits and nothing is under way."""
-        if not self._asking and not asyncio.all_tasks(self._loop):
+        if not asyncio.all_tasks(self._loop):
             self._loop.stop()
 
     def _keep_turning(self) -> None:

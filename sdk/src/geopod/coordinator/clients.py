@@ -92,10 +92,11 @@ class LocalClients:
         if finished is not None:
             client.send(control.RunUpdate(state=finished))
             return
+        watcher = client if message.watch else None
         if not known:
-            await self._desk.coordinator.submit(order)
-        if message.watch:
-            runs.watch(order.uid, client, at_once=known)
+            await self._desk.coordinator.submit(order, watcher)
+        elif watcher is not None:
+            runs.watch(order.uid, watcher, at_once=True)
 
     async def _watch(self, client: Client, run: str) -> None:
         """Show a run: open, finished, or stored by its client but never taken until now."""
@@ -107,12 +108,13 @@ class LocalClients:
         try:
             if run not in runs:
                 order = await read_order(self._store, self._uid, run)
-                await self._desk.coordinator.submit(order)
+                await self._desk.coordinator.submit(order, client)
         except KeyMissingError:
             text = f"No run {run} in environment {self._uid}."
             client.send(control.Problem(about=run, reason="RunNotFound", message=text))
             return
-        runs.watch(run, client, at_once=True)
+        if run in runs:
+            runs.watch(run, client, at_once=True)
 
     def _configure(self, message: control.Configure) -> None:
         """Read the spec again and plan what it asks for."""

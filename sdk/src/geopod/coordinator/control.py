@@ -80,8 +80,12 @@ class Client:
     async def serve(self) -> None:
         """Serve what was asked for, in that order."""
         try:
-            while self._requests:
+            while self._requests and self._wire.is_open:
                 await self._listener.requested(self, self._requests.popleft())
+        except Exception:
+            # A full disk, say: whoever waits for an answer asks again over another connection.
+            log.exception("A request of a client failed; its connection is closed.")
+            self._wire.abort()
         finally:
             self._is_serving = False
 

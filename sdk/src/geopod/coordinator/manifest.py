@@ -197,7 +197,8 @@ class ManifestWriter:
             task.add_done_callback(self._judge)
 
     def _judge(self, task: asyncio.Task[None]) -> None:
-        self._task = None
+        if self._task is task:  # its last act may have been to start the next one
+            self._task = None
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._failed(error)

@@ -106,6 +106,8 @@ class Visit:
         if link is None:
             self._meet(said)
             return
+        if self._server.links.get(link.index) is not link:
+            return  # replaced by a newer connection of its node
         link.heard = self._loop.time()
         if not isinstance(said, Hello):
             self._server.listener.received(link, said)

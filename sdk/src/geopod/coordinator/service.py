@@ -15,6 +15,7 @@ from typing import assert_never
 import msgspec
 
 from geopod.api import messages, names
+from geopod.api.control import RunUpdate
 from geopod.api.messages import FromCoordinator
 from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.coordinator.environment import RUNS_WITHIN_S, EnvironmentBook, describe_environment
@@ -173,13 +174,18 @@ class Coordinator:
 
     # ---- runs
 
-    async def submit(self, order: RunOrder) -> None:
-        """Take a run that is not open yet. Its order is stored before it counts."""
+    async def submit(self, order: RunOrder, watcher: Watcher | None = None) -> None:
+        """Store a run's order and take it, if it is not open; it may end before this returns."""
         key = names.order_key(order.environment, order.uid)
         if not await self._store.exists(key):
             await self._store.put(key, msgspec.json.encode(order))
-        if order.uid not in self.runs:  # another client may have been faster
-            self.admit(order)
+        ended = self.runs.recall(order.uid)
+        if order.uid not in self.runs and ended is None:  # another client may have been faster
+            self.admit(order, watcher)
+        elif watcher is not None and ended is not None:
+            watcher.send(RunUpdate(state=ended))
+        elif watcher is not None:
+            self.runs.watch(order.uid, watcher, at_once=True)
 
     def admit(self, order: RunOrder, watcher: Watcher | None = None) -> None:
         """Take a run that is not open and whose order is kept elsewhere; `watcher` hears of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import struct
@@ -15,6 +16,7 @@ READ_BYTES = 1 << 16
 ACCEPTED_AT_ONCE = 64
 """So that a crowd that dials does not keep the loop from those it serves."""
 LINGER_S = 1.0
+OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 log = logging.getLogger(__name__)
 
@@ -173,6 +175,10 @@ class FrameWire:
         except ValueError as error:
             log.warning("A connection brought what is no message and is closed: %s", error)
             self.close()
+        except Exception:
+            # Whoever waits for an answer must not wait on a connection that has lost a message.
+            log.exception("A message could not be served; its connection is closed.")
+            self.abort()
 
 
 class FrameServer:
@@ -194,11 +200,24 @@ class FrameServer:
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
 
+    def _pause(self) -> None:
+        """Look again in a second: the socket stays readable, and the loop would never rest."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.call_later(LINGER_S, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket.fileno(), self._accept)
+
     def _accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
             try:
                 connection, _ = self._socket.accept()
-            except OSError:  # nobody waits any more, or gone again, or no descriptor is left
+            except BlockingIOError:  # nobody waits any more
+                return
+            except OSError as error:
+                if error.errno in OUT_OF_DESCRIPTORS:
+                    self._pause()
                 return
             FrameWire(connection, self._welcome(), limit=self._limit)
 

@@ -69,6 +69,7 @@ class RunStates:
                 return self._last(await self._runs.after_run(order, stored))
             if update.finished is None:
                 return update
+            self._forget()  # whoever is cancelled while results become a layer asks anew
             return self._last(await self._runs.finish(order, update))
 
     async def aclose(self) -> None:
