@@ -67,7 +67,7 @@ def test_wrong_wish_is_refused(arguments, environment, words):
 def test_user_who_is_not_root_is_told_what_else_works(tmp_path):
     user = ["setpriv", "--reuid=65534", "--clear-groups"]
     done = run_tool("up", prefix=user, PYTHONDONTWRITEBYTECODE="1", HOME=str(tmp_path))
-    if "Permission denied" in done.stderr:
+    if "Permission denied" in done.stderr or "No module named" in done.stderr:
         pytest.skip("another user cannot read this work tree")
     one_sentence(done, "user 65534", "Docker")
 

@@ -158,6 +158,8 @@ def run_around(options: argparse.Namespace) -> int:
     was_running = bool(provider.status())
     try:
         run_up(parser().parse_args(["up"]))
+        if provider.name != "given":  # cold builds take longer than a test may
+            run_build(parser().parse_args(["build", "helm", "cyclonus"]))
         if provider.name == "process":
             run_images(parser().parse_args(["images"]))
         return subprocess.run(options.command, check=False).returncode
