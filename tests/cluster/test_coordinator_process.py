@@ -20,6 +20,7 @@ from cluster.process_builders import (
     results_of,
     until,
 )
+from cluster.simulated_builders import without_the_installed_one
 from geopod.api import deployment, names
 from geopod.coordinator.manifest import accepted_keys, read_records, read_result
 from geopod.store import open_store
@@ -45,6 +46,13 @@ NOTE_AND_WAIT = (
 TWO_USERS = pytest.mark.skipif(
     os.geteuid() != 0 or not Path(SYSTEM_PYTHON).exists(), reason="only root can play two users"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone(kubectl):
+    """These tests play the operator; an installed one would change what they made."""
+    with without_the_installed_one(kubectl):
+        yield
 
 
 @pytest.fixture(scope="module")
