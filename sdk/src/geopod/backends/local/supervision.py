@@ -38,6 +38,7 @@ STRAYS_S = 1.0
 STRAYS_PAUSE_S = 0.05
 CONNECT_PAUSE_S = 0.005
 """Between two tries to reach a coordinator that is starting."""
+NOBODY = {"connected": 0, "staged": 0, "ready": 0, "busy": 0}
 
 
 class Supervisor:
@@ -212,14 +213,7 @@ class Supervisor:
     def _end(self, phase: Any, reason: str, message: str) -> None:
         if self._final is None:
             self._final = msgspec.structs.replace(
-                self._state,
-                phase=phase,
-                reason=reason,
-                message=message,
-                connected=0,
-                staged=0,
-                ready=0,
-                busy=0,
+                self._state, phase=phase, reason=reason, message=message, **NOBODY
             )
             self._end_all()
 
@@ -247,8 +241,10 @@ class Supervisor:
         processes.sweep(self._record.uid)
         if self._final.phase == "Terminated":
             cancel_unfinished(self._folder.store, self._record.uid, now=time.time())
-        self._crew.clean(scratch=self._final.phase == "Terminated")
         self._state = self._final
+        # Before its socket goes: who finds none takes the stored word for the last one.
+        self._folder.write_report(self._record.name, self._report())
+        self._crew.clean(scratch=self._final.phase == "Terminated")
         self._tell()
         by = {"Expired": "ttl", "IdleTimeout": "idle"}.get(self._final.reason, "")
         if by == "ttl" or self._rest.deletes(self._final.reason):
@@ -266,14 +262,17 @@ class Supervisor:
 
     def _tell(self) -> None:
         """Tell clients how things stand, and store it."""
+        report = self._report()
+        if self._front.tell(report):
+            self._folder.write_report(self._record.name, report)
+
+    def _report(self) -> Report:
         state = self._state
         if self._record.spec.get("suspend") and state.phase in {"Starting", "Ready"}:
             state = msgspec.structs.replace(state, phase="Suspended", reason="UserRequested")
         generation = self._record.generation - self._again
         state = with_refusal(state, self._record)
-        report = Report(generation=generation, control=self._link.is_up, state=state)
-        if self._front.tell(report):
-            self._folder.write_report(self._record.name, report)
+        return Report(generation=generation, control=self._link.is_up, state=state)
 
     def _pause(self) -> float | None:
         """Return how long nothing is due."""
