@@ -58,14 +58,13 @@ class Locked(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def locked_registry(process_cluster, spec, addresses):
+def locked_registry(process_cluster, addresses):
     server = ThreadingHTTPServer((addresses.host, 0), Locked)
     server.asked = []
     server.name = f"{addresses.host}:{server.server_port}"
-    for number in range(spec.nodes):  # containerd reads these at each pull
-        folder = Places.of(process_cluster).node(number) / "registries" / server.name
-        folder.mkdir()
-        (folder / "hosts.toml").write_text(f'server = "http://{server.name}"\n', "utf-8")
+    folder = Places.of(process_cluster).registries / server.name
+    folder.mkdir()
+    (folder / "hosts.toml").write_text(f'server = "http://{server.name}"\n', "utf-8")
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
     yield server

@@ -65,7 +65,7 @@ def cover_host_folders(root: Path) -> None:
 def write_settings(spec: Spec, places: Places, number: int) -> None:
     """Configuration files of this node."""
     root, addresses = places.node(number), Addresses(spec.slot)
-    registries = root / "registries"
+    registries = places.registries
     (registries / addresses.registry).mkdir(parents=True, exist_ok=True)
     hosts = registries / addresses.registry / "hosts.toml"
     hosts.write_text(settings.registry_hosts(addresses), "utf-8")

@@ -130,6 +130,11 @@ class Places:
         return self.root / "settings"
 
     @property
+    def registries(self) -> Path:
+        """How containerd of every node reaches a registry: read again at each pull."""
+        return self.root / "registries"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
