@@ -33,6 +33,7 @@ def requests(process_cluster, kubectl):
 
 @pytest.fixture
 def one_namespace(installed, process_cluster):
+    deploy(process_cluster, print)  # runtimes of a first install are hooks: an upgrade owns them
     deploy(process_cluster, print, settings=["rbac.scope=namespace"])
     yield
     deploy(process_cluster, print)

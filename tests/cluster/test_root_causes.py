@@ -97,7 +97,7 @@ def test_environment_heals_when_its_cause_is_gone(ward):
     kubectl.wait(f"cenv/{HEALED}", "condition=Ready", timeout_s=TOLD_S)
     environment = ward.environment(HEALED)
     assert condition(environment, "Stalled")["status"] == "False"
-    assert "failures" not in environment["status"]
+    until(lambda: "failures" not in ward.environment(HEALED)["status"], timeout_s=90)
 
 
 def condition(environment, kind):
