@@ -24,6 +24,7 @@ from geopod.api.messages import Assign, Done, Failed
 from geopod.api.results import (
     INLINE_BYTES,
     INLINE_TASKS,
+    SHARED_BYTES,
     SMALL_RESULT_BYTES,
     Entry,
     Failure,
@@ -34,7 +35,7 @@ from geopod.codecs import encode as encode_value
 from geopod.errors import GeopodError, ResultNotSerializableError
 from geopod.store import Store
 
-PACK_BYTES = 256 << 10
+PACK_BYTES = SHARED_BYTES
 """Results up to this size share an object: one write for a batch of a map."""
 THREAD_BYTES = 1 << 20
 """Values over this, and those that need a geo library, are encoded in a thread."""
