@@ -95,7 +95,9 @@ def test_environment_heals_when_its_cause_is_gone(ward):
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "no-such-secret"}}
     kubectl.apply({**secret, "stringData": {"word": "there now"}})
     kubectl.wait(f"cenv/{HEALED}", "condition=Ready", timeout_s=TOLD_S)
-    assert condition(ward.environment(HEALED), "Stalled")["status"] == "False"
+    environment = ward.environment(HEALED)
+    assert condition(environment, "Stalled")["status"] == "False"
+    assert "failures" not in environment["status"]
 
 
 def condition(environment, kind):

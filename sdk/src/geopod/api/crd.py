@@ -120,7 +120,7 @@ def _root_schema(kind: Kind, whole: type[Model], spec: type[Model], status: type
             # No description: the API server refuses anything beside the name's limits here.
             "metadata": {"type": "object", "properties": {"name": name}},
             "spec": structural_schema(spec),
-            "status": structural_schema(status),
+            "status": _without_defaults(structural_schema(status)),
         },
     }
 
@@ -214,6 +214,19 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return value
+
+
+def _without_defaults(schema: Schema) -> Schema:
+    """Return the schema of a status: what nobody wrote, the server must not say in its place."""
+    node = {word: value for word, value in schema.items() if word != "default"}
+    for word in ("items", "additionalProperties"):
+        if word in node:
+            node[word] = _without_defaults(node[word])
+    if "properties" in node:
+        node["properties"] = {
+            name: _without_defaults(child) for name, child in node["properties"].items()
+        }
+    return node
 
 
 def _one_line(text: str) -> str:
