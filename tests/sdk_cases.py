@@ -19,6 +19,7 @@ import pytest
 from geopod.codecs import PickledResult
 from geopod.errors import (
     EnvironmentNotFoundError,
+    InvalidInputError,
     ProcessCrashedError,
     RemoteFunctionError,
     ResultNotSerializableError,
@@ -124,6 +125,12 @@ def counted(number, size):
     return np.full(size, number, "float64")
 
 
+def variables_of(*names):
+    import os
+
+    return [os.environ.get(name) for name in names]
+
+
 def a_set(params):
     return {1, 2}
 
@@ -172,6 +179,19 @@ def pickles_stay_closed_until_they_are_asked_for(place):
 def map_is_the_builtin_map(place):
     assert list(place.env.map(power, range(50), [2] * 50)) == [value**2 for value in range(50)]
     assert list(place.env.map(later, [1, 2])) == [2, 3]
+
+
+def each_task_has_environment_variables_of_its_own(place):
+    names = [("GEOPOD_TEST_TILE", "HOME")] * 3
+    run = place.env.submit_map(
+        variables_of, names, environments=[{"GEOPOD_TEST_TILE": "31UFU"}, None, {"HOME": "/moon"}]
+    )
+    (own, home), (none, same), (other, moon) = run.results()
+    assert (own, none, other) == ("31UFU", None, None)
+    assert home == same != "/moon"
+    assert moon == "/moon"
+    with pytest.raises(InvalidInputError, match="is no environment variable"):
+        place.env.submit_map(variables_of, [()], environments=[{"TILE": 31}])
 
 
 def first_failure_of_a_map_is_the_users_class(place):
@@ -350,6 +370,7 @@ CASES: dict[str, Callable[[Any], None]] = {
         results_of_every_size_come_back_whole,
         pickles_stay_closed_until_they_are_asked_for,
         map_is_the_builtin_map,
+        each_task_has_environment_variables_of_its_own,
         first_failure_of_a_map_is_the_users_class,
         input_that_raises_propagates,
         partial_results_survive_and_rerun_merges,

@@ -521,6 +521,23 @@ def test_build_log_is_read_from_the_store(tmp_path):
     assert story(tmp_path, act) == ("", "resolved\n")
 
 
+def test_build_log_is_followed_until_the_builder_has_stored_it(tmp_path):
+    async def act(client, api, play):
+        play.ready = False
+        env = await client.environment("e", wait=False)
+        ready = a_condition("Ready", status=False, reason="Resolving")
+        await api.say(ENVIRONMENTS, "e", {"conditions": [ready]})
+        following = aiter(env.build_log(follow=True))
+        first = asyncio.ensure_future(anext(following))
+        key = f"{names.bundle_key('geo', 'abc123')}build.log"
+        await play.store.put(key, b"resolved\ninstalled\n")
+        manifest = await api.get(ENVIRONMENTS, "e")
+        await api.say(ENVIRONMENTS, "e", ready_status(manifest))
+        return [await first, *[line async for line in following]]
+
+    assert story(tmp_path, act) == ["resolved", "installed"]
+
+
 # ---- layers, and what may be looked at
 
 

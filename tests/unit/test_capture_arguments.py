@@ -54,6 +54,14 @@ def test_pickled_arguments_come_back_equal(args_list):
     )
 
 
+@pytest.mark.parametrize(("python", "opened"), [(OWN, unpickled), (OTHER, json.loads)])
+def test_environment_variables_belong_to_their_task(python, opened):
+    _, data = encode_arguments([(1,), (2,)], variables=[{"TILE": "31UFU"}, {}], node_python=python)
+    assert [opened(blob) for blob in blobs(data)] == [[[1], {}, {"TILE": "31UFU"}], [[2], {}]]
+    with pytest.raises(InvalidInputError, match="environments=1 items for 2 argument lists"):
+        encode_arguments([(1,), (2,)], variables=[{}], node_python=python)
+
+
 def test_keywords_belong_to_their_task():
     _, data = encode_arguments([(1,), (2,)], [{"a": 1}, {"b": 2}], node_python=OWN)
     assert [unpickled(blob) for blob in blobs(data)] == [[[1], {"a": 1}], [[2], {"b": 2}]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import replace
 
@@ -203,6 +204,22 @@ def test_coroutine_function_runs_again_with_its_context():
     run = environment.submit_map(later, [("a",), ("b",)])
     run.wait(progress=False)
     assert run.tasks[1].reproduce() == ("b", 1, 2)
+
+
+def variable(name, ctx):
+    return os.environ.get(name)
+
+
+def test_task_runs_again_with_its_own_environment_variables(monkeypatch):
+    monkeypatch.setenv("TILE", "mine")
+    backend = ScriptedBackend([0, 0], python=PYTHON)
+    environment = sync.Client(aio.Client(backend), shared_loop()).environment("e", progress=False)
+    run = environment.submit_map(
+        variable, [("TILE",), ("TILE",)], environments=[{"TILE": "31UFU"}, None]
+    )
+    run.wait(progress=False)
+    assert [task.reproduce() for task in run.tasks] == ["31UFU", "mine"]
+    assert os.environ["TILE"] == "mine"
 
 
 def boom(value):

@@ -62,6 +62,15 @@ def test_function_brings_its_own_files(place, tmp_path):
     del sys.modules["own_helpers"]
 
 
+def test_log_of_an_installation_is_followed_to_its_end(place, monkeypatch):
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    env = place.client.environment("log", requirements=["no-such-package-of-geopod"], wait=False)
+    lines = list(env.build_log(follow=True))
+    assert any("No solution found when resolving dependencies" in line for line in lines)
+    assert lines == env.build_log().splitlines()
+    assert env.refresh_state().phase == "Failed"
+
+
 def test_closures_travel_to_the_same_minor(place):
     shape = (3, 2)
     results = place.env.execute(lambda params, ctx: np.full(shape, ctx.index, "int16"))

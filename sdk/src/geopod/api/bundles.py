@@ -10,7 +10,8 @@ A function's payload by format:
   the folder first on `sys.path`, works in it, imports `module` and takes `qualname`.
 
 Arguments: `GPA1`, a little-endian u32 count, count + 1 u64 offsets from the start of the object,
-then one blob per task: a pickle or JSON (`Arguments.format`) of `[args, kwargs]`.
+then one blob per task: a pickle or JSON (`ArgumentsRef.format`) of `[args, kwargs]`, or of
+`[args, kwargs, variables]` where a task has environment variables of its own.
 """
 
 from __future__ import annotations

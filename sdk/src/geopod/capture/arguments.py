@@ -17,23 +17,28 @@ def encode_arguments(
     args_list: Sequence[Sequence[Any]],
     kwargs: Sequence[Mapping[str, Any]] | None = None,
     *,
+    variables: Sequence[Mapping[str, str]] | None = None,
     node_python: str,
     client_python: str = OWN_MINOR,
 ) -> tuple[ArgumentsRef, bytes]:
     """Return the arguments object of a map: `f(*args_list[i], **kwargs[i])` for each task i.
 
-    `kwargs` None: positional arguments only. Raises InvalidInputError when the two lengths
-    differ, CaptureError when an argument cannot be sent.
+    `kwargs` None: positional arguments only; `variables`: each task's environment variables.
+    Raises InvalidInputError when lengths differ, CaptureError when an argument cannot be sent.
     """
-    if kwargs is not None and len(kwargs) != len(args_list):
-        raise InvalidInputError.value(
-            name="kwargs", value=len(kwargs), why=f"items for {len(args_list)} argument lists"
-        )
+    for name, several in (("kwargs", kwargs), ("environments", variables)):
+        if several is not None and len(several) != len(args_list):
+            raise InvalidInputError.value(
+                name=name, value=len(several), why=f"items for {len(args_list)} argument lists"
+            )
     is_same_minor = node_python == client_python
     encode = _pickled if is_same_minor else _json
     named = [{}] * len(args_list) if kwargs is None else kwargs
-    pairs = zip(args_list, named, strict=True)
-    blobs = [encode(args, dict(keywords), task) for task, (args, keywords) in enumerate(pairs)]
+    own = [{}] * len(args_list) if variables is None else variables
+    blobs = [
+        encode(task, args, dict(keywords), *([dict(changes)] if changes else []))
+        for task, (args, keywords, changes) in enumerate(zip(args_list, named, own, strict=True))
+    ]
     data = pack_arguments(blobs)
     ref = ArgumentsRef(
         format="pickle" if is_same_minor else "json",
@@ -44,9 +49,9 @@ def encode_arguments(
     return ref, data
 
 
-def _pickled(args: Sequence[Any], kwargs: dict[str, Any], task: int) -> bytes:
+def _pickled(task: int, args: Sequence[Any], kwargs: dict[str, Any], *more: Any) -> bytes:
     try:
-        return pickle_arguments(args, kwargs)
+        return pickle_arguments(args, kwargs, *more)
     except Exception as error:
         named = {**{f"argument {i}": value for i, value in enumerate(args)}, **kwargs}
         for name, value in named.items():
@@ -56,9 +61,9 @@ def _pickled(args: Sequence[Any], kwargs: dict[str, Any], task: int) -> bytes:
         raise
 
 
-def _json(args: Sequence[Any], kwargs: dict[str, Any], task: int) -> bytes:
+def _json(task: int, args: Sequence[Any], kwargs: dict[str, Any], *more: Any) -> bytes:
     try:
-        return json.dumps([list(args), kwargs], default=_numpy_scalar).encode()
+        return json.dumps([list(args), kwargs, *more], default=_numpy_scalar).encode()
     except (TypeError, ValueError, RecursionError) as error:
         named = {**{f"argument {i}": value for i, value in enumerate(args)}, **kwargs}
         why = "is not JSON, the only form that arguments cross Python minors in"

@@ -148,9 +148,12 @@ class _ByReference(pickle.Pickler):
         return NotImplemented
 
 
-def pickle_arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
-    """Return one task's `[args, kwargs]` as a pickle: plain where that can be read on the node."""
-    value = [list(args), kwargs]
+def pickle_arguments(args: Sequence[Any], kwargs: dict[str, Any], *more: Any) -> bytes:
+    """Return one task's `[args, kwargs, *more]` as a pickle, plain where nodes can read that.
+
+    `more`: the task's environment variables, if it has any.
+    """
+    value = [list(args), kwargs, *more]
     if not kwargs and all(type(member) in PLAIN_TYPES for member in args):
         return pickle.dumps(value, PROTOCOL)
     file = io.BytesIO()

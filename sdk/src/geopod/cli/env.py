@@ -92,12 +92,19 @@ def explain(target: Chosen, name: str, output: str) -> None:
 
 @env.command("build-log")
 @click.argument("name", type=ENVIRONMENT)
+@click.option("-f", "--follow", is_flag=True, help="Go on until nothing is being installed.")
 @output_option
 @click.pass_obj
-def build_log(target: Chosen, name: str, output: str) -> None:
+def build_log(target: Chosen, name: str, *, follow: bool, output: str) -> None:
     """Print what installing the requirements said."""
     with open_client(target) as client:
-        print_text(name, client.get_environment(name).build_log(), output, key="log")
+        found = client.get_environment(name)
+        if follow and output == "table":
+            for line in found.build_log(follow=True):
+                click.echo(line)
+            return
+        lines = list(found.build_log(follow=True)) if follow else []
+        print_text(name, "\n".join(lines) or found.build_log(), output, key="log")
 
 
 @env.command()

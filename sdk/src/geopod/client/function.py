@@ -160,7 +160,10 @@ class RemoteFunction(Generic[Parameters, Result]):
         kwargs: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Run:
-        """Start one task per tuple of arguments; return the run at once."""
+        """Start one task per tuple of arguments; return the run at once.
+
+        `environments`: environment variables of each task; options as `Environment.submit_map`.
+        """
         return self.environment.submit_map(self, args, kwargs, **self.options.run(), **options)
 
     def capture(self) -> capture.CaptureReport:

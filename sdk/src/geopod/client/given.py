@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from geopod.errors import DuplicateKeyError, InvalidInputError
+
+VARIABLE = re.compile(r"[^=\0]+")
+"""Name of an environment variable, as the system takes it."""
 
 
 def texts(value: Any, *, name: str, example: str) -> list[str]:
@@ -43,6 +47,20 @@ def mapping(value: Any, *, name: str, example: str) -> dict[str, Any]:
             name=name, value=value, why="has a name that is no text", fix=example
         )
     return dict(value)
+
+
+def variables(value: Any, *, name: str, example: str) -> list[dict[str, str]]:
+    """Return environment variables, one dict per task; None is a task without any."""
+    found = [
+        mapping(item or {}, name=name, example=example)
+        for item in listed(value, name=name, example=example)
+    ]
+    for key, text in (pair for item in found for pair in item.items()):
+        if not VARIABLE.fullmatch(key) or not isinstance(text, str) or "\0" in text:
+            raise InvalidInputError.value(
+                name=name, value={key: text}, why="is no environment variable", fix=example
+            )
+    return found
 
 
 def one_of(value: Any, choices: Sequence[str], *, name: str) -> Any:

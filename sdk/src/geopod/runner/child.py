@@ -34,6 +34,7 @@ from .page import LOADING, Page
 from .params import Params, Staged, touched
 from .returned import hand_over
 from .streams import flush_streams, stream_sizes, take_streams
+from .variables import task_variables
 
 MINOR = "{}.{}".format(*sys.version_info)
 READ_BYTES = 1 << 16
@@ -135,7 +136,8 @@ class Child:
             if given is None:
                 params = self._staged.params()
                 given = (params,), {}
-            value = self._call(given[0], given[1], context)
+            with task_variables(*given[2:]):
+                value = self._call(given[0], given[1], context)
             if os.getpid() != self._pid:
                 os._exit(0)  # the function forked and both came back; one of them answers
             inline = self._take(item, value)
@@ -287,7 +289,7 @@ DECODERS: dict[str | None, Callable[[bytes], Any]] = {
     "json": json.loads,
     None: lambda _blob: None,
 }
-"""`[args, kwargs]` of a task; None: the function gets params."""
+"""`[args, kwargs]` or `[args, kwargs, variables]` of a task; None: the function gets params."""
 
 
 def _dump(value: Any) -> bytes:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from typing_extensions import override
@@ -14,12 +13,11 @@ from typing_extensions import override
 from geopod import capture
 from geopod.api import names
 from geopod.api.runs import EnvironmentState
-from geopod.backends import Backend, EnvironmentRecord, Finding
+from geopod.backends import Backend, EnvironmentRecord
 from geopod.client import given
 from geopod.client.aio.check import CheckReport, check_function
 from geopod.client.aio.explain import Explanation, explain_environment
 from geopod.client.aio.mapping import MapStream
-from geopod.client.aio.plans import Planned
 from geopod.client.aio.run import Errors, Run
 from geopod.client.aio.state_errors import failed_error, late_error, terminated_error
 from geopod.client.aio.stillness import Stillness
@@ -33,12 +31,12 @@ from geopod.client.aio.submission import (
     read_arguments,
     upload,
 )
-from geopod.client.options import read_requirements, validate
+from geopod.client.aio.upkeep import Kept
 from geopod.client.quantities import seconds
 from geopod.display.progress import Progress
 
 
-class Environment(Planned):
+class Environment(Kept):
     """An environment: where functions run. `async with` terminates one that this block created."""
 
     def __init__(self, backend: Backend, record: EnvironmentRecord, *, created: bool) -> None:
@@ -49,7 +47,6 @@ class Environment(Planned):
         """Runs that were started here and have not ended, as far as was heard."""
 
     id = property(lambda self: self.record.uid)
-    name = property(lambda self: self.record.name)
     phase = property(lambda self: self.record.state.phase)
     message = property(lambda self: self.record.state.message)
     nodes = property(lambda self: self.record.spec.get("nodes", 1))
@@ -83,11 +80,6 @@ class Environment(Planned):
     def left(self) -> list[Run]:
         """Unfinished runs that Ctrl-C or a timeout stopped waiting for."""
         return [run for run in self._runs.values() if run.is_left and not run.done]
-
-    async def refresh_state(self) -> Self:
-        """Ask the backend for the environment's present state."""
-        self.record = await self._backend.get_environment(self.name)
-        return self
 
     async def wait_ready(
         self, timeout: float | str = "10m", *, progress: bool | None = None
@@ -146,6 +138,7 @@ class Environment(Planned):
         *,
         arguments: Sequence[tuple[Any, ...]] | None = None,
         keywords: Sequence[Mapping[str, Any]] | None = None,
+        variables: Sequence[Mapping[str, str]] | None = None,
     ) -> Run:
         if self.record.state.phase == "Terminated":
             raise terminated_error(self.name, self.record.state)
@@ -158,7 +151,7 @@ class Environment(Planned):
         encoded = None
         if arguments is not None:
             encoded, payload = capture.encode_arguments(
-                arguments, keywords, node_python=self.record.interpreter
+                arguments, keywords, variables=variables, node_python=self.record.interpreter
             )
             await store.put(names.arguments_key(self.record.uid, encoded.sha256), payload)
         if reference.inline is None:
@@ -207,14 +200,28 @@ class Environment(Planned):
         function: Any,
         args: Iterable[tuple[Any, ...]],
         kwargs: Mapping[str, Any] | None = None,
+        *,
+        environments: Iterable[Mapping[str, str] | None] | None = None,
         **options: Any,
     ) -> Run:
-        """Start one task per element of `args` (a tuple of positional arguments each)."""
+        """Start one task per element of `args` (a tuple of positional arguments each).
+
+        `kwargs`: keyword arguments of every task. `environments`: environment variables, one dict
+        per task, None for a task without; they are set while it runs.
+        """
         several = given.listed(args, name="args", example="args=[(1,), (2,)]")
         calls = [read_arguments(arguments) for arguments in several]
         keywords = [kwargs] * len(calls) if kwargs else None
+        variables = None
+        if environments is not None:
+            example = "environments=[{'TILE': '31UFU'}, None]"
+            variables = given.variables(environments, name="environments", example=example)
         return await self._start(
-            function, RunOptions(**options), arguments=calls, keywords=keywords
+            function,
+            RunOptions(**options),
+            arguments=calls,
+            keywords=keywords,
+            variables=variables,
         )
 
     async def map(
@@ -248,53 +255,3 @@ class Environment(Planned):
     async def explain(self) -> Explanation:
         """Say why the environment is as it is, what was looked at, and what mends it."""
         return await explain_environment(self)
-
-    async def diagnose(self) -> list[Finding]:
-        """Return what the backend can find out beyond the environment's own state."""
-        return await self._backend.diagnose(self.name)
-
-    async def build_log(self) -> str:
-        """Return what installing the requirements printed."""
-        return await self._backend.build_log(self.name)
-
-    async def scale(self, nodes: int) -> None:
-        """Change the number of nodes (0 to 1000); later runs have as many partitions."""
-        validate({**self.record.spec, "nodes": nodes})
-        await self._backend.scale_environment(self.name, nodes)
-        await self.refresh_state()
-
-    async def refresh(self) -> None:
-        """Resolve dependencies and plan the layers anew: the bytes at their sources changed."""
-        await self._backend.refresh_environment(self.name)
-        await self.refresh_state()
-
-    async def add_requirements(self, *requirements: str) -> None:
-        """Install more packages; nodes take them over one by one, idle ones first."""
-        known = self.record.spec.get("requirements", ())
-        more = read_requirements(list(requirements))
-        wanted = {**self.record.spec, "requirements": list(dict.fromkeys([*known, *more]))}
-        self.record = await self._backend.apply_environment(
-            self.name,
-            validate(wanted),
-            labels=self.record.labels,
-            sources={name: Path(file) for name, file in self.record.sources.items()},
-        )
-
-    async def suspend(self) -> None:
-        """Put the nodes to sleep until `resume()`."""
-        await self._backend.suspend_environment(self.name, suspended=True)
-        await self.refresh_state()
-
-    async def resume(self) -> None:
-        """Wake the nodes."""
-        await self._backend.suspend_environment(self.name, suspended=False)
-        await self.refresh_state()
-
-    async def terminate(self, *, wait: bool = True) -> None:
-        """Cancel runs and end the nodes; the record and all results stay until its ttl."""
-        await self._backend.terminate_environment(self.name, wait=wait)
-        await self.refresh_state()
-
-    async def delete(self, *, results: bool = False) -> None:
-        """Remove the environment; `results=True` removes its runs' results too."""
-        await self._backend.delete_environment(self.name, results=results)

@@ -12,7 +12,8 @@ import sys
 import tempfile
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,14 @@ from geopod.errors import InvalidInputError, MissingExtraError, PythonVersionMis
 from geopod.runner.context import Cancellation, Context, Place, enter
 from geopod.runner.loading import declares_context, load_source
 from geopod.runner.params import Staged
+from geopod.runner.variables import task_variables
 
 if TYPE_CHECKING:
     from geopod.client.aio.task import Task
     from geopod.layers.access import Access
 
+Given = tuple[list[Any], dict[str, Any], dict[str, str]]
+"""A task's positional and keyword arguments, and its environment variables."""
 OWN_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -39,7 +43,7 @@ class Reproduction:
     def __init__(
         self,
         function: Callable[..., Any],
-        given: tuple[list[Any], dict[str, Any]] | None,
+        given: Given | None,
         staged: Staged,
         context: Context,
         scratch: Path,
@@ -57,25 +61,29 @@ class Reproduction:
 
         `debug`: step into it with pdb, from its first line. An `async def` gives a coroutine.
         """
-        args, kwargs = self._given or ([self._staged.params()], {})
+        args, kwargs, variables = self._given or ([self._staged.params()], {}, {})
         if declares_context(self.function):
             kwargs = {**kwargs, "ctx": self._context}
-        enter(self._context)
-        try:
+        with self._as_task(variables):
             if debug:
                 import pdb  # noqa: T100  # the caller asked for it
 
                 value = pdb.runcall(self.function, *args, **kwargs)
             else:
                 value = self.function(*args, **kwargs)
-        finally:
-            enter(None)
-        return self._awaited(value) if asyncio.iscoroutine(value) else value
+        return self._awaited(value, variables) if asyncio.iscoroutine(value) else value
 
-    async def _awaited(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def _awaited(self, work: Coroutine[Any, Any, Any], variables: dict[str, str]) -> Any:
+        with self._as_task(variables):
+            return await work
+
+    @contextmanager
+    def _as_task(self, variables: dict[str, str]) -> Iterator[None]:
+        """Make `current_context()` and the environment variables those of the task."""
         enter(self._context)
         try:
-            return await work
+            with task_variables(variables):
+                yield
         finally:
             enter(None)
 
@@ -142,9 +150,9 @@ def _unpickled(payload: bytes, sha256: str = "") -> Any:
     return PickledResult("function", len(payload), sha256, payload).load()
 
 
-def _open(blob: bytes, form: str) -> tuple[list[Any], dict[str, Any]]:
-    args, kwargs = _unpickled(blob) if form == "pickle" else decode_json(blob)
-    return list(args), dict(kwargs)
+def _open(blob: bytes, form: str) -> Given:
+    args, kwargs, *more = _unpickled(blob) if form == "pickle" else decode_json(blob)
+    return list(args), dict(kwargs), dict(*more)
 
 
 async def _staged(task: Task, scratch: Path) -> Staged:

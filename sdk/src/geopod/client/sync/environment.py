@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 from typing_extensions import override
 
@@ -152,9 +152,20 @@ class Environment:
     def draw(self, path: str | Path) -> Path:
         return self._loop.run(self._aio.draw(path))
 
-    @mirrors(aio.Environment.build_log)
-    def build_log(self) -> str:
-        return self._loop.run(self._aio.build_log())
+    @overload
+    def build_log(self) -> str: ...
+    @overload
+    def build_log(self, *, follow: Literal[False]) -> str: ...
+    @overload
+    def build_log(self, *, follow: Literal[True]) -> Iterator[str]: ...
+    def build_log(self, *, follow: bool = False) -> str | Iterator[str]:
+        """Return what installing the requirements printed.
+
+        `follow`: its lines instead, one by one, until nothing is being installed. On this machine
+        they come as uv writes them; a cluster's builder stores its log when it ends.
+        """
+        log = self._aio.build_log(follow=follow)
+        return self._loop.iterate(aiter(log)) if follow else self._loop.run(log.text())
 
     @mirrors(aio.Environment.scale)
     def scale(self, nodes: int) -> None:
