@@ -23,6 +23,7 @@ from geopod.errors import (
     EnvironmentTerminatedError,
     InvalidInputError,
     PermissionDeniedError,
+    ProtocolMismatchError,
     RunNotFoundError,
 )
 from geopod.testing import MemoryStore
@@ -154,7 +155,7 @@ def test_layers_join_their_timestamps(story):
 def test_what_the_server_refuses_is_the_callers_error(story):
     async def act(client, _api):
         spec = {"nodes": 1, "interpreter": "python3.12", "nonsense": True}
-        with pytest.raises(InvalidInputError, match="nonsense"):
+        with pytest.raises(ProtocolMismatchError, match="nonsense"):
             await client._backend.apply_environment("e", spec, labels={}, sources={})
         spec = {"nodes": 1, "gpu": {"count": 1}}
         with pytest.raises(InvalidInputError, match="enableGpu"):

@@ -39,6 +39,7 @@ from geopod.api.control import (
     WatchRun,
 )
 from geopod.api.messages import (
+    PROTOCOL,
     Assign,
     Cancel,
     Committed,
@@ -322,7 +323,8 @@ def test_an_order_that_was_stored_but_never_sent_is_taken_when_it_is_asked_for(
     ("index", "changes", "reason"),
     [
         pytest.param(0, {"key": bytes(32)}, "BadMac", id="another link key"),
-        pytest.param(0, {"protocol": 99}, "Protocol", id="another protocol"),
+        pytest.param(0, {"protocol": PROTOCOL + 1}, "Protocol", id="a later protocol"),
+        pytest.param(0, {"protocol": PROTOCOL - 2}, "Protocol", id="one long gone"),
         pytest.param(7, {}, "NotMember", id="an index there is not"),
     ],
 )

@@ -9,6 +9,7 @@ from geopod.api.environment_resource import (
     environment_state,
 )
 from geopod.api.environment_status import ComputeEnvironmentStatus
+from geopod.api.messages import PROTOCOL
 from geopod.api.plan import LayerPlan, Partition, Plan, RasterHeader, Totals, WorkGrid
 from geopod.api.runs import EnvironmentState
 from resource_builders import ENVIRONMENT_UID, NOW, SHA
@@ -106,6 +107,7 @@ def test_failed_plan_says_its_reason_in_condition_and_layer():
 def test_state_comes_back_from_the_status():
     status = coordinator_status(a_state(lost="1"), a_report())
     state = environment_state(an_environment(status))
+    assert state.protocol == PROTOCOL
     for name in ("epoch", "connected", "ready", "busy", "lost", "plan_sha256", "last_activity"):
         assert getattr(state, name) == getattr(a_state(lost="1"), name)
     assert (state.python, state.nodes, state.queued_runs) == ("3.11", 2, 3)

@@ -112,6 +112,29 @@ SENTENCES = [
         ),
     ),
     (
+        "E015 from a later release",
+        errors.ProtocolMismatchError.differs(
+            client="0.4", speaks=3, environment="ndvi-env", environment_speaks=5
+        ),
+        (
+            "Client 0.4 speaks protocol 3, environment 'ndvi-env' speaks 5.\n"
+            "fix: 1) pip install --upgrade geopod"
+        ),
+    ),
+    (
+        "E015 before it is made",
+        errors.ProtocolMismatchError.undeclared(
+            client="0.4",
+            what="environment 'ndvi-env'",
+            words=".spec.tide: field not declared in schema",
+        ),
+        (
+            "Client 0.4 sends what this cluster's definitions do not have, in environment "
+            "'ndvi-env': .spec.tide: field not declared in schema.\n"
+            "fix: 1) an administrator upgrades the chart: helm upgrade geopod …"
+        ),
+    ),
+    (
         "E101",
         errors.PythonVersionMismatchError.no_source(
             function="ndvi",

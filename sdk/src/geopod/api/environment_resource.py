@@ -80,7 +80,7 @@ def environment_state(manifest: Mapping[str, Any]) -> EnvironmentState:
     metadata, spec = manifest["metadata"], manifest["spec"]
     status = manifest.get("status") or {}
     conditions = status.get("conditions", ())
-    nodes = status.get("nodes") or {}
+    nodes, coordinator = status.get("nodes") or {}, status.get("coordinator") or {}
     ready = find_raw(conditions, EnvironmentCondition.READY) or {}
     phase = _phase(manifest, conditions)
     return EnvironmentState(
@@ -98,7 +98,8 @@ def environment_state(manifest: Mapping[str, Any]) -> EnvironmentState:
             )
             for it in conditions
         ],
-        epoch=(status.get("coordinator") or {}).get("epoch", 0),
+        epoch=coordinator.get("epoch", 0),
+        protocol=coordinator.get("protocol", 0),
         nodes=spec.get("nodes", 1),
         connected=nodes.get("connected", 0),
         staged=nodes.get("ready", 0),

@@ -16,9 +16,23 @@ from geopod.api.bundles import ArgumentsRef, FunctionRef
 from geopod.api.results import Failure, TaskRecord
 
 PROTOCOL = 1
+"""What this release speaks: messages, orders and the half of a status that coordinators write.
+
+It rises when a part of an earlier release could misread something; `RELEASES` gets a line then.
+"""
+RELEASES = {1: "0.1"}
+"""Protocol -> the first release that speaks it."""
 MAX_MESSAGE_BYTES = 1 << 20
 HEARTBEAT_S = 5.0
 """The agent's heartbeat; no PONG for 3 of them: suspect; for 6: lost."""
+
+
+def is_served(protocol: int, *, by: int = PROTOCOL) -> bool:
+    """Say whether a coordinator that speaks `by` serves who speaks `protocol`: its own, one less.
+
+    Coordinators are updated first; their agents and clients follow one by one.
+    """
+    return by - 1 <= protocol <= by
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t"):

@@ -117,6 +117,8 @@ class EnvironmentState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     details: dict[str, Any] = {}
     conditions: list[Condition] = []
     epoch: int = 0
+    protocol: int = 0
+    """What its coordinator speaks; 0: none has told yet."""
     nodes: int = 0
     connected: int = 0
     staged: int = 0

@@ -28,6 +28,7 @@ from geopod.api.messages import (
     decode_from_agent,
     encode,
     hello_mac,
+    is_served,
 )
 from geopod.coordinator.wires import HELLO_WITHIN_S, SocketServer, Wire, WireServer
 
@@ -209,7 +210,7 @@ class NodeServer:
         mac = hello_mac(self._link_key, nonce, hello.instance, hello.index)
         if not hmac.compare_digest(mac, hello.mac):
             return Refused(reason="BadMac", message="The agent does not hold the link key.")
-        if hello.protocol != PROTOCOL:
+        if not is_served(hello.protocol):
             text = f"This coordinator speaks protocol {PROTOCOL}, the agent {hello.protocol}."
             return Refused(reason="Protocol", message=text)
         if not 0 <= hello.index < self.nodes:

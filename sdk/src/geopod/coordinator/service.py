@@ -16,7 +16,7 @@ import msgspec
 
 from geopod.api import messages, names
 from geopod.api.control import RunUpdate
-from geopod.api.messages import FromCoordinator
+from geopod.api.messages import PROTOCOL, FromCoordinator
 from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.coordinator.environment import RUNS_WITHIN_S, EnvironmentBook, describe_environment
 from geopod.coordinator.membership import Membership
@@ -222,6 +222,7 @@ class Coordinator:
             uid=self.settings.environment_uid,
             name=self.settings.name,
             epoch=self.epoch,
+            protocol=PROTOCOL,
             nodes=self.settings.nodes,
             python=self.settings.python,
             busy=sum(bool(node.leases) for node in state.nodes.values()),

@@ -172,11 +172,31 @@ class ProtocolMismatchError(ClusterError):
 
     @classmethod
     def differs(
-        cls, *, client: str, speaks: int, environment: str, environment_speaks: int, fitting: str
+        cls,
+        *,
+        client: str,
+        speaks: int,
+        environment: str,
+        environment_speaks: int,
+        fitting: str | None = None,
     ) -> Self:
-        """`client` and `fitting` are releases, `0.4` and the one that speaks the older protocol."""
+        """`client`, `fitting`: releases, `0.4`; None: the one that fits is later than this client.
+
+        An environment that is made again has the coordinator of the operator's release.
+        """
+        older = (f'pip install "geopod~={fitting}"', "recreate the environment")
         return cls(
             f"Client {client} speaks protocol {speaks}, "
             f"environment {environment!r} speaks {environment_speaks}.",
-            fixes=(f'pip install "geopod~={fitting}"', "recreate the environment"),
+            fixes=older if fitting else ("pip install --upgrade geopod",),
+            details={"client": speaks, "environment": environment_speaks},
+        )
+
+    @classmethod
+    def undeclared(cls, *, client: str, what: str, words: str) -> Self:
+        """`what` holds a field that the cluster's definitions lack; `words`: the API server's."""
+        return cls(
+            f"Client {client} sends what this cluster's definitions do not have, in {what}: "
+            f"{words.rstrip('.')}.",
+            fixes=("an administrator upgrades the chart: helm upgrade geopod …",),
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from geopod import __version__
 from geopod.cluster.problems import ApiError, InvalidApiError
-from geopod.errors import InvalidInputError
+from geopod.errors import InvalidInputError, ProtocolMismatchError
 
 UNDECLARED = "failed to create typed patch object"
 """Server-side apply answers 500 with these words where a field is not in the schema."""
@@ -14,11 +15,18 @@ UNDECLARED = "failed to create typed patch object"
 
 @contextmanager
 def callers_error(what: str) -> Iterator[None]:
-    """Raise InvalidInputError for what the API server finds wrong with `what`."""
+    """Raise InvalidInputError for what the API server finds wrong with `what`.
+
+    A field that it does not know is ProtocolMismatchError: this client's own models know it.
+    """
     try:
         yield
     except ApiError as error:
-        if isinstance(error, InvalidApiError) or UNDECLARED in error.message:
+        if UNDECLARED in error.message:
+            raise ProtocolMismatchError.undeclared(
+                client=__version__, what=what, words=error.message
+            ) from error
+        if isinstance(error, InvalidApiError):
             raise InvalidInputError(
                 f"The API server refuses {what}: {error.message}",
                 details={"reason": error.reason},

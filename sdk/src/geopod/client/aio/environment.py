@@ -19,7 +19,12 @@ from geopod.client.aio.check import CheckReport, check_function
 from geopod.client.aio.explain import Explanation, explain_environment
 from geopod.client.aio.mapping import MapStream
 from geopod.client.aio.run import Errors, Run
-from geopod.client.aio.state_errors import failed_error, late_error, terminated_error
+from geopod.client.aio.state_errors import (
+    check_protocol,
+    failed_error,
+    late_error,
+    terminated_error,
+)
 from geopod.client.aio.stillness import Stillness
 from geopod.client.aio.submission import (
     Retry,
@@ -115,6 +120,7 @@ class Environment(Kept):
                 look((state.phase, state.reason, state.connected, state.staged, state.ready))
                 match state.phase:
                     case "Ready":
+                        check_protocol(self.record)
                         return True
                     case "Failed":
                         raise failed_error(state)
@@ -142,6 +148,7 @@ class Environment(Kept):
     ) -> Run:
         if self.record.state.phase == "Terminated":
             raise terminated_error(self.name, self.record.state)
+        check_protocol(self.record)
         if options.partitions is not None:
             chosen = check_partitions(options.partitions, self.nodes, environment=self.name)
             options = replace(options, partitions=chosen)

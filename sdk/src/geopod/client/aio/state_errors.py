@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from geopod import __version__
+from geopod.api.messages import PROTOCOL, RELEASES, is_served
 from geopod.api.runs import EnvironmentState
 from geopod.backends import EnvironmentRecord
 from geopod.errors import (
     EnvironmentStartTimeout,
     EnvironmentTerminatedError,
     GeopodError,
+    ProtocolMismatchError,
     from_condition,
 )
 
@@ -38,6 +41,19 @@ def late_error(record: EnvironmentRecord, after_s: float) -> GeopodError:
         after_s=after_s,
         why=state.message or f"its nodes are {state.phase.lower()}",
     )
+
+
+def check_protocol(record: EnvironmentRecord, *, speaks: int = PROTOCOL) -> None:
+    """Raise ProtocolMismatchError if the environment's coordinator does not serve this client."""
+    known = record.state.protocol
+    if known and not is_served(speaks, by=known):
+        raise ProtocolMismatchError.differs(
+            client=__version__,
+            speaks=speaks,
+            environment=record.name,
+            environment_speaks=known,
+            fitting=RELEASES.get(known),
+        )
 
 
 def terminated_error(name: str, state: EnvironmentState) -> EnvironmentTerminatedError:
