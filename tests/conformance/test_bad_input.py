@@ -100,7 +100,7 @@ def test_missing_crs(tmp_path):
     error = caught(errors.LayerCRSError, "E125", lambda: plan(source))
 
     assert error.fact.startswith("x has no CRS (bounds ")
-    assert error.fixes == ("set spec.crs on Layer x",)
+    assert error.fixes[0] == "set spec.crs on Layer x"
 
 
 def test_unsupported_crs(tmp_path):

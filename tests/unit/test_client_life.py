@@ -254,6 +254,25 @@ def test_layers_of_a_url_keep_it(tmp_path):
     assert spec["writeTo"] == {"uri": "s3://bucket/out"}
 
 
+def test_what_files_do_not_say_is_kept_with_the_layer():
+    backend = scripted()
+
+    async def work():
+        client = aio.Client(backend)
+        await client.add_layer("dem", "s3://b/dem.tif", crs="EPSG:32632", nodata=-9999)
+        for wrong, why in (
+            ({"crs": 32632}, "crs=32632 is no text"),
+            ({"nodata": float("nan")}, "nodata=nan is no finite number"),
+            ({"nodata": True}, "nodata=True is no finite number"),
+        ):
+            with pytest.raises(InvalidInputError, match=why):
+                await client.add_layer("dem", **wrong)
+        return backend.layers["dem"].spec
+
+    spec = asyncio.run(work())
+    assert (spec["crs"], spec["nodata"]) == ("EPSG:32632", -9999)
+
+
 LEFT_OPEN = """
 import os
 import geopod

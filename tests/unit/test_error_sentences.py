@@ -293,7 +293,10 @@ SENTENCES = [
     (
         "E125 missing",
         errors.LayerCRSError.missing(key="dem", path_id="dem", bounds=(0, 0, 10.5, 20)),
-        "dem has no CRS (bounds (0, 0, 10.5, 20)).\nfix: 1) set spec.crs on Layer dem",
+        (
+            "dem has no CRS (bounds (0, 0, 10.5, 20)).\n"
+            "fix: 1) set spec.crs on Layer dem 2) client.add_layer('dem', crs='EPSG:…')"
+        ),
     ),
     (
         "E125 unsupported",
@@ -302,7 +305,7 @@ SENTENCES = [
         ),
         (
             "CRS EPSG:99999 cannot be used: crs not found: EPSG:99999.\n"
-            "fix: 1) set spec.crs on Layer dem"
+            "fix: 1) set spec.crs on Layer dem 2) client.add_layer('dem', crs='EPSG:…')"
         ),
     ),
     (

@@ -31,22 +31,21 @@ def layer() -> None:
 @click.argument("path_id", metavar="NAME")
 @click.argument("uris", metavar="[FILE|URI]...", nargs=-1)
 @click.option("--timestamp", default="", help="Its name; default: the file's.")
-@click.option("--type", "kind", type=click.Choice(["raster", "vector"]), help="Default: found out.")
+@click.option("--type", type=click.Choice(["raster", "vector"]), help="Default: found out.")
 @click.option(
     "--secret", help="Keys of its object store: a Secret of the cluster, or a file of this user."
 )
+@click.option("--crs", help="Of files that do not say theirs, `EPSG:32632`.")
+@click.option("--nodata", type=float, help="Of files that do not say theirs.")
 @click.option("--write-to", help="Where results go: a folder, or s3://bucket/prefix.")
 @output_option
 @click.pass_obj
 def add(
-    target: Chosen, path_id: str, uris: tuple[str, ...], *, timestamp: str, kind: str | None,
-    secret: str | None, write_to: str | None, output: str,
-) -> None:  # fmt: skip
+    target: Chosen, /, path_id: str, uris: tuple[str, ...], *, output: str, **options: Any
+) -> None:
     """Add a layer, or a timestamp to one."""
     with open_client(target) as client:
-        added = client.add_layer(
-            path_id, list(uris), timestamp=timestamp, type=kind, secret=secret, write_to=write_to
-        )
+        added = client.add_layer(path_id, list(uris), **options)
         print_rows([row(added)], ("name", "type", "timestamps"), output)
 
 

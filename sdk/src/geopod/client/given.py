@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,15 @@ def text(value: Any, *, name: str, example: str) -> str:
     if not isinstance(value, str):
         raise InvalidInputError.value(name=name, value=value, why="is no text", fix=example)
     return value
+
+
+def number(value: Any, *, name: str, example: str) -> float:
+    """Return a finite number; NaN is none that a resource could carry."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise InvalidInputError.value(
+            name=name, value=value, why="is no finite number", fix=example
+        )
+    return float(value)
 
 
 def listed(value: Any, *, name: str, example: str) -> list[Any]:

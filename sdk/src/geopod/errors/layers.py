@@ -101,7 +101,7 @@ class LayerCRSError(InvalidInputError):
         """The layer under `key` names no CRS; its bounds may tell which one it is."""
         return cls(
             f"{key} has no CRS (bounds {bounds_text(bounds)}).",
-            fixes=(f"set spec.crs on Layer {path_id}",),
+            fixes=_crs_fixes(path_id),
             details={"reason": "MissingCRS", "key": key, "pathId": path_id},
         )
 
@@ -110,7 +110,7 @@ class LayerCRSError(InvalidInputError):
         """PROJ cannot use `crs`; `words` are its own."""
         return cls(
             f"CRS {crs} cannot be used: {words.rstrip('.')}.",
-            fixes=(f"set spec.crs on Layer {path_id}",),
+            fixes=_crs_fixes(path_id),
             details={"reason": "UnsupportedCRS", "crs": crs, "pathId": path_id},
         )
 
@@ -192,3 +192,11 @@ class SourceChangedError(InvalidInputError):
             fixes=("env.refresh() plans on the new bytes",),
             details={"reason": "SourceChanged", "key": key, "planned": planned, "found": found},
         )
+
+
+def _crs_fixes(path_id: str) -> tuple[str, ...]:
+    """Return how a layer gets a CRS: as a resource, and from Python."""
+    return (
+        f"set spec.crs on Layer {path_id}",
+        f"client.add_layer({path_id!r}, crs='EPSG:…')",
+    )

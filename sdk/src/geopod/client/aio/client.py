@@ -199,9 +199,12 @@ class Client:
         type: str | None = None,  # noqa: A002  # the field's name
         secret: str | Mapping[str, str] | None = None,
         write_to: str | Path | None = None,
+        crs: str | None = None,
+        nodata: float | None = None,
     ) -> LayerRef:
         """Add a layer, or a timestamp to it. `write_to`: where results for this layer go.
 
+        `crs` (`"EPSG:32632"`, or WKT) and `nodata` are those of files that do not say theirs.
         `secret` opens its object store: the name of a Secret of the cluster; on this machine the
         name of a file `<name>.env` or `<name>.json` (mode 0600) in the folder `secrets` of the
         user's configuration, or the keys themselves, which are kept there. Without `uri` the layer
@@ -219,6 +222,10 @@ class Client:
             spec["credentials"] = {"secretName": _secret_name(self._backend, path_id, secret)}
         if write_to is not None:
             spec["writeTo"] = {"uri": _place(write_to)}
+        if crs is not None:
+            spec["crs"] = given.text(crs, name="crs", example="crs='EPSG:32632'")
+        if nodata is not None:
+            spec["nodata"] = given.number(nodata, name="nodata", example="nodata=-9999")
         return _reference(await self._backend.apply_layer(path_id, spec))
 
     async def get_layer(self, path_id: str) -> LayerRef:
