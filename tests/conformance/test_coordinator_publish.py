@@ -85,7 +85,7 @@ def test_results_that_are_no_layer_fail_the_run_and_stay(tmp_path):
             target = {"pathId": "slope", "timestampId": "2025"}
             cluster.put(RUNS, a_run("writes", writeToLayer=target))
             status = await cluster.phase("writes", "Failed")
-            assert conditions(status)["Failed"][1] == "PublishFailed"
+            assert conditions(status)["Failed"][1] == "NotAFileResult"
             assert status["tasks"]["succeeded"] == 1
 
     play(story)
@@ -212,8 +212,9 @@ def a_rerun(name, of, tasks, **spec):
     return manifest
 
 
-def a_map(count):
-    return {"mode": "Map", "map": {"artifact": {"sha256": "0" * 64, "bytes": 1}, "count": count}}
+def a_map(count, **more):
+    artifact = {"sha256": "0" * 64, "bytes": 1}
+    return {"mode": "Map", "map": {"artifact": artifact, "count": count, **more}}
 
 
 def publishing(name, run):
@@ -264,6 +265,38 @@ def test_a_rerun_becomes_a_layer_with_the_results_of_its_base(tmp_path):
             assert "tasks of 'first' again, and that run is gone" in words_of(status)
         stamps = cluster.status(LAYERS, "slope")["timestamps"]
         assert [(it["id"], it["revision"]) for it in stamps] == [("2025", 1), ("later", 1)]
+
+    play(story)
+
+
+def test_partial_layer_is_published_with_what_there_is(tmp_path):
+    async def story():
+        cluster = a_cluster()
+        cluster.put(LAYERS, a_layer(tmp_path / "published"))
+        entry = await a_geotiff(tmp_path)
+        target = {"pathId": "slope", "timestampId": "2025"}
+
+        def half(assign: Assign) -> list[Done | Failed]:
+            (done,) = returning(entry)(assign)
+            (record,) = done.records
+            if record.index == 0:
+                return [done]
+            lost = msgspec.structs.replace(record, entry=None, failure=a_failure())
+            return [Failed(lease=done.lease, epoch=done.epoch, run=done.run, record=lost)]
+
+        async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
+            agent.answer = half
+            await agent.ready()
+            partly = {**target, "partial": True}
+            cluster.put(RUNS, a_run("partly", writeToLayer=partly, **a_map(2, batch=1)))
+            status = await cluster.phase("partly", "Failed")
+        assert conditions(status)["Failed"][1] == "TaskFailed"
+        told = "1 result kept. Layer 'slope/2025' has the other results; task 1 is missing there."
+        assert words_of(status).endswith(told)
+        (stamp,) = cluster.status(LAYERS, "slope")["timestamps"]
+        assert (stamp["id"], stamp["revision"]) == ("2025", 1)
+        (revision,) = (tmp_path / "published" / "2025").glob("revision-1.json")
+        assert msgspec.json.decode(revision.read_bytes())["missing"] == [1]
 
     play(story)
 

@@ -285,13 +285,14 @@ def test_results_are_published_by_a_run_of_their_own(tmp_path):
         env = await client.environment("e", progress=False)
         run = await env.submit(plain)
         for _ in range(2):
-            await run.add_to_layer("ndvi/2025")
+            await run.add_to_layer({"pathId": "ndvi", "timestampId": "2025", "partial": True})
         found = [it for it in (await api.list(RUNS)).items if it["spec"]["mode"] == "Publish"]
         return run.id, found
 
     uid, (found,) = story(tmp_path, act)
     assert found["spec"]["publish"] == [uid]
-    assert found["spec"]["writeToLayer"] == {"pathId": "ndvi", "timestampId": "2025"}
+    target = {"pathId": "ndvi", "timestampId": "2025", "partial": True}
+    assert found["spec"]["writeToLayer"] == target
 
 
 # ---- environments

@@ -1,10 +1,12 @@
 """Layers through the local backend's processes: planned, staged, used, and published again."""
 
 from contextlib import aclosing
+from pathlib import Path
 
 import geopandas
 import geopod
 import numpy as np
+import pystac
 import pytest
 import rasterio
 from geopod.errors import (
@@ -13,6 +15,7 @@ from geopod.errors import (
     NotAFileResultError,
     RunFailedError,
 )
+from geopod.errors.runs import TIMES
 from layer_builders import UTM, raster_spec, scene_polygons, write_raster
 from local_builders import (
     an_order,
@@ -26,6 +29,7 @@ from local_builders import (
 
 SPEC = raster_spec()
 DEM = {"pathId": "dem", "timestampId": "2024"}
+DOUBLE = {"pathId": "double", "timestampId": "2024"}
 TOWNS = {"pathId": "towns", "timestampId": "now"}
 COUNT = """
 def f(params):
@@ -137,16 +141,15 @@ def test_woken_environment_does_not_stage_again(act_on):
 
 def test_raster_results_become_a_layer_whose_pixels_are_those_of_the_whole(act_on, local_home):
     double = "def f(params): return params['2024']['raster'] * 2"
-    target = {"pathId": "double", "timestampId": "2024"}
 
     async def act(backend):
         record = await ready(backend, nodes=4, layers=[DEM], partitioning={"overlap": 2})
         await backend.apply_layer("double", {"type": "raster"})
-        order = an_order(record.uid, double, write_to=target)
+        order = an_order(record.uid, double, write_to=DOUBLE)
         state = await finished(backend, order)
         assert state.phase == "Succeeded", (state.message, state.failures)
         first = (await backend.get_layer("double")).spec["timestamps"]
-        await backend.publish([order.name], "double", "2024", output_format=None)
+        await backend.publish([order.name], DOUBLE)
         assert (await backend.get_layer("double")).spec["timestamps"] == first
         layers = [{"pathId": "double", "timestampId": "2024"}]
         record = await ready(backend, nodes=2, name="next", layers=layers)
@@ -188,7 +191,7 @@ def test_result_that_is_no_file_cannot_be_added_to_a_layer(act_on):
         await finished(backend, order)
         await backend.apply_layer("double", {"type": "raster"})
         with pytest.raises(NotAFileResultError, match="node 0 returned"):
-            await backend.publish([order.name], "double", "2024", output_format=None)
+            await backend.publish([order.name], DOUBLE)
         return (await backend.get_layer("double")).spec["timestamps"]
 
     assert act_on(act) == []
@@ -200,12 +203,11 @@ def test_parts_that_do_not_fit_fail_the_run_by_name(act_on):
         "    array = params['2024']['raster']\n"
         "    return array.astype('float32') if ctx.index else array\n"
     )
-    target = {"pathId": "double", "timestampId": "2024"}
 
     async def act(backend):
         record = await ready(backend, nodes=2, layers=[DEM])
         await backend.apply_layer("double", {"type": "raster"})
-        order = an_order(record.uid, text, write_to=target)
+        order = an_order(record.uid, text, write_to=DOUBLE)
         state = await finished(backend, order)
         again = await ended(backend, order.name)
         assert (again.phase, again.reason) == (state.phase, state.reason)
@@ -215,6 +217,42 @@ def test_parts_that_do_not_fit_fail_the_run_by_name(act_on):
     state = act_on(act)
     assert (state.phase, state.reason) == ("Failed", "InconsistentParts")
     assert "1 of 2 parts differ" in state.message
+
+
+def test_partial_layer_lacks_what_failed_until_a_rerun_fills_it(tmp_path, dem, geopod_home):
+    mended = tmp_path / "mended"
+
+    def double(params, ctx):
+        if ctx.index == 1 and not mended.exists():
+            raise ValueError("not yet")
+        return params["dem"]["raster"] * 2
+
+    with geopod.connect("local") as client:
+        client.add_layer("dem", dem, type="raster")
+        client.add_layer("doubled", type="raster")
+        with client.environment(layers=[("dem", "dem")], nodes=2) as env:
+            target = {"pathId": "doubled", "timestampId": "2024", "partial": True}
+            run = env.submit(double, write_to=target)
+            with pytest.raises(RunFailedError, match="not yet"):
+                run.results()
+            assert run.message == (
+                f'1 of 2 tasks failed: 1 {TIMES} ValueError "not yet" (task 1). 1 result kept. '
+                "Layer 'doubled/2024' has the other results; task 1 is missing there."
+            )
+            (holed,) = client.get_layer("doubled").files("2024")
+            row, column, height, width = env.plan().partitions[1].windows["dem"]
+            mended.touch()
+            run.rerun().results()
+            (whole,) = client.get_layer("doubled").files("2024")
+    expected = SPEC.values() * 2
+    with rasterio.open(whole) as source:
+        np.testing.assert_array_equal(source.read(), expected)
+    with rasterio.open(holed) as source:
+        assert source.shape == expected.shape[1:]
+        expected[0, row : row + height, column : column + width] = 0
+        np.testing.assert_array_equal(source.read(), expected)
+    (item,) = Path(holed).parents[1].glob("item-1-*.json")
+    assert pystac.Item.from_file(item).properties["geopod:missing_tasks"] == [1]
 
 
 def test_missing_target_layer_is_said_before_anything_runs(act_on):

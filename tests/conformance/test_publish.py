@@ -192,11 +192,22 @@ def test_holes_are_nodata_when_asked(tmp_path):
     parts = [a_part(tmp_path, 0, (0, 0, 10, 10)), a_part(tmp_path, 1, (10, 10, 10, 10))]
     grid = RasterGrid(crs=GRID.crs, transform=GRID.transform, nodata=-3)
 
-    target = assemble_raster(parts, grid, tmp_path / "o.tif", partial=True)
+    target = assemble_raster(parts, grid, tmp_path / "o.tif", holes=[])
 
     with rasterio.open(target) as source:
         assert (source.read(1)[:10, 10:] == -3).all()
         assert (source.read(1)[:10, :10] == 1).all()
+
+
+def test_missing_part_at_the_edge_is_nodata_too(tmp_path):
+    parts = [a_part(tmp_path, 0, (0, 0, 10, 10))]
+    grid = RasterGrid(crs=GRID.crs, transform=GRID.transform, nodata=-3)
+
+    target = assemble_raster(parts, grid, tmp_path / "o.tif", holes=[(-5, 0, 5, 10)])
+
+    with rasterio.open(target) as source:
+        assert source.transform.f == GRID.transform[5] + 50
+        assert (source.read(1) == np.repeat([-3, 1], [5, 10])[:, np.newaxis]).all()
 
 
 def test_array_of_another_shape_names_node_and_shapes(tmp_path):
@@ -317,6 +328,18 @@ def test_other_results_are_added_on_top(tmp_path):
 
     assert revision.revision == len(revision.files) == 2
     assert (job.array(0, "m") == 2).all()
+
+
+def test_file_with_holes_makes_way_for_the_whole_of_the_same_run(tmp_path):
+    other = publish(tmp_path, a_publication("a", origin="other"), assembling(value=1))
+    holed = publish(tmp_path, a_publication("b", origin="run", missing=(3,)), assembling(value=2))
+    whole = publish(tmp_path, a_publication("b", "c", origin="run"), assembling(value=3))
+
+    assert holed.files == (*other.files, holed.added)
+    assert whole.files == (*other.files, whole.added)
+    assert publish(tmp_path, a_publication("b", origin="run", missing=(3,)), None) == holed
+    items = [json.loads((tmp_path / one.item).read_text()) for one in (holed, whole)]
+    assert [it["properties"].get("geopod:missing_tasks") for it in items] == [[3], None]
 
 
 def test_results_that_fit_no_earlier_ones_are_not_published(tmp_path):

@@ -435,9 +435,11 @@ def test_order_survives_its_own_encoding():
 
     async def work():
         env = await aio.Client(backend).environment("e", large_result=True)
-        return (await env.submit(plain, write_to=("ndvi", "2024"), tags=["x"])).order
+        target = {"pathId": "ndvi", "timestampId": "2024", "file": {"format": "tif"}}
+        return (await env.submit(plain, write_to={**target, "partial": True}, tags=["x"])).order
 
     order = run(work())
     assert msgspec.json.decode(msgspec.json.encode(order), type=type(order)) == order
-    assert order.write_to == {"pathId": "ndvi", "timestampId": "2024"}
+    target = {"pathId": "ndvi", "timestampId": "2024", "format": "tif"}
+    assert order.write_to == {**target, "partial": "true"}
     assert order.large_result

@@ -115,6 +115,8 @@ def test_errors_are_light():
         ("LimitExceeded", "E403"),
         ("PodRefused", "E404"),
         ("InconsistentParts", "E312"),
+        ("NotAFileResult", "E311"),
+        ("ShapeMismatch", "E310"),
     ],
 )
 def test_condition_becomes_its_error_and_is_quoted(reason, code):

@@ -51,14 +51,15 @@ class Runs:
     async def find(self, name):
         return self.known.get(name)
 
-    def read(self, name):
+    def read(self, name, **options):
         """Return what is published of a run: (task, sha256) in order."""
 
         async def read():
             run = await finished_run(*self.known[name], find=self.find)
-            return await read_results(self.store, run)
+            return await read_results(self.store, run, **options)
 
-        return [(it.task, it.record.entry.sha256) for it in asyncio.run(read())]
+        found = asyncio.run(read())
+        return [(it.task, it.record.entry.sha256 if it.record else None) for it in found]
 
 
 def outcome(name, index, is_there):
@@ -93,6 +94,13 @@ def test_tasks_of_a_map_keep_their_place_over_a_chain(runs):
     runs.add("third", {0: True}, mode="Map", rerun_of="second", rerun_tasks=[1])
 
     assert runs.read("third") == [(0, "first/0"), (1, "second/0"), (2, "first/2"), (3, "third/0")]
+
+
+def test_a_partial_layer_takes_what_there_is(runs):
+    runs.add("first", {0: False, 1: None, 2: True})
+    runs.add("again", {1: True}, partitions=[1], rerun_of="first")
+
+    assert runs.read("again", partial=True) == [(0, None), (1, "again/1"), (2, "first/2")]
 
 
 def test_a_run_over_chosen_partitions_has_those_alone(runs):

@@ -11,6 +11,6 @@ from geopod.store.directory import DirectoryStore
 
 def test_results_are_not_added_to_latest(tmp_path):
     publisher = Publisher(StateFolder(tmp_path), DirectoryStore(tmp_path))
-    publishing = publisher.publish([], "ndvi", "latest", output_format=None)
+    publishing = publisher.publish([], {"pathId": "ndvi", "timestampId": "latest"})
     with pytest.raises(InvalidInputError, match="layer='ndvi' names no timestamp"):
         asyncio.run(publishing)

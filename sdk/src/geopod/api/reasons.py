@@ -169,6 +169,9 @@ RUN_REASONS: Mapping[RunCondition, Mapping[str, str]] = {
         "EnvironmentDeleted": "environment {environment} was deleted while the run was going on.",
         "FunctionNotLoadable": "the function cannot be loaded on the nodes: {words}",
         "InconsistentParts": _QUOTED,
+        "ShapeMismatch": _QUOTED,
+        "NotAFileResult": _QUOTED,
+        "PublishFailed": _QUOTED,
     },
     RunCondition.RESULTS_AVAILABLE: {
         "Stored": "{count} results are in the store.",

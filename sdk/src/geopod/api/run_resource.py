@@ -145,7 +145,7 @@ def _write_spec(order: RunOrder, environment: str) -> dict[str, Any]:
             "artifact": artifact,
         }
     if order.write_to is not None:
-        spec["writeToLayer"] = _write_target(order.write_to)
+        spec["writeToLayer"] = write_target(order.write_to)
     return spec
 
 
@@ -210,7 +210,8 @@ def _read_target(target: Mapping[str, Any] | None) -> dict[str, str] | None:
     return kept | ({"partial": "true"} if target.get("partial") else {})
 
 
-def _write_target(target: Mapping[str, str]) -> dict[str, Any]:
+def write_target(target: Mapping[str, str]) -> dict[str, Any]:
+    """Return `spec.writeToLayer` of an order's `write_to`."""
     kept = {name: target[name] for name in ("pathId", "timestampId", "format") if name in target}
     return kept | ({"partial": True} if target.get("partial") == "true" else {})
 

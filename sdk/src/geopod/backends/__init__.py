@@ -187,10 +187,11 @@ class Backend(Protocol):
         """Return the catalogue by name."""
         ...
 
-    async def publish(
-        self, runs: list[str], path_id: str, timestamp_id: str, *, output_format: str | None
-    ) -> LayerRecord:
-        """Assemble the file results of finished runs into one layer timestamp."""
+    async def publish(self, runs: list[str], target: Mapping[str, str]) -> LayerRecord:
+        """Assemble the file results of finished runs into one layer timestamp.
+
+        `target`: pathId, timestampId, and perhaps format and partial, as in `RunOrder.write_to`.
+        """
         ...
 
     async def upload_file(self, path: Path) -> str:

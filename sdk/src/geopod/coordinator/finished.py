@@ -42,7 +42,8 @@ class TaskResult:
     task: int
     """Its index in the first run of all."""
     run: FinishedRun
-    record: TaskRecord
+    record: TaskRecord | None
+    """None: it has none."""
 
 
 async def finished_run(order: RunOrder, state: RunState, *, find: FindRun) -> FinishedRun:
@@ -112,18 +113,30 @@ def _check_fit(run: FinishedRun, base: FinishedRun, *, is_per_node: bool) -> Non
         )
 
 
-async def read_results(store: Store, run: FinishedRun) -> list[TaskResult]:
-    """Return every task's result in the order of the first run; a rerun's are the last word.
+def first_of(run: FinishedRun) -> FinishedRun:
+    """Return the run that is no rerun, whose tasks all the others ran again."""
+    return _back_to_first(run)[-1]
 
-    Raises InconsistentPartsError unless all tasks have one.
-    """
+
+def _back_to_first(run: FinishedRun) -> list[FinishedRun]:
     newest_first = [run]
     while newest_first[-1].base is not None:
         newest_first.append(newest_first[-1].base)
+    return newest_first
+
+
+async def read_results(
+    store: Store, run: FinishedRun, *, partial: bool = False
+) -> list[TaskResult]:
+    """Return every task's result in the order of the first run; a rerun's are the last word.
+
+    Raises InconsistentPartsError unless all tasks have one, or the layer may be `partial`.
+    """
+    newest_first = _back_to_first(run)
     first = newest_first[-1]
     tasks: dict[int, int] = {index: index for index in first.indexes}
     """A run's own index -> the first run's."""
-    results: dict[int, TaskResult | None] = dict.fromkeys(first.indexes)
+    results: dict[int, TaskResult] = {}
     for each in reversed(newest_first):
         if each is not first:
             pairs = zip(each.indexes, each.rerun_tasks, strict=True)
@@ -132,20 +145,14 @@ async def read_results(store: Store, run: FinishedRun) -> list[TaskResult]:
         records = {record.index: record for record in await read_records(store, keys)}
         for own, task in tasks.items():
             record = records.get(own)
-            if record is None or record.failure is not None:
-                results[task] = None
-            else:
-                results[task] = TaskResult(task, each, record)
-    return _complete(run, results)
-
-
-def _complete(run: FinishedRun, results: dict[int, TaskResult | None]) -> list[TaskResult]:
-    missing = [task for task, result in results.items() if result is None]
-    if missing:
+            has_result = record is not None and record.failure is None
+            results[task] = TaskResult(task, each, record if has_result else None)
+    missing = [task for task, result in results.items() if result.record is None]
+    if missing and not partial:
         raise InconsistentPartsError(
             f"{len(missing)} of {len(results)} tasks of {run.name!r} have no result "
             f"({items_text(missing)}); nothing is published.",
-            fixes=("run.rerun().add_to_layer(…)",),
+            fixes=("run.rerun().add_to_layer(…)", "write_to={…, 'partial': True}"),
             details={"missing": missing[:100]},
         )
-    return [result for result in results.values() if result is not None]
+    return [results[task] for task in first.indexes]

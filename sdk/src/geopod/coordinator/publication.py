@@ -18,9 +18,9 @@ import msgspec
 
 from geopod.api import names
 from geopod.api.plan import Plan, decode_plan
-from geopod.api.results import Entry
+from geopod.api.results import Entry, TaskRecord
 from geopod.codecs.plain import item_bounds
-from geopod.coordinator.finished import FinishedRun, TaskResult, read_results
+from geopod.coordinator.finished import FinishedRun, TaskResult, first_of, read_results
 from geopod.errors import GeopodError, InconsistentPartsError, InvalidInputError
 from geopod.errors.wording import items_text, size_text
 from geopod.store import KeyMissingError, Store
@@ -47,6 +47,8 @@ class Target:
     format: str
     secret: str = ""
     """Name of the Secret with the keys of its object store."""
+    partial: bool = False
+    """Whether results may be missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +68,17 @@ class Published:
     """uris."""
     revision: int
     """The one that the results are in."""
+    missing: list[int] = field(default_factory=list)
+    """Tasks without a result."""
 
 
 @dataclass(slots=True)
 class _Gathered:
     parts: list[dict[str, Any]] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
+    missing: list[int] = field(default_factory=list)
+    holes: list[dict[str, Any]] = field(default_factory=list)
+    """Where rasters of the missing ones would lie."""
 
 
 async def publish_runs(
@@ -91,7 +98,9 @@ async def publish_runs(
     scratch than there is, and what `coordinator.publishing` raises; nothing is published then.
     """
     gathered = _Gathered()
-    results = [result for run in runs for result in await read_results(store, run)]
+    results = [
+        result for run in runs for result in await read_results(store, run, partial=target.partial)
+    ]
     if scratch is not None:
         _check_room(runs, results, scratch)
     try:
@@ -106,7 +115,7 @@ def _check_room(
     runs: Sequence[FinishedRun], results: Sequence[TaskResult], scratch: Scratch
 ) -> None:
     """Raise InvalidInputError for results that would fill the scratch of this machine."""
-    entries = [result.record.entry for result in results]
+    entries = [result.record.entry for result in results if result.record is not None]
     need = sum(it.bytes * COPIES.get(it.codec, OTHER_COPIES) for it in entries if it is not None)
     if need > scratch.bytes:
         raise InvalidInputError(
@@ -146,12 +155,18 @@ async def _publish(
         "format": target.format,
         "secret": target.secret,
         "parts": gathered.parts,
+        "partial": target.partial,
+        "missing": gathered.missing,
+        "holes": gathered.holes,
+        "origin": first_of(first).uid,
         "run": first.uid,
         "functionSha256": first.function_sha256,
         "created": datetime.fromtimestamp(first.created, UTC).isoformat(),
         "derivedFrom": sorted(gathered.touched),
     }
-    return await _assemble(msgspec.json.encode(request), environ)
+    answer = await _assemble(msgspec.json.encode(request), environ)
+    files, revision = list(answer["files"]), answer["revision"]
+    return Published(files=files, revision=revision, missing=gathered.missing)
 
 
 async def _gather(store: Store, results: Sequence[TaskResult], gathered: _Gathered) -> None:
@@ -162,8 +177,12 @@ async def _gather(store: Store, results: Sequence[TaskResult], gathered: _Gather
         if run.uid not in plans:
             plans[run.uid] = await _read_plan(store, run)
         plan = plans[run.uid]
+        if result.record is None:
+            gathered.missing.append(result.task)
+            gathered.holes += _windows(plan, result.task)
+            continue
         gathered.touched |= _touched(plan, result.record.touched)
-        entry = await _stored_entry(store, result)
+        entry = await _stored_entry(store, run, result.record)
         if entry is None or is_nothing(entry):
             continue
         path = str(await store.fetch(entry.key))
@@ -195,9 +214,8 @@ def _files_of(entry: Entry) -> list[Entry]:
     ]
 
 
-async def _stored_entry(store: Store, result: TaskResult) -> Entry | None:
+async def _stored_entry(store: Store, run: FinishedRun, record: TaskRecord) -> Entry | None:
     """Return a result's entry; one that lies in the manifest alone is given a file first."""
-    run, record = result.run, result.record
     entry = record.entry
     if entry is None or entry.data is None:
         return entry
@@ -216,8 +234,8 @@ async def _read_plan(store: Store, run: FinishedRun) -> Plan | None:
         return None
 
 
-async def _assemble(request: bytes, environ: Mapping[str, str] | None) -> Published:
-    """Run the publishing process on a request; return what it published."""
+async def _assemble(request: bytes, environ: Mapping[str, str] | None) -> dict[str, Any]:
+    """Run the publishing process on a request; return its answer."""
     child = await asyncio.create_subprocess_exec(
         *PUBLISHING,
         stdin=asyncio.subprocess.PIPE,
@@ -239,7 +257,7 @@ async def _assemble(request: bytes, environ: Mapping[str, str] | None) -> Publis
     answer: dict[str, Any] = msgspec.json.decode(told)
     if "error" in answer:
         raise GeopodError.from_wire(**answer["error"])
-    return Published(files=list(answer["files"]), revision=answer["revision"])
+    return answer
 
 
 def _windows(plan: Plan | None, partition: int) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from geopod.errors import (
 )
 from geopod.layers.access import OWN_MACHINE, Access, read_access
 from geopod.layers.buckets import open_shelf
+from geopod.layers.crs import same_crs
 from geopod.layers.headers import read_header
 from geopod.layers.publish import (
     Lineage,
@@ -39,6 +40,7 @@ from geopod.layers.publish import (
     read_revision,
     write_vector,
 )
+from geopod.layers.publish_rasters import ON_GRID
 from geopod.layers.sources import LayerSource
 from geopod.layers.vector_files import as_geoparquet
 
@@ -84,6 +86,13 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     derived_from: tuple[str, ...] = ()
     secret: str = ""
     """Name of the Secret with the keys of the object store."""
+    partial: bool = False
+    """Whether pixels may be missing."""
+    missing: tuple[int, ...] = ()
+    """Tasks that have no part."""
+    holes: tuple[PlacedWindow, ...] = ()
+    """Where their parts would lie, on every layer's grid."""
+    origin: str = ""
 
 
 def publish_parts(
@@ -106,6 +115,8 @@ def publish_parts(
             created=request.created,
             derived_from=request.derived_from,
         ),
+        missing=request.missing,
+        origin=request.origin,
     )
     shelf = open_shelf(request.folder, path_id=request.path_id, access=access)
     assemble = _assemble_rasters if request.kind == "raster" else _assemble_vectors
@@ -127,7 +138,21 @@ def _assemble_rasters(request: PublishRequest, work: Path, target: Path) -> None
         with _reading(part):
             grid = grid or _grid_of(path, window)
     assert grid is not None  # noqa: S101  # a request has parts
-    assemble_raster(parts, grid, target)
+    holes = list(_holes_on(grid, request.holes)) if request.partial else None
+    assemble_raster(parts, grid, target, holes=holes)
+
+
+def _holes_on(grid: RasterGrid, holes: Iterable[PlacedWindow]) -> Iterator[Window]:
+    """Yield the windows that lie on this grid, counted from its corner; others have no place."""
+    a, b, c, d, e, f = grid.transform
+    for hole in holes:
+        if hole.transform[:2] != (a, b) or hole.transform[3:5] != (d, e) or b or d:
+            continue
+        column, row = (hole.transform[2] - c) / a, (hole.transform[5] - f) / e
+        is_on_grid = abs(column - round(column)) < ON_GRID and abs(row - round(row)) < ON_GRID
+        if is_on_grid and same_crs(hole.crs, grid.crs):
+            top, left, height, width = hole.core
+            yield (round(row) + top, round(column) + left, height, width)
 
 
 def _assemble_vectors(request: PublishRequest, work: Path, target: Path) -> None:

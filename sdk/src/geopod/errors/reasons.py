@@ -93,6 +93,8 @@ CONDITION_REASONS: Mapping[str, type[GeopodError]] = {
     "LimitExceeded": QuotaExceededError,
     "PodRefused": EnvironmentStartTimeout,
     "InconsistentParts": InconsistentPartsError,
+    "ShapeMismatch": ShapeMismatchError,
+    "NotAFileResult": NotAFileResultError,
 }
 """Reason of a False condition -> class; any other is E404 (start) or E309 (run)."""
 
@@ -116,6 +118,8 @@ REASON_FIXES: Mapping[str, tuple[str, ...]] = {
     "ImagePullFailed": ("administrator: image or secret of the ComputeRuntime",),
     "QuotaExceeded": ("fewer nodes", "terminate an environment that sleeps", "geopod capacity"),
     "LimitExceeded": ("ask for less", "geopod capacity"),
+    "ShapeMismatch": ("return an array of the core's shape", "{'raster', 'transform', 'crs'}"),
+    "NotAFileResult": ("largeResult=True, return an array, GeoDataFrame or BytesIO",),
 }
 """What to do about a condition whose message names nothing to do."""
 FIXES_MARK = re.compile(r"\s*\n?fix: (?=1\) )")

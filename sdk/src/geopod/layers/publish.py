@@ -51,6 +51,12 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     item: str
     """Name of the STAC Item."""
     created: str
+    missing: tuple[int, ...] = ()
+    """Tasks whose results are not in it, where it was asked for all the same."""
+    origin: str = ""
+    """The run whose results it added; of reruns, the first."""
+    added: str = ""
+    """The file with them."""
 
     def hrefs(self, where: Path | Shelf) -> tuple[str, ...]:
         """Return the uris of the revision's files."""
@@ -70,11 +76,16 @@ class Publication:
     file_name: str
     """`data.tif`, `data.parquet` (a folder), `data.gpkg`…"""
     lineage: Lineage
+    missing: tuple[int, ...] = ()
+    """Tasks that have no result."""
+    origin: str = ""
+    """The run that the results are of, whichever reruns they came from."""
 
     @property
     def digest(self) -> str:
         """The name of these results in this form."""
-        return sha256("\n".join((self.file_name, *self.sha256s)).encode()).hexdigest()
+        holes = [f"no {task}" for task in self.missing]
+        return sha256("\n".join((self.file_name, *self.sha256s, *holes)).encode()).hexdigest()
 
 
 def publish(
@@ -137,8 +148,9 @@ def _prepare(
 ) -> Revision:
     """Return the next revision, its STAC Item written; raises what reading the layer raises."""
     latest = revisions[-1] if revisions else None
-    before = () if latest is None else latest.files
-    files = before if name in before else (*before, name)
+    completed = _completed(publication, revisions)
+    before = [file for file in (latest.files if latest else ()) if file not in completed]
+    files = before if name in before else [*before, name]
     number = 1 if latest is None else latest.revision + 1
     # Its own name: a publisher of the same results may be a moment faster, with its own item.
     item_name = f"item-{number}-{publication.digest[:12]}-{token_hex(4)}.json"
@@ -147,15 +159,28 @@ def _prepare(
         publication.lineage,
         item_id=f"{publication.path_id}-{publication.timestamp}-{number}",
         hrefs=[f"./{file}" for file in files],
+        missing=publication.missing,
     )
     shelf.write(item_name, json.dumps(item, allow_nan=False).encode())
     return Revision(
         revision=number,
         digest=publication.digest,
-        files=files,
+        files=tuple(files),
         item=item_name,
         created=publication.lineage.created,
+        missing=publication.missing,
+        origin=publication.origin,
+        added=name,
     )
+
+
+def _completed(publication: Publication, revisions: Sequence[Revision]) -> set[str]:
+    """Return the files with holes that these results fill: those of the same run before."""
+    return {
+        one.added
+        for one in revisions
+        if one.missing and one.origin and one.origin == publication.origin
+    }
 
 
 def _open_layer(hrefs: Sequence[str], publication: Publication, access: Access) -> OpenedHeader:

@@ -30,7 +30,7 @@ from geopod.layers.grids import Coefficients, Window, shift_transform
 
 TILE = 512
 _STRIP_BYTES = 16 << 20
-_ON_GRID = 1e-3
+ON_GRID = 1e-3
 """A GeoTIFF whose corner lies less than this part of a pixel off the lattice is on it."""
 
 
@@ -79,20 +79,25 @@ class _Piece:
 
 
 def assemble_raster(
-    parts: Sequence[RasterPart], grid: RasterGrid, target: Path, *, partial: bool = False
+    parts: Sequence[RasterPart],
+    grid: RasterGrid,
+    target: Path,
+    *,
+    holes: Sequence[Window] | None = None,
 ) -> Path:
     """Write the parts as one COG at `target` that covers exactly what they cover.
 
-    `partial`: leave holes (nodata, else 0) where parts are missing. Raises ShapeMismatchError
-    (E310) for an array that is neither core nor padded window, InconsistentPartsError (E312) for
-    parts that differ in type, overlap, or leave holes.
+    `holes`: windows of parts that are missing; the COG covers these too and has nodata (else 0)
+    wherever no part lies. None: nothing may be missing. Raises ShapeMismatchError (E310) for an
+    array that is neither core nor padded window, InconsistentPartsError (E312) for parts that
+    differ in type, overlap, or leave holes.
     """
     if not parts:
         raise ValueError("a raster of no parts")
     ordered = sorted(parts, key=lambda part: part.node)
     with gdal_settings():
         pieces = [_measure_part(part, grid) for part in ordered]
-        frame = check_pieces(pieces, partial=partial)
+        frame = check_pieces(pieces, holes)
         plain = target.with_suffix(".parts.tif")
         try:
             _write_plain(pieces, frame, grid, plain)
@@ -102,8 +107,8 @@ def assemble_raster(
     return target
 
 
-def check_pieces(pieces: Sequence[_Piece], *, partial: bool) -> Window:
-    """Return the window that all pieces cover together; raises InconsistentPartsError."""
+def check_pieces(pieces: Sequence[_Piece], holes: Sequence[Window] | None) -> Window:
+    """Return the window that pieces and holes cover together; raises InconsistentPartsError."""
     first = pieces[0]
     wrong = [piece for piece in pieces if not _is_alike(piece, first)]
     if wrong:
@@ -115,8 +120,9 @@ def check_pieces(pieces: Sequence[_Piece], *, partial: bool) -> Window:
             first=first.traits,
         )
     edges = np.array([piece.window for piece in pieces])
-    top, left = edges[:, 0].min(), edges[:, 1].min()
-    bottom, right = (edges[:, 0] + edges[:, 2]).max(), (edges[:, 1] + edges[:, 3]).max()
+    reach = np.array([*edges, *(holes or ())])
+    top, left = reach[:, :2].min(axis=0)
+    bottom, right = (reach[:, :2] + reach[:, 2:]).max(axis=0)
     overlapping = _first_overlap(edges)
     if overlapping is not None:
         one, other = (pieces[index].part.node for index in overlapping)
@@ -126,10 +132,14 @@ def check_pieces(pieces: Sequence[_Piece], *, partial: bool) -> Window:
             details={"nodes": [one, other]},
         )
     covered, whole = int(edges[:, 2:].prod(axis=1).sum()), int((bottom - top) * (right - left))
-    if covered != whole and not partial:
+    if covered != whole and holes is None:
         raise InconsistentPartsError(
             f"The parts cover {covered} of {whole} pixels.",
-            fixes=("return the whole core of each partition", "partitions that make a rectangle"),
+            fixes=(
+                "return the whole core of each partition",
+                "partitions that make a rectangle",
+                "write_to={…, 'partial': True}",
+            ),
             details={"covered": covered, "pixels": whole},
         )
     return (int(top), int(left), int(bottom - top), int(right - left))
@@ -179,7 +189,7 @@ def _measure_geotiff(part: RasterPart, grid: RasterGrid) -> _Piece:
             abs(column - round(column)),
             abs(row - round(row)),
         )
-        if drift > _ON_GRID or there.b or there.d:
+        if drift > ON_GRID or there.b or there.d:
             raise InconsistentPartsError(
                 f"The raster of node {part.node} lies {drift:.3g} px off the grid of the layer.",
                 fixes=("return the transform that params gave", "return an array of core shape"),

@@ -41,9 +41,17 @@ class Lineage:
 
 
 def build_item(
-    opened: OpenedHeader, lineage: Lineage, *, item_id: str, hrefs: Sequence[str]
+    opened: OpenedHeader,
+    lineage: Lineage,
+    *,
+    item_id: str,
+    hrefs: Sequence[str],
+    missing: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Return the STAC Item of a timestamp; `hrefs` are relative to the item."""
+    """Return the STAC Item of a timestamp; `hrefs` are relative to the item.
+
+    `missing`: tasks of the run that have no result in it.
+    """
     bounds, projection, bands = _describe(opened)
     box = None if bounds is None else _in_degrees(bounds, opened.header.crs)
     asset: dict[str, Any] = {
@@ -66,6 +74,7 @@ def build_item(
             "processing:software": {"geopod": lineage.image or "local"},
             "geopod:run": lineage.run,
             "geopod:function_sha256": lineage.function_sha256,
+            **({"geopod:missing_tasks": list(missing)} if missing else {}),
             **projection,
         },
         "links": [{"rel": "derived_from", "href": href} for href in lineage.derived_from],

@@ -216,13 +216,10 @@ class ScriptedBackend:
         """Return all layers."""
         return list(self.layers.values())
 
-    async def publish(
-        self, runs: list[str], path_id: str, timestamp_id: str, *, output_format: str | None
-    ) -> LayerRecord:
+    async def publish(self, runs: list[str], target: Mapping[str, str]) -> LayerRecord:
         """Note the call."""
-        del output_format
-        self.calls.append(f"publish {runs} {path_id}/{timestamp_id}")
-        return await self.get_layer(path_id)
+        self.calls.append(f"publish {runs} {target['pathId']}/{target['timestampId']}")
+        return await self.get_layer(target["pathId"])
 
     async def upload_file(self, path: Path) -> str:
         """Return the file's sha256."""

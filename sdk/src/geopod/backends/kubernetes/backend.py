@@ -191,14 +191,10 @@ class KubernetesBackend:
         """Return the catalogue by name."""
         return await self._layers.all()
 
-    async def publish(
-        self, runs: list[str], path_id: str, timestamp_id: str, *, output_format: str | None
-    ) -> LayerRecord:
+    async def publish(self, runs: list[str], target: Mapping[str, str]) -> LayerRecord:
         """Have results of finished runs assembled into one layer timestamp, by a run of its own."""
-        target = {"pathId": path_id, "timestampId": timestamp_id}
-        target |= {"format": output_format} if output_format else {}
         await publish(self._runs, self._environments, runs, target)
-        return await self._layers.get(path_id)
+        return await self._layers.get(target["pathId"])
 
     async def upload_file(self, path: Path) -> str:
         """Store a plain file now, or once an environment gives a token; return its sha256."""

@@ -14,6 +14,7 @@ import msgspec
 from geopod.api import names
 from geopod.api.environment_resource import environment_state
 from geopod.api.run_report import seconds
+from geopod.api.run_resource import write_target
 from geopod.api.runs import EnvironmentState
 from geopod.backends import EnvironmentRecord
 from geopod.errors import InvalidInputError
@@ -59,7 +60,7 @@ def publish_manifest(  # one value per field of the spec
         "environment": environment,
         "mode": "Publish",
         "publish": list(runs),
-        "writeToLayer": dict(target),
+        "writeToLayer": write_target(target),
     }
     metadata = {"name": name, "namespace": namespace, "labels": labels}
     return _checked("ComputeRun", metadata, spec)

@@ -21,7 +21,7 @@ from geopod.errors import (
 async def publish(
     runs: Runs, environments: Environments, named: Sequence[str], target: Mapping[str, str]
 ) -> None:
-    """Return when the layer timestamp `target` (pathId, timestampId, format) is there.
+    """Return when the layer timestamp `target` (pathId, timestampId…) is there.
 
     Publishing the same twice is publishing once. Raises EnvironmentTerminatedError before anything
     is sent, and what ended the publishing run.

@@ -138,14 +138,10 @@ class LocalBackend:
         """Return the catalogue by name."""
         return self._catalogue.all()
 
-    async def publish(
-        self, runs: list[str], path_id: str, timestamp_id: str, *, output_format: str | None
-    ) -> LayerRecord:
+    async def publish(self, runs: list[str], target: Mapping[str, str]) -> LayerRecord:
         """Assemble the file results of finished runs into one layer timestamp."""
         finished = [await self._runs.get(name) for name in runs]
-        return await self._publisher.publish(
-            finished, path_id, timestamp_id, output_format=output_format
-        )
+        return await self._publisher.publish(finished, target)
 
     async def upload_file(self, path: Path) -> str:
         """Store a plain file; return its sha256, its id in `files`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,8 +18,9 @@ from geopod.backends.local.secrets import own_keys, secrets_variable
 from geopod.backends.local.standing import require_awake
 from geopod.backends.local.state import StateFolder, safe_name, write_whole
 from geopod.backends.local.unfinished import stored_state
+from geopod.coordinator import layer_ends
 from geopod.coordinator.finished import finished_run
-from geopod.coordinator.publication import DEFAULT_FORMATS, Target, publish_runs
+from geopod.coordinator.publication import DEFAULT_FORMATS, Published, Target, publish_runs
 from geopod.errors import GeopodError, InvalidInputError, RunNotFoundError
 from geopod.store import Store
 
@@ -50,27 +52,26 @@ class Publisher:
 
     def show(self, order: RunOrder, state: RunState) -> RunState:
         """Return the state to show: a run whose results could not become a layer has failed."""
-        if order.write_to is None or state.phase != "Succeeded":
+        if order.write_to is None or not layer_ends.becomes_layer(order, state):
             return state
-        error = self._read_marker(order).get("error")
+        marker = self._read_marker(order)
+        error = marker.get("error")
         if error is None:
-            return state
-        reason = "InconsistentParts" if error["code"] == "E312" else "PublishFailed"
-        return msgspec.structs.replace(state, phase="Failed", reason=reason, message=error["fact"])
+            return layer_ends.published(state, order.write_to, marker.get("missing", ()))
+        reason = (error["details"] or {}).get("reason")
+        return layer_ends.not_published(
+            state, code=error["code"], fact=error["fact"], reason=reason
+        )
 
     async def after_run(self, order: RunOrder, state: RunState) -> RunState:
         """Do what `write_to` asks for, once; returns the state to show."""
         target = order.write_to
-        if target is None or state.phase != "Succeeded" or self._read_marker(order):
+        is_due = layer_ends.becomes_layer(order, state) and not self._read_marker(order)
+        if target is None or not is_due:
             return self.show(order, state)
         try:
-            await self._publish(
-                [(order, state)],
-                target["pathId"],
-                target["timestampId"],
-                output_format=target.get("format"),
-            )
-            marker: dict[str, Any] = {"layer": target}
+            _, published = await self._publish([(order, state)], target)
+            marker: dict[str, Any] = {"layer": target, "missing": published.missing}
         except GeopodError as error:
             marker = {"error": error.to_wire()}
         write_whole(self._marker(order), msgspec.json.encode(marker))
@@ -79,33 +80,28 @@ class Publisher:
     async def publish(
         self,
         runs: list[tuple[RunOrder, RunState]],
-        path_id: str,
-        timestamp_id: str,
-        *,
-        output_format: str | None,
+        target: Mapping[str, str],
     ) -> LayerRecord:
         """Assemble the results of finished runs into one layer timestamp, or find that they are.
 
-        Raises EnvironmentTerminatedError, LayerNotFoundError, InvalidInputError for `latest`, and
-        what `publishing` raises.
+        `target`: pathId, timestampId, format and partial, as `RunOrder.write_to` says them. Raises
+        EnvironmentTerminatedError, LayerNotFoundError, InvalidInputError for `latest`, and what
+        `publishing` raises.
         """
-        _check_timestamp("layer", path_id, timestamp_id)
+        _check_timestamp("layer", target["pathId"], target["timestampId"])
         for order, _ in runs:
             try:
                 environment = self._folder.read_environment(order.environment)
             except LookupError:
                 continue  # deleted; its results are there
             require_awake(environment)
-        return await self._publish(runs, path_id, timestamp_id, output_format=output_format)
+        record, _ = await self._publish(runs, target)
+        return record
 
     async def _publish(
-        self,
-        runs: list[tuple[RunOrder, RunState]],
-        path_id: str,
-        timestamp_id: str,
-        *,
-        output_format: str | None,
-    ) -> LayerRecord:
+        self, runs: list[tuple[RunOrder, RunState]], wanted: Mapping[str, str]
+    ) -> tuple[LayerRecord, Published]:
+        path_id, timestamp_id = wanted["pathId"], wanted["timestampId"]
         layer = self._catalogue.get(path_id, timestamp_id=timestamp_id)
         kind = self._kind_of(layer)
         folder = f"{self._target(layer)}/{safe_name(timestamp_id)}"
@@ -114,14 +110,15 @@ class Publisher:
             path_id=path_id,
             timestamp=timestamp_id,
             kind=kind,
-            format=output_format or DEFAULT_FORMATS[kind],
+            format=wanted.get("format") or DEFAULT_FORMATS[kind],
+            partial=layer_ends.is_partial(wanted),
         )
         finished = [await finished_run(order, state, find=self._find_base) for order, state in runs]
         published = await publish_runs(
             self._store, finished, target, environ={**os.environ, **secrets_variable(self._folder)}
         )
         stamp = _stamp(layer, timestamp_id, folder, published.files)
-        return self._catalogue.published(path_id, stamp)
+        return self._catalogue.published(path_id, stamp), published
 
     async def _find_base(self, name: str) -> tuple[RunOrder, RunState] | None:
         """Return a run that another one ran tasks of again; None: it is gone."""

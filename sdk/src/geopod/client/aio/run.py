@@ -20,10 +20,10 @@ from geopod.client.aio.outcomes import gather_results, read_outcomes
 from geopod.client.aio.rerun import choose_tasks, rerun_order
 from geopod.client.aio.showing import task_row
 from geopod.client.aio.statistics import RunStats, run_provenance, run_stats
-from geopod.client.aio.submission import Retry, check_indexes
+from geopod.client.aio.submission import Retry, check_indexes, read_target
 from geopod.client.aio.task import Task
 from geopod.client.aio.watched import WatchedRun
-from geopod.client.layerlike import LayerRef, layer_ref, read_layer
+from geopod.client.layerlike import LayerRef, layer_ref
 from geopod.client.quantities import seconds
 from geopod.display.lists import Results, Search
 from geopod.errors import (
@@ -162,12 +162,13 @@ class Run(WatchedRun):
         return Run(self._backend, order, await anext(states), states, base=self)
 
     async def add_to_layer(self, layer: Any) -> LayerRef:
-        """Publish the run's file results as one timestamp of a layer; twice: the same revision."""
-        choice = read_layer(layer)
+        """Publish the run's file results as one timestamp of a layer; twice: the same revision.
+
+        `layer`: as `write_to` of `execute` names it.
+        """
+        target = read_target(layer, name="layer")
         await self.wait()
-        record = await self._backend.publish(
-            [self.name], choice.path_id, choice.timestamp_id, output_format=None
-        )
+        record = await self._backend.publish([self.name], target)
         return layer_ref(record.path_id, record.spec)
 
     def logs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, SupportsIndex
 
@@ -64,7 +64,9 @@ class RunOptions:
     """Options of one run, as `execute` and `submit` take them."""
 
     write_to: Any = None
-    """A layer and timestamp that the results become, `("ndvi", "2024")`."""
+    """A layer and timestamp that the results become, `("ndvi", "2024")`, or as a dictionary
+    `{"pathId": …, "timestampId": …}`, with `"file": {"format": "gpkg"}` for another format and
+    `"partial": True` for a layer that lacks what failed."""
     task_timeout: float | str = "30m"
     """How long one attempt of one task may take."""
     queue_timeout: float | str = "1h"
@@ -156,7 +158,9 @@ def make_order(
             failure_policy="FailFast" if options.fail_fast else "Continue",
             on_empty=options.on_empty,
             large_result=bool(record.spec.get("largeResult", False)),
-            write_to=read_target(options.write_to),
+            write_to=None
+            if options.write_to is None
+            else read_target(options.write_to, name="write_to"),
             tags=tags,
             rerun_of=options.rerun_of,
         )
@@ -236,22 +240,28 @@ def run_name(function: str, uid: str) -> str:
     return plain + names.own_suffix(uid)
 
 
-def read_target(target: Any) -> dict[str, str] | None:
-    """Return where results are written as the run carries it: pathId, timestampId and format.
+def read_target(target: Any, *, name: str) -> dict[str, str]:
+    """Return where results are written as the run carries it; `name`: of the argument.
 
-    `file: {format}` of the documented form may be left out.
+    Of the documented form, `file: {format}` and `partial` may be left out.
     """
-    if target is None:
-        return None
     choice = read_layer(target)
     if choice.file is not None:
         raise InvalidInputError(
-            f"write_to={target!r} is a file; results are written to a layer.",
-            fixes=("client.add_layer('ndvi', write_to=folder)", "write_to=('ndvi', '2024')"),
+            f"{name}={target!r} is a file; results are written to a layer.",
+            fixes=("client.add_layer('ndvi', write_to=folder)", f"{name}=('ndvi', '2024')"),
         )
-    kind = choice.extra.get("file") or {}
+    file, partial = choice.extra.get("file") or {}, choice.extra.get("partial", False)
+    strange = sorted(choice.extra.keys() - {"file", "partial"})
+    if strange or not isinstance(file, Mapping) or not isinstance(partial, bool):
+        raise InvalidInputError(
+            f"{name}={target!r} is not understood; beside pathId and timestampId it takes "
+            "file and partial.",
+            fixes=(f"{name}={{'pathId': 'ndvi', 'timestampId': '2024', 'partial': True}}",),
+        )
     found = {"pathId": choice.path_id, "timestampId": choice.timestamp_id}
-    return found | ({"format": str(kind["format"])} if "format" in kind else {})
+    found |= {"format": str(file["format"])} if "format" in file else {}
+    return found | ({"partial": "true"} if partial else {})
 
 
 async def upload(store: Store, environment_uid: str, sha256: str, payload: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from geopod.api.runs import RunOrder, RunState
 from geopod.cluster.kinds import LAYERS, RUNS, Kind
 from geopod.cluster.problems import NotFoundApiError
 from geopod.cluster.watching import Listing
+from geopod.coordinator import layer_ends
 from geopod.coordinator.finished import FinishedRun, finished_run
 from geopod.coordinator.pod.office import Object, Office
 from geopod.coordinator.publication import (
@@ -37,7 +39,6 @@ from geopod.errors import GeopodError, InconsistentPartsError, InvalidInputError
 from geopod.store import KeyMissingError, Store
 
 BUCKETS = ("s3://", "gs://", "az://")
-INCONSISTENT = "E312"
 MAX_TIMESTAMPS = 500
 SCRATCH_BYTES = 900 << 20
 """Of the pod's `/tmp`, which has 1 GiB."""
@@ -73,7 +74,7 @@ class Publications:
 
     async def after_run(self, order: RunOrder, state: RunState) -> RunState:
         """Do what `writeToLayer` asks for; a run whose results are no layer has failed."""
-        if order.write_to is None or state.phase != "Succeeded":
+        if order.write_to is None or not layer_ends.becomes_layer(order, state):
             return state
         try:
             run = await finished_run(order, state, find=self._find_base)
@@ -102,14 +103,15 @@ class Publications:
         self, state: RunState, runs: Sequence[FinishedRun], wanted: Mapping[str, Any]
     ) -> RunState:
         try:
-            await self._publish(runs, wanted)
+            missing = await self._publish(runs, wanted)
         except GeopodError as error:
             return _failed(state, error)
         except (KeyMissingError, OSError) as error:
             return _failed(state, InconsistentPartsError(f"Results cannot be read: {error}."))
-        return state
+        return layer_ends.published(state, wanted, missing)
 
-    async def _publish(self, runs: Sequence[FinishedRun], wanted: Mapping[str, Any]) -> None:
+    async def _publish(self, runs: Sequence[FinishedRun], wanted: Mapping[str, Any]) -> list[int]:
+        """Publish; returns the tasks without a result."""
         path_id, stamp = wanted["pathId"], wanted["timestampId"]
         try:
             layer = await self._reader.get(LAYERS, path_id)
@@ -117,12 +119,15 @@ class Publications:
             raise InvalidInputError.value(
                 name="spec.writeToLayer.pathId", value=path_id, why="names no Layer"
             ) from error
-        target = target_of(layer, stamp, wanted.get("format"))
+        target = replace(
+            target_of(layer, stamp, wanted.get("format")), partial=layer_ends.is_partial(wanted)
+        )
         self._require_keys(target)
         scratch = Scratch(cache=self._office.pod.cache, bytes=SCRATCH_BYTES)
         async with self._turn:  # the scratch is for one at a time
             published = await publish_runs(self._store, runs, target, scratch=scratch)
         await self._write_revision(layer, stamp, published.revision)
+        return published.missing
 
     def _require_keys(self, target: Target) -> None:
         """Raise InvalidInputError when the Secret of an object store is not mounted here."""
@@ -230,11 +235,5 @@ def started_publication(manifest: Object, *, environment_uid: str, epoch: int) -
 
 def _failed(state: RunState, error: GeopodError) -> RunState:
     """Return a state of a run whose results could not become a layer; they stay."""
-    return msgspec.structs.replace(
-        state,
-        phase="Failed",
-        reason="InconsistentParts" if error.code == INCONSISTENT else "PublishFailed",
-        message=error.fact,
-        finished=state.finished or time.time(),
-        running=0,
-    )
+    ended = layer_ends.refused(state, error)
+    return msgspec.structs.replace(ended, finished=state.finished or time.time(), running=0)

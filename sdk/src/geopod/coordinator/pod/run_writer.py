@@ -179,7 +179,7 @@ class RunWriter:
         self._schedule()
 
     async def _write(self, state: RunState) -> None:
-        if state.phase == "Succeeded" and self.after is not None:
+        if state.phase in TERMINAL and self.after is not None:
             state = await self.after(state)
         if self._expires is not None:  # beside the write: nobody waits for it
             self._bureau.office.spawn(self._note_expiry(state.environment, self._expires))
