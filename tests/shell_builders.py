@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -225,3 +226,31 @@ def coordinator_status(found):
         "queuedRuns": 0,
         "lastActivityTime": "2026-03-01T12:00:00Z",
     }
+
+
+PASSING = {"uid", "resourceVersion", "creationTimestamp", "generation", "annotations"}
+TIMES = {"lastTransitionTime", "idleSince"}
+
+
+def meaning_of(fake):
+    """Every object but Events, without times and what follows from its environment's uid."""
+    uids = [found["metadata"]["uid"] for found in fake.all(kinds.ENVIRONMENTS)]
+    objects = {}
+    for key, found in fake.objects.items():
+        if key[0] == kinds.EVENTS.plural:
+            continue
+        metadata = {name: it for name, it in found["metadata"].items() if name not in PASSING}
+        kept = {name: it for name, it in found.items() if name not in ("data", "status")}
+        if found["kind"] == "ComputeEnvironment":
+            kept["status"] = {**_timeless(found["status"]), "access": {}}
+            conditions = map(_timeless, found["status"]["conditions"])
+            kept["status"]["conditions"] = sorted(conditions, key=repr)
+        text = json.dumps({**kept, "metadata": metadata}, sort_keys=True)
+        for uid in uids:
+            text = text.replace(f'"{uid}"', '"the uid"')
+        objects[key] = json.loads(text)
+    return objects
+
+
+def _timeless(found):
+    return {name: it for name, it in found.items() if name not in TIMES}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 from geopod.cluster import kinds
-from shell_builders import Shell, a_cluster, an_environment, operating
+from shell_builders import Shell, a_cluster, an_environment, meaning_of
 
 WRITES = ("create", "patch", "delete")
-PASSING = {"uid", "resourceVersion", "creationTimestamp", "generation", "annotations"}
 
 
 def edit(fake):
@@ -50,25 +48,6 @@ def collect_garbage(fake):
             fake.remove(next(it for it in kinds.ALL if it.plural == plural), name, namespace)
 
 
-def meaning_of(fake):
-    """Every object but Events, without what follows from its environment's uid."""
-    uids = [found["metadata"]["uid"] for found in fake.all(kinds.ENVIRONMENTS)]
-    objects = {}
-    for key, found in fake.objects.items():
-        if key[0] == kinds.EVENTS.plural:
-            continue
-        metadata = {name: it for name, it in found["metadata"].items() if name not in PASSING}
-        kept = {name: it for name, it in found.items() if name not in ("data", "status")}
-        if found["kind"] == "ComputeEnvironment":
-            kept["status"] = {**found["status"], "access": {}}
-            kept["status"]["conditions"] = sorted(found["status"]["conditions"], key=repr)
-        text = json.dumps({**kept, "metadata": metadata}, sort_keys=True)
-        for uid in uids:
-            text = text.replace(f'"{uid}"', '"the uid"')
-        objects[key] = json.loads(text)
-    return objects
-
-
 async def lived(change, *, before=0):
     """Create an environment and change it afterwards, or just before a write of its creation."""
     fake = a_cluster(an_environment())
@@ -92,27 +71,5 @@ def test_change_in_the_midst_of_a_creation_ends_as_one_afterwards(change):
         for number in range(1, writes + 1):
             found, _ = await lived(change, before=number)
             assert found == expected, f"changed before write {number}"
-
-    asyncio.run(drive())
-
-
-def test_operator_outlives_a_server_that_is_away():
-    async def drive():
-        fake = a_cluster(an_environment())
-        async with asyncio.timeout(30):
-            async with fake.running() as url:
-                port = url.port
-                running = operating(fake, url)
-                operator = await running.__aenter__()
-                await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "e1-coordinator"))
-            fake.put(kinds.ENVIRONMENTS, an_environment("e2"))
-            fake.remove(kinds.ENVIRONMENTS, "e1")
-            async with fake.running(port):
-                try:
-                    await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "e2-coordinator"))
-                    await fake.until(lambda: operator.stores.environment(("geo", "e1")) is None)
-                    assert operator.health.illness() == ""
-                finally:
-                    await running.__aexit__(None, None, None)
 
     asyncio.run(drive())

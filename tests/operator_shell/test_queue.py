@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from geopod.errors import ClusterUnreachableError, ConfigError
 from geopod_operator.work import Agenda, Pace, WorkQueue
 
 A, B = ("ComputeEnvironment", "geo", "a"), ("ComputeEnvironment", "geo", "b")
@@ -67,6 +68,14 @@ def test_failures_back_off_to_a_limit_and_are_forgotten_on_success(agenda):
     assert agenda.fail(A, now) == 1
 
 
+def test_server_that_is_away_is_asked_again_within_half_a_minute(agenda):
+    agenda.add(A, 0.0, after_s=0)
+    for _ in range(12):
+        agenda.take(float("inf"))
+        longest = agenda.fail(A, 0.0, is_answered=False)
+    assert longest == 30
+
+
 def test_back_off_survives_thousands_of_failures(agenda):
     agenda.add(A, 0.0, after_s=0)
     for _ in range(2000):
@@ -84,6 +93,36 @@ def test_long_line_that_moves_is_not_stuck_and_one_that_stands_is(agenda):
     assert not agenda.is_stuck(200.0)
     assert agenda.oldest_s(200.0) > 120
     assert agenda.is_stuck(221.0)
+
+
+def test_queue_knows_a_server_that_is_away_from_one_that_refuses():
+    longest = {}
+
+    async def work(key):
+        if key == A:
+            raise ClusterUnreachableError("away")
+        raise ConfigError("refused")
+
+    async def drive():
+        pace = Pace(debounce_s=0, backoff_s=2, backoff_max_s=200, unanswered_max_s=1)
+        queue = WorkQueue(work, pace=pace, on_finished=finished, clock=lambda: 0.0)
+        queue.add(A)
+        queue.add(B)
+        running = asyncio.create_task(queue.run())
+        async with asyncio.timeout(5):
+            while len(longest) < 2:
+                await done.wait()
+                done.clear()
+        running.cancel()
+        return queue.agenda._due
+
+    def finished(key, result, took_s):
+        longest[key] = result
+        done.set()
+
+    done = asyncio.Event()
+    assert asyncio.run(drive()) == {A: 1.0, B: 2.0}
+    assert set(longest.values()) == {"failed"}
 
 
 def test_queue_tries_again_after_a_bug_and_goes_on_with_the_others():

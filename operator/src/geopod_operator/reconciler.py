@@ -10,13 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
 
-from geopod.errors import (
-    AuthError,
-    ClusterUnreachableError,
-    GeopodError,
-    PermissionDeniedError,
-    RateLimitedError,
-)
+from geopod.errors import GeopodError, PermissionDeniedError
 
 from geopod_operator.cluster import Cluster
 from geopod_operator.environment.absent import Absence, plan_absent
@@ -35,14 +29,13 @@ from geopod_operator.stores import (
     WorkKey,
     ref_of,
 )
+from geopod_operator.work import UNANSWERED
 
 HEALED_S = 1.0
 """A refusal that is over is still told of: another look ends that."""
 REFUSALS = frozenset({400, 403, 413, 422})
 ROUNDS = 5
 """A plan asks for children, then for pods; more rounds than this are a bug."""
-UNANSWERED = (AuthError, ClusterUnreachableError, RateLimitedError)
-"""The server did not get to the request; every other error is its answer about one object."""
 logger = logging.getLogger(__name__)
 
 

@@ -13,10 +13,17 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from geopod.errors import GeopodError
+from geopod.errors import (
+    AuthError,
+    ClusterUnreachableError,
+    GeopodError,
+    RateLimitedError,
+)
 
 Key = tuple[str, str, str]
 """Kind, namespace and name of what is worked on."""
+UNANSWERED = (AuthError, ClusterUnreachableError, RateLimitedError)
+"""The server did not get to the request; every other error is its answer about one object."""
 logger = logging.getLogger(__name__)
 
 
@@ -29,6 +36,8 @@ class Pace:
     parallel: int = 8
     backoff_s: float = 1.0
     backoff_max_s: float = 300.0
+    unanswered_max_s: float = 30.0
+    """Backoff while the API server is away: it is everybody's trouble, and over at once."""
     stuck_s: float = 120.0
     """Work that waits or runs this long while nothing is finished: the process is ill."""
 
@@ -72,12 +81,12 @@ class Agenda:
         self._failures.pop(key, None)
         self._end(key, now, None if requeue_s is None else now + requeue_s)
 
-    def fail(self, key: Key, now: float) -> float:
+    def fail(self, key: Key, now: float, *, is_answered: bool = True) -> float:
         """A key could not be worked on; return the seconds until it is tried again."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        backoff_s = min(
-            self._pace.backoff_max_s, self._pace.backoff_s * 2.0 ** min(failures - 1, 20)
-        )
+        pace = self._pace
+        longest_s = pace.backoff_max_s if is_answered else pace.unanswered_max_s
+        backoff_s = min(longest_s, pace.backoff_s * 2.0 ** min(failures - 1, 20))
         self._end(key, now, now + backoff_s)
         return backoff_s
 
@@ -201,6 +210,7 @@ class WorkQueue:
                 self._on_finished(key, result, self._clock() - started)
 
     def _tell_failure(self, key: Key, error: Exception) -> None:
-        backoff_s = self.agenda.fail(key, self._clock())
+        is_answered = not isinstance(error, UNANSWERED)
+        backoff_s = self.agenda.fail(key, self._clock(), is_answered=is_answered)
         fact = error.fact if isinstance(error, GeopodError) else type(error).__name__
         logger.warning("%s %s/%s is tried again in %.0f s: %s", *key, backoff_s, fact)
