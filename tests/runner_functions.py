@@ -124,9 +124,7 @@ def forge_an_answer(_params: Any) -> None:
 
 def hand_over_a_link(_params: Any, ctx: Any) -> str:
     """Put a link where the runner will write the value: it goes through, the agent must not."""
-    folder = ctx.scratch / ".geopod"
-    folder.mkdir()
-    (folder / "0-1").symlink_to("/dev/null")
+    (ctx.scratch / ".geopod-0-1").symlink_to("/dev/null")
     return "z" * (1 << 20)
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 from geopod.api import names
 from geopod.api.control import RunUpdate
-from geopod.api.results import TaskRecord
+from geopod.api.results import Entry, TaskRecord
 from geopod.api.runs import RunState
 from geopod.coordinator.runs import RunBook
 from geopod.testing import MemoryStore
@@ -81,3 +81,33 @@ def test_the_end_is_told_only_after_the_records_are_stored():
         assert (last.phase, last.chunks, last.records) == ("Succeeded", 1, [record])
 
     asyncio.run(story())
+
+
+def last_state_of(entry: Entry) -> RunState:
+    """Return what a watcher hears at the end of a run of one task with this result."""
+
+    async def story():
+        store, owner, watcher = MemoryStore(), Owner(), Watcher()
+        await store.put(f"{names.epoch_prefix('e')}00000001", b"")
+        book = RunBook(owner, store, environment_uid="e", epoch=1)
+        book.open("r")
+        book.watch("r", watcher, at_once=False)
+        record = TaskRecord(index=0, attempt=0, epoch=1, node=0, entry=entry)
+        book.commit("r", [record], node=0, lease="1-1")
+        owner.state = ENDED
+        book.finish("r")
+        await owner.closed.wait()
+        return watcher.heard[-1]
+
+    return asyncio.run(story())
+
+
+def test_the_end_of_a_small_run_says_where_its_large_result_lies():
+    entry = Entry(codec="npy", sha256="0" * 64, bytes=2_000_128, key="e/runs/r/0-0-1-value")
+    state = last_state_of(entry)
+    assert ([record.entry for record in state.records], state.inline) == ([entry], {})
+
+
+def test_a_long_description_is_left_to_the_manifest():
+    entry = Entry(codec="list", sha256="0" * 64, bytes=1, key="k", meta={"items": ["x" * 20_000]})
+    assert last_state_of(entry).records == []

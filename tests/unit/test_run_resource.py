@@ -233,6 +233,11 @@ def test_more_than_4096_bytes_are_not_copied(copies):
     assert "inline" not in status_from_state(state, REPORT)["results"]
 
 
+def test_records_without_their_results_are_no_copies():
+    state = a_state(phase="Succeeded", finished=NOW, inline={0: b"42"}, records=[a_record(1)])
+    assert "inline" not in status_from_state(state, REPORT)["results"]
+
+
 def test_conditions_of_a_run_that_went_well():
     state = a_state(phase="Succeeded", finished=NOW, running=0, succeeded=4)
     assert conditions_of(status_from_state(state, REPORT)) == {

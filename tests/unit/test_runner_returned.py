@@ -89,6 +89,17 @@ def test_json_is_utf8_not_escapes(tmp_path: Path) -> None:
     assert handed("é", tmp_path).inline == '"é"'.encode()
 
 
+@pytest.mark.parametrize("shape", [(5,), (2, 3), (), (40,) * 3 + (1,) * 17], ids=str)
+@pytest.mark.parametrize("dtype", ["bool", ">i2", "float32", "complex128"])
+def test_the_header_of_plain_numbers_is_as_numpy_reads_it(
+    shape: tuple[int, ...], dtype: str, tmp_path: Path
+) -> None:
+    array = np.ones(shape, dtype)
+    found = array_of(handed(array, tmp_path), tmp_path)
+    assert (found.shape, found.dtype) == (shape, array.dtype)
+    np.testing.assert_array_equal(found, array)
+
+
 @pytest.mark.parametrize("size", [5, 100_000], ids=["inline", "file"])
 @pytest.mark.parametrize("dtype", ["uint8", "float64", "complex64", "datetime64[s]"])
 def test_an_array_is_npy(size: int, dtype: str, tmp_path: Path) -> None:

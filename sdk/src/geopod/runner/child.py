@@ -32,7 +32,7 @@ from .loading import NotLoadableError, declares_context, load_bundle, load_sourc
 from .outbox import Outbox
 from .page import LOADING, Page
 from .params import Params, Staged, touched
-from .returned import hand_over
+from .returned import hand_over, rehearse_array
 from .streams import flush_streams, stream_sizes, take_streams
 from .variables import task_variables
 
@@ -75,22 +75,21 @@ class Child:
         reader = FrameReader(joins_parts=True)
         while received := self._control.recv(READ_BYTES):
             for header, body in reader.feed(received):
-                message = unpack_json(header)
-                if message["t"] == "BEGIN":
-                    self._load(message, body)
-                elif self._function is not None:
-                    self._run_batch(message, body)
+                self._obey(unpack_json(header), body)
         self._leave()
+
+    def _obey(self, message: dict[str, Any], body: bytes) -> None:
+        if message["t"] == "BEGIN":
+            self._load(message, body)
+        elif self._function is not None:
+            self._run_batch(message, body)
 
     def _rehearse(self) -> None:
         """Run a task that nobody hears of: the first one of a run would take 0.8 ms longer."""
         outbox, self._outbox = self._outbox, Outbox(len, _peak_bytes)
         for header, body in FrameReader(joins_parts=True).feed(REHEARSAL):
-            message = unpack_json(header)
-            if message["t"] == "BEGIN":
-                self._load(message, body)
-            else:
-                self._run_batch(message, body)
+            self._obey(unpack_json(header), body)
+        rehearse_array()
         self._outbox, self._function = outbox, None
 
     def _load(self, begin: dict[str, Any], payload: bytes) -> None:
