@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from geopod.store import KeyExistsError, KeyMissingError, Store
 from geopod.store.directory import INLINE_BYTES, DirectoryStore
+from geopod.store.spare import MAKE_AFTER_S, SpareFile
 
 SIZES = [
     pytest.param(0, id="nothing"),
@@ -135,3 +136,39 @@ def test_two_stores_over_one_folder_race_for_a_key_and_one_wins(tmp_path: Path):
     winners = [number for number in asyncio.run(race()) if number is not None]
     assert len(winners) == 1
     assert (tmp_path / "epoch").read_bytes() == bytes(winners)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="Linux makes files without names")
+def test_objects_are_created_of_a_file_that_stands_by(tmp_path: Path):
+    root = tmp_path / "store"
+    made = DirectoryStore(root)
+
+    async def create_all() -> None:
+        for name in ("first", "below/second", "below/third"):
+            await made.put(name, name.encode(), if_absent=True)
+            with pytest.raises(KeyExistsError):
+                await made.put(name, b"late", if_absent=True)
+            await asyncio.sleep(2 * MAKE_AFTER_S)  # the file is made meanwhile, or not yet
+
+    asyncio.run(create_all())
+    assert asyncio.run(made.names("")) == ["below/second", "below/third", "first"]
+    for name in ("first", "below/second", "below/third"):
+        assert (root / name).read_text() == name
+        assert stat.S_IMODE((root / name).stat().st_mode) & 0o222 == 0
+    assert list((root / ".part").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="Linux makes files without names")
+def test_a_file_that_stands_by_is_made_once_and_given_up_with_its_store(tmp_path: Path):
+    async def take_twice() -> list[int | None]:
+        spare = SpareFile(str(tmp_path), 0o444)
+        spare.make_soon()
+        spare.make_soon()
+        await asyncio.sleep(MAKE_AFTER_S)  # a timer that was set earlier: it is called before
+        return [spare.take(), spare.take()]
+
+    descriptor, another = asyncio.run(take_twice())
+    assert descriptor is not None
+    assert another is None
+    os.close(descriptor)
+    assert list(tmp_path.iterdir()) == []

@@ -16,12 +16,13 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from geopod.store import KeyExistsError, KeyMissingError
 from geopod.store.keys import PART, check_key
+from geopod.store.spare import SpareFile, name_file
 
 INLINE_BYTES = 4 << 20
 """Larger reads and writes run in a thread, so that the caller's event loop goes on."""
@@ -41,14 +42,17 @@ class DirectoryStore:
         self._part_prefix = f"{self._root}/{PART}/{secrets.token_hex(8)}"
         self._serial = itertools.count()
         os.makedirs(f"{self._root}/{PART}", exist_ok=True)
+        self._spare = SpareFile(f"{self._root}/{PART}", FILE_MODE)
 
     async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write all of `data` under `key`, or nothing; raises KeyExistsError with `if_absent`."""
         target = self._path(key)
         if len(data) > INLINE_BYTES:
             await asyncio.to_thread(self._write, target, data, if_absent=if_absent)
+        elif if_absent:
+            self._create(target, data)
         else:
-            self._write(target, data, if_absent=if_absent)
+            self._write(target, data, if_absent=False)
 
     async def put_file(
         self, key: str, source: Path, *, move: bool = False, if_absent: bool = False
@@ -137,20 +141,37 @@ class DirectoryStore:
         """Return a name that no other writer of this folder uses, in any process or container."""
         return f"{self._part_prefix}-{os.getpid()}-{next(self._serial)}"
 
+    def _create(self, target: str, data: bytes) -> None:
+        """Write the file that stands by and give it its name; without one, a new file."""
+        descriptor = self._spare.take()
+        self._spare.make_soon()
+        if descriptor is None:
+            self._write(target, data, if_absent=True)
+            return
+        try:
+            self._fill(descriptor, data)
+            self._publish(partial(name_file, descriptor), target)
+        finally:
+            os.close(descriptor)
+
     def _write(self, target: str, data: bytes, *, if_absent: bool) -> None:
         """Write a new file and give it its name."""
         part = self._part()
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE)
         with _removed_on_error(part):
             try:
-                written = os.write(descriptor, data)
-                while written < len(data):  # one write takes at most 2 GiB
-                    written += os.write(descriptor, memoryview(data)[written:])
-                if self._fsync:
-                    os.fsync(descriptor)
+                self._fill(descriptor, data)
             finally:
                 os.close(descriptor)
-            self._publish(part, target, if_absent=if_absent)
+            self._publish(partial(_name, part, if_absent=if_absent), target)
+
+    def _fill(self, descriptor: int, data: bytes) -> None:
+        """Write all of the bytes, and bring them to the disk if this store promises that."""
+        written = os.write(descriptor, data)
+        while written < len(data):  # one write takes at most 2 GiB
+            written += os.write(descriptor, memoryview(data)[written:])
+        if self._fsync:
+            os.fsync(descriptor)
 
     def _copy(self, source: str, target: str, *, move: bool, if_absent: bool) -> None:
         """Copy a file and give the copy its name; `move`: the source goes."""
@@ -159,7 +180,7 @@ class DirectoryStore:
             shutil.copyfile(source, part)
             os.chmod(part, FILE_MODE)
             self._sync(part)
-            self._publish(part, target, if_absent=if_absent)
+            self._publish(partial(_name, part, if_absent=if_absent), target)
         if move:
             os.unlink(source)
 
@@ -173,7 +194,7 @@ class DirectoryStore:
         os.chmod(source, FILE_MODE)
         self._sync(source)
         try:
-            self._publish(source, target, if_absent=if_absent)
+            self._publish(partial(_name, source, if_absent=if_absent), target)
         except KeyExistsError:
             raise
         except OSError as error:
@@ -182,13 +203,19 @@ class DirectoryStore:
             return False
         return True
 
-    def _publish(self, part: str, target: str, *, if_absent: bool) -> None:
-        """Make a whole file appear under its key; folders are made when they are missed."""
+    def _publish(self, name: Callable[[str], None], target: str) -> None:
+        """Make a whole file appear under its key; folders are made when they are missed.
+
+        `name` gives it a name. Raises KeyExistsError.
+        """
         try:
-            _name(part, target, if_absent=if_absent)
-        except FileNotFoundError:
-            os.makedirs(target.rpartition("/")[0], exist_ok=True)
-            _name(part, target, if_absent=if_absent)
+            try:
+                name(target)
+            except FileNotFoundError:
+                os.makedirs(target.rpartition("/")[0], exist_ok=True)
+                name(target)
+        except FileExistsError as error:
+            raise KeyExistsError(target) from error
         if self._fsync:
             self._sync(target.rpartition("/")[0])
 
@@ -215,14 +242,11 @@ def _removed_on_error(part: str) -> Iterator[None]:
 
 
 def _name(part: str, target: str, *, if_absent: bool) -> None:
-    """Give a whole file its final name; `if_absent`: only if nothing has that name."""
+    """Give a whole file its final name; `if_absent`: FileExistsError if something has it."""
     if not if_absent:
         os.rename(part, target)
         return
-    try:
-        os.link(part, target)
-    except FileExistsError as error:
-        raise KeyExistsError(target) from error
+    os.link(part, target)
     os.unlink(part)
 
 
