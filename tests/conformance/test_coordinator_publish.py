@@ -66,7 +66,7 @@ def test_run_that_writes_to_a_layer_ends_when_the_timestamp_is_there(tmp_path):
             await cluster.phase("writes", "Succeeded")
         (stamp,) = cluster.status(LAYERS, "slope")["timestamps"]
         assert (stamp["id"], stamp["revision"]) == ("2025", 1)
-        (published,) = (tmp_path / "published" / "2025").rglob("data.tif")
+        published = tmp_path / "published" / "2025" / stamp["files"][0]
         with rasterio.open(published) as raster:
             assert (raster.read() == raster_spec().values()).all()
 

@@ -23,6 +23,7 @@ from geopod.api.common import (
 )
 from geopod.api.environment_status import Conditions, Count
 from geopod.api.kinds import AGE, Column, Kind, condition_column
+from geopod.api.layer_sources import MAX_PUBLISHED_FILES
 
 
 class Timestamp(Model):
@@ -133,6 +134,11 @@ class PublishedTimestamp(Model):
     """Readers follow the highest one."""
     time: Time | None = None
     """When it was published."""
+    files: Annotated[
+        tuple[Annotated[str, Field(max_length=128)], ...],
+        Field(max_length=MAX_PUBLISHED_FILES, json_schema_extra=AS_WHOLE),
+    ] = ()
+    """Of that revision, in the timestamp's folder; none where there are more."""
 
 
 class LayerStatus(Model):

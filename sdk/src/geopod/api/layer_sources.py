@@ -10,6 +10,8 @@ from geopod.api import deployment
 
 LATEST = "latest"
 LOCAL = ("file://", "/")
+MAX_PUBLISHED_FILES = 16
+"""Named in a Layer's status for one timestamp: an object of 500 of them stays below 1 MiB."""
 
 
 def find_timestamp(spec: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:
@@ -23,20 +25,24 @@ def find_timestamp(spec: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | 
     return stamps[-1] if stamps else None
 
 
-def catalogue_spec(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def catalogue_spec(manifest: Mapping[str, Any], *, as_files: bool = False) -> dict[str, Any]:
     """Return a Layer's spec with the timestamps that runs published.
 
     These are folders below `writeTo.uri`; whoever reads one follows its highest revision.
+    `as_files`: the files of that revision in their place, where the status names them.
     """
     spec = dict(manifest["spec"])
     root = str((spec.get("writeTo") or {}).get("uri", "")).rstrip("/")
     stamps = {stamp["id"]: dict(stamp) for stamp in spec.get("timestamps", ())}
     for published in (manifest.get("status") or {}).get("timestamps", ()):
         # The slash says that it is a folder, which a name alone does not in an object store.
-        uri = f"{root}/{published['id']}" + ("" if root.startswith(LOCAL) else "/")
+        folder = f"{root}/{published['id']}"
+        uri = folder if root.startswith(LOCAL) else f"{folder}/"
+        files = [f"{folder}/{name}" for name in published.get("files", ()) if as_files]
         known = stamps.setdefault(published["id"], {"id": published["id"]})
         before = known.pop("uris", None) or ([known.pop("uri")] if "uri" in known else [])
-        known["uris"] = [*(it for it in before if it.rstrip("/") != uri.rstrip("/")), uri]
+        others = [it for it in before if it.rstrip("/") != folder]
+        known["uris"] = [*others, *(files or [uri])]
     return {**spec, "timestamps": list(stamps.values())}
 
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from geopod.api.layer_sources import catalogue_spec
 from geopod.api.names import check_path_id
 from geopod.backends import LayerRecord
 from geopod.backends.kubernetes.manifests import (
@@ -98,13 +99,5 @@ def _check(spec: Mapping[str, Any]) -> None:
 
 def _record(manifest: Manifest) -> LayerRecord:
     """Return a layer with the timestamps that runs published beside those of its spec."""
-    spec = dict(manifest["spec"])
-    known = {stamp["id"] for stamp in spec.get("timestamps", ())}
-    folder = (spec.get("writeTo") or {}).get("uri", "")
-    published = [
-        {"id": stamp["id"], "uri": f"{folder.rstrip('/')}/{stamp['id']}"}
-        for stamp in (manifest.get("status") or {}).get("timestamps", ())
-        if stamp["id"] not in known
-    ]
-    spec["timestamps"] = [*spec.get("timestamps", ()), *published]
+    spec = catalogue_spec(manifest, as_files=True)
     return LayerRecord(path_id=manifest["metadata"]["name"], spec=spec)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from geopod.api import deployment, names
-from geopod.api.layer_sources import LATEST, on_volume
+from geopod.api.layer_sources import LATEST, MAX_PUBLISHED_FILES, on_volume
 from geopod.api.run_conditions import TERMINAL
 from geopod.api.run_report import timestamp
 from geopod.api.run_resource import order_from_resource, run_state
@@ -126,7 +126,8 @@ class Publications:
         scratch = Scratch(cache=self._office.pod.cache, bytes=SCRATCH_BYTES)
         async with self._turn:  # the scratch is for one at a time
             published = await publish_runs(self._store, runs, target, scratch=scratch)
-        await self._write_revision(layer, stamp, published.revision)
+        files = [uri.removeprefix(f"{target.folder}/") for uri in published.files]
+        await self._write_revision(layer, stamp, published.revision, files)
         return published.missing
 
     def _require_keys(self, target: Target) -> None:
@@ -138,10 +139,14 @@ class Publications:
                 fixes=("name this Layer, or one with the same Secret, in spec.layers",),
             )
 
-    async def _write_revision(self, layer: Object, stamp: str, revision: int) -> None:
+    async def _write_revision(
+        self, layer: Object, stamp: str, revision: int, files: Sequence[str]
+    ) -> None:
         """Tell in the Layer's status that the timestamp has a new revision."""
         known = {it["id"]: it for it in (layer.get("status") or {}).get("timestamps", ())}
         known[stamp] = {"id": stamp, "revision": revision, "time": timestamp(time.time())}
+        if len(files) <= MAX_PUBLISHED_FILES:
+            known[stamp]["files"] = list(files)
         await self._office.write_status(
             LAYERS,
             layer["metadata"]["name"],
