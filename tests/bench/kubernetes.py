@@ -17,6 +17,7 @@ from bench.functions import nothing
 from bench.measure import Row, interleave, spread
 from geopod.cluster.client import ApiClient
 from geopod.cluster.kinds import CONFIG_MAPS, JOBS, NAMESPACES, RUNTIMES, STATEFUL_SETS
+from geopod.cluster.limits import Limits
 
 NAMESPACE = "geopod-bench"
 MINOR = "python3.13"
@@ -71,9 +72,10 @@ SMALL: dict[str, Any] = {"memory": "512Mi", "cpus": 0.4, "progress": False}
 
 
 @contextmanager
-def a_namespace(runner: asyncio.Runner) -> Iterator[ApiClient]:
-    """A namespace of its own, deleted afterwards."""
-    api = runner.run(ApiClient.connect(namespace=NAMESPACE))
+def a_namespace(runner: asyncio.Runner, limits: Limits | None = None) -> Iterator[ApiClient]:
+    """A namespace of its own, deleted afterwards; one of an earlier time is waited for."""
+    api = runner.run(ApiClient.connect(namespace=NAMESPACE, limits=limits))
+    runner.run(_until_gone(api, NAMESPACE))
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     space = {"metadata": {"name": NAMESPACE, "labels": labels}}
     runner.run(api.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", **space},
@@ -83,6 +85,16 @@ def a_namespace(runner: asyncio.Runner) -> Iterator[ApiClient]:
     finally:
         runner.run(api.delete(NAMESPACES, NAMESPACE))
         runner.run(api.close())
+
+
+async def _until_gone(api: ApiClient, name: str) -> None:
+    chosen = f"metadata.name={name}"
+    async with aclosing(api.watch(NAMESPACES, field_selector=chosen)) as events:
+        is_ending = False
+        async for event in events:
+            is_ending |= "deletionTimestamp" in event.object.get("metadata", {})
+            if event.type == "DELETED" or (event.type == "SYNCED" and not is_ending):
+                return
 
 
 async def _image(api: ApiClient) -> str:

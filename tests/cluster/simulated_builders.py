@@ -73,12 +73,12 @@ def places_pods(namespace):
 class Process:
     """A running operator that watches one namespace."""
 
-    def __init__(self, namespace, folder):
+    def __init__(self, namespace, folder, **variables):
         self.port = free_port()
         self.log = folder / "operator.log"
         key = folder / "key"
         key.write_bytes(bytes(range(32)))
-        variables = os.environ | {
+        environ = os.environ | {
             "KUBECONFIG": str(namespace.kubeconfig),
             "GEOPOD_SIGNING_KEY_FILE": str(key),
             "GEOPOD_AGENT_IMAGE": IMAGE.format("agent"),
@@ -86,10 +86,11 @@ class Process:
             "GEOPOD_GATEWAY_NAMESPACE": "geopod-system",
             "GEOPOD_WATCH_NAMESPACES": namespace.namespace,
             "GEOPOD_METRICS_PORT": str(self.port),
+            **variables,
         }
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "geopod_operator"], env=variables, stdout=log, stderr=log
+                [sys.executable, "-m", "geopod_operator"], env=environ, stdout=log, stderr=log
             )
 
     def answer(self, path):
@@ -106,14 +107,21 @@ class Process:
 
     def writes(self):
         """How many writes the API server has answered, of everything but runtimes."""
-        counted = 0.0
+        writing = ('verb="create"', 'verb="patch"', 'verb="delete"')
+        requests = self.samples("geopod_api_requests_total")
+        own = ((name, value) for name, value in requests if "ComputeRuntime" not in name)
+        return int(sum(value for name, value in own if any(verb in name for verb in writing)))
+
+    def counted(self, metric):
+        """The sum of a metric over all its labels."""
+        return int(sum(value for _, value in self.samples(metric)))
+
+    def samples(self, metric):
+        """Name with labels, and value, of each sample of a metric."""
         for line in self.answer("/metrics")[1].splitlines():
             name, _, value = line.rpartition(" ")
-            if not name.startswith("geopod_api_requests_total") or "ComputeRuntime" in name:
-                continue
-            if any(f'verb="{verb}"' in name for verb in ("create", "patch", "delete")):
-                counted += float(value)
-        return int(counted)
+            if name.partition("{")[0] == metric:
+                yield name, float(value)
 
     def stop(self):
         self.child.send_signal(signal.SIGTERM)
@@ -121,8 +129,8 @@ class Process:
 
 
 @contextmanager
-def operating(namespace, folder):
-    process = Process(namespace, folder)
+def operating(namespace, folder, **variables):
+    process = Process(namespace, folder, **variables)
     try:
         until(lambda: process.answer("/readyz")[0] == 200, timeout_s=90)
         yield process
