@@ -9,6 +9,8 @@ import shutil
 import sqlite3
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 from geopod.errors import LayerAccessError, LayerCRSError, PartitionError
@@ -297,6 +299,33 @@ def test_header_of_any_size_is_planned_in_bounded_memory(tmp_path):
     plan = plan_of(layer_source(huge), nodes=7)
 
     assert plan.totals.pixels["huge"] == 1 << 42
+
+
+def test_features_that_would_fill_the_memory_are_refused_unread(tmp_path):
+    path = tmp_path / "bomb.parquet"
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {
+        "encoding": "WKB", "geometry_types": [],
+    }}}  # fmt: skip  # the least there is
+    schema = pa.schema([("geometry", pa.binary())], metadata={"geo": json.dumps(geo)})
+    rows = pa.table([pa.nulls(1 << 20, pa.binary())], schema=schema)
+    with pq.ParquetWriter(path, schema) as writer:
+        for _ in range(33):
+            writer.write_table(rows)
+    assert path.stat().st_size < 100_000
+
+    with pytest.raises(LayerAccessError, match="has 34,603,008 features, 33,554,432 are the limit"):
+        read_header(layer_source(path))
+
+
+def test_geojson_nested_without_end_is_refused(tmp_path):
+    path = tmp_path / "deep.geojson"
+    path.write_text(
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, '
+        f'"geometry": {{"type": "Polygon", "coordinates": {"[" * 100_000}'
+    )
+
+    with pytest.raises(LayerAccessError, match="Too many nested"):
+        read_header(layer_source(path))
 
 
 LINK = '{"type": "link", "properties": {"href": "URL"}}'

@@ -20,6 +20,8 @@ from geopod.layers.sources import PARQUET, LayerSource, SourceFile
 if TYPE_CHECKING:
     from geopod.layers.ogr import OgrLayer
 
+MOST_FEATURES = 1 << 25
+"""Planning holds one box of each, 1 GiB of them; a file of no size can claim any number."""
 _BoxSource = Literal["covering", "index", "scan"]
 
 
@@ -73,6 +75,12 @@ def open_vector(source: LayerSource, files: Sequence[SourceFile]) -> VectorLayer
 
         opened = open_ogr(files, path_id=source.path_id)
         bbox_source = "index" if opened.has_index else "scan"
+    if opened.rows > MOST_FEATURES:
+        raise LayerAccessError.unreachable(
+            path_id=source.path_id,
+            words=f"it says that it has {opened.rows:,} features, {MOST_FEATURES:,} are the limit; "
+            "make it several layers",
+        )
     text = opened.crs or source.crs
     if text is None:
         raise LayerCRSError.missing(
