@@ -1,4 +1,8 @@
-"""A result of a gibibyte through the gateway beside what the disk alone takes for it."""
+"""A result of a gibibyte through the gateway beside what disk and loopback alone take for it.
+
+The gate is the loopback's rate: aiohttp between two processes, with the sha256 that both sides
+make. The disk, and a loopback that checks nothing, are shown beside it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
+from bench import loopback
 from bench.agents import free_port, peak_bytes
 from bench.measure import Row, Spread, interleave, spread
 from geopod.store.gateway import GatewayStore
@@ -21,10 +27,10 @@ SIZE = 1 << 30
 CHUNK = 1 << 20
 ROUNDS = 3
 MOST_BYTES = 200e6
-DISK = "disk"
+DISK, LOOPBACK, UNCHECKED = "disk", "loopback", "loopback, unchecked"
 KEY = f"{UID}/runs/1/value"
 RATE = 0.6
-"""Of the disk's own."""
+"""Of the loopback's own."""
 
 
 def through_gateway(size: int = SIZE) -> list[Row]:
@@ -35,24 +41,29 @@ def through_gateway(size: int = SIZE) -> list[Row]:
         _write(source, size)
         process, url = _start(folder)
         try:
-            times = _times(folder, source, url)
+            with loopback.serving(folder) as port:
+                times = _times(folder, source, url, f"http://127.0.0.1:{port}/")
             memory = peak_bytes(process.pid)
         finally:
             process.terminate()
             process.wait()
     what = f"{size >> 20:,} MiB"
-    gates, notes = {DISK: 1 / RATE}, {DISK: "written in chunks of 1 MiB and synced"}
+    gates = {LOOPBACK: 1 / RATE}
+    plain = {LOOPBACK: "plain aiohttp, both sides hash", UNCHECKED: "plain aiohttp"}
+    notes = {DISK: "written in chunks of 1 MiB and synced", **plain}
     limit = {"geopod": spread([memory]), "limit": spread([MOST_BYTES])}
     return [
         Row(f"{what} to the gateway", times["up"], gates, notes=notes),
-        Row(f"{what} from the gateway", times["down"], gates, notes={DISK: "read and written"}),
+        Row(f"{what} from the gateway", times["down"], gates, notes=plain),
         Row(f"{what} through the gateway: its memory", limit, {"limit": 1.0}, unit="MB"),
     ]
 
 
-def _times(folder: Path, source: Path, url: str) -> dict[str, dict[str, Spread]]:
+def _times(folder: Path, source: Path, url: str, bare: str) -> dict[str, dict[str, Spread]]:
+    copy = folder / "copy"
     with asyncio.Runner() as runner:
         store = GatewayStore(url, token=a_token, cache=folder / "cache")
+        session = runner.run(_session())
 
         def up() -> None:
             runner.run(store.put_file(KEY, source))
@@ -60,13 +71,34 @@ def _times(folder: Path, source: Path, url: str) -> dict[str, dict[str, Spread]]
         def down() -> None:
             runner.run(store.fetch(KEY)).unlink()
 
+        def send(*, is_hashed: bool) -> None:
+            runner.run(loopback.send(session, bare, source, is_hashed=is_hashed))
+
+        def receive(*, is_hashed: bool) -> None:
+            runner.run(loopback.receive(session, bare, copy, is_hashed=is_hashed))
+
         calls: dict[str, dict[str, Callable[[], object]]] = {
-            "up": {"geopod": up, DISK: lambda: _copy(source, folder / "copy", is_synced=True)},
-            "down": {"geopod": down, DISK: lambda: _copy(source, folder / "copy", is_synced=False)},
+            "up": {
+                "geopod": up,
+                LOOPBACK: lambda: send(is_hashed=True),
+                UNCHECKED: lambda: send(is_hashed=False),
+                DISK: lambda: _copy(source, copy, is_synced=True),
+            },
+            "down": {
+                "geopod": down,
+                LOOPBACK: lambda: receive(is_hashed=True),
+                UNCHECKED: lambda: receive(is_hashed=False),
+                DISK: lambda: _copy(source, copy, is_synced=False),
+            },
         }
         times = {way: interleave(pair, rounds=ROUNDS, warm=1) for way, pair in calls.items()}
         runner.run(store.close())
+        runner.run(session.close())
     return times
+
+
+async def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(auto_decompress=False)
 
 
 def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:

@@ -7,6 +7,7 @@ import re
 import shutil
 
 import pytest
+import uvloop
 from geopod.api import deployment
 from geopod.errors import (
     AuthError,
@@ -332,9 +333,38 @@ class TestLarge:
             await store.put_file(KEY, source)
             assert await store.get(KEY) == self.DATA
 
-        behind(tmp_path, first, "ok", "ok", "ok", "drop")
+        behind(tmp_path, first, "ok", "ok", "ok", "503")
         seen = behind(tmp_path, second)
         assert [r.query["part"] for r in seen if "part" in r.query] == ["3", "4"]
+
+    def test_parts_of_another_file_that_begins_alike_do_not_stay(self, tmp_path):
+        source = tmp_path / "made"
+
+        async def first(store):
+            store._channel._patience = Patience(total_s=0.0)
+            with pytest.raises(GatewayUnavailableError):
+                await store.put_file(KEY, source)
+
+        async def second(store):
+            await store.put_file(KEY, source)
+            assert await store.get(KEY) == self.DATA
+
+        source.write_bytes(self.DATA[: 1 << 20] + bytes(len(self.DATA) - (1 << 20)))
+        behind(tmp_path, first, "ok", "ok", "ok", "503")
+        source.write_bytes(self.DATA)
+        behind(tmp_path, second)
+
+    def test_file_arrives_by_an_event_loop_that_has_no_sendfile(self, tmp_path):
+        source = tmp_path / "made"
+        source.write_bytes(self.DATA)
+
+        async def run():
+            server = Gateway(some_settings(tmp_path / "store"))
+            async with running(server) as url, a_store(url, tmp_path / "cache") as store:
+                await store.put_file(KEY, source)
+                assert (tmp_path / "store" / KEY).read_bytes() == self.DATA
+
+        uvloop.run(run())
 
     def test_goes_in_one_piece_where_parts_do_not_stay_together(self, tmp_path):
         """As behind two replicas, each with a spool of its own."""

@@ -515,9 +515,8 @@ class TestParts:
     SIZE = (2 << 20) + 5
     DATA = os.urandom(SIZE)
 
-    async def begin(self, session, *, digest=None, size=SIZE, part=1 << 20, **headers):
-        headers[deployment.DIGEST_HEADER] = digest or sha(self.DATA)
-        plan = {"bytes": size, "partBytes": part}
+    async def begin(self, session, *, size=SIZE, part=1 << 20, **headers):
+        plan = {"bytes": size, "partBytes": part, "beginning": sha(self.DATA[:100])}
         async with session.post(path() + "?uploads", json=plan, headers=headers) as answer:
             return answer.status, await answer.json() if answer.status == 201 else {}
 
@@ -526,7 +525,8 @@ class TestParts:
         async with session.put(where, data=iter_of(data)) as answer:
             return answer.status
 
-    async def complete(self, session, upload, **headers):
+    async def complete(self, session, upload, *, digest=None, **headers):
+        headers[deployment.DIGEST_HEADER] = digest or sha(self.DATA)
         async with session.post(f"{path()}?upload={upload}", headers=headers) as answer:
             return answer.status
 
@@ -554,15 +554,27 @@ class TestParts:
 
     def test_parts_of_another_sha256_never_appear(self, tmp_path):
         async def check(session, _gateway):
-            upload = (await self.begin(session, digest="a" * 64))[1]["upload"]
+            upload = (await self.begin(session))[1]["upload"]
             for number in (1, 2, 3):
                 await self.send(session, upload, number, self.part(number))
-            assert await self.complete(session, upload) == 422
+            assert await self.complete(session, upload, digest="a" * 64) == 422
             async with session.head(path()) as answer:
                 assert answer.status == 404
 
         served(tmp_path, check)
         assert leftovers(tmp_path) == []
+
+    def test_end_without_a_sha256_is_refused_and_the_parts_stay(self, tmp_path):
+        async def check(session, _gateway):
+            upload = (await self.begin(session))[1]["upload"]
+            async with session.post(f"{path()}?upload={upload}") as answer:
+                assert answer.status == 400
+                assert "BadDigest" in await answer.text()
+            for number in (1, 2, 3):
+                await self.send(session, upload, number, self.part(number))
+            assert await self.complete(session, upload) == 201
+
+        served(tmp_path, check)
 
     @pytest.mark.parametrize("again", [1, 2, 3])
     def test_part_that_is_written_again_counts_as_it_is_then(self, tmp_path, again):

@@ -47,8 +47,8 @@ def single(request: web.BaseRequest, name: str) -> str:
 def upload(request: web.BaseRequest) -> Upload:
     """Return what is asked of an upload."""
     digest = single(request, deployment.DIGEST_HEADER)
-    if digest and not _SHA256.fullmatch(digest):
-        raise RefusedError(400, "BadDigest", "A sha256 is 64 lower-case hex digits.")
+    if digest:
+        sha256(digest)
     writer = single(request, deployment.WRITER_HEADER)
     if writer and not _WRITER.fullmatch(writer):
         raise RefusedError(400, "BadWriter", "A writer is 8 to 64 letters and digits.")
@@ -58,6 +58,13 @@ def upload(request: web.BaseRequest) -> Upload:
     if single(request, "Content-Encoding") not in {"", "identity"}:
         raise RefusedError(415, "BadEncoding", "Bytes are stored as they are sent.")
     return Upload(digest, writer, condition == "*")
+
+
+def sha256(text: str) -> str:
+    """Return a sha256 that a request names; raises RefusedError."""
+    if not _SHA256.fullmatch(text):
+        raise RefusedError(400, "BadDigest", "A sha256 is 64 lower-case hex digits.")
+    return text
 
 
 def etags(request: web.BaseRequest, name: str) -> list[str]:

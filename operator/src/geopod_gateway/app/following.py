@@ -10,21 +10,12 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+
+from geopod.store.spool import Digest
 
 READ_BYTES = 1 << 20
 MOST_UPLOADS = 64
 """Followed at the same time; others are read at their end."""
-
-
-class Digest(Protocol):
-    """What `hashlib` hands out."""
-
-    def update(self, data: bytes, /) -> None:
-        """Take more bytes."""
-
-    def hexdigest(self) -> str:
-        """Return the digest of all bytes so far."""
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """The routes of uploads in parts. Each part is written where it belongs in one file.
 
-An upload is named by its key, sha256 and sizes, so a client that starts again finds its parts,
-and a gateway that starts again finds them too.
+An upload is named by its key, sizes and the sha256 of its beginning, so a client that starts again
+finds its parts, and a gateway that starts again finds them too. What they make together is checked
+against the sha256 that its end names.
 """
 
 from __future__ import annotations
@@ -39,14 +40,15 @@ class Plan:
     """What one upload will be."""
 
     key: str
-    digest: str
+    beginning: str
+    """sha256 of its first bytes, as many as the client likes."""
     size: int
     part_bytes: int
 
     @property
     def id(self) -> str:
         """Name of the upload: the same for the same bytes under the same key."""
-        text = f"{self.key}\n{self.digest}\n{self.size}\n{self.part_bytes}"
+        text = f"{self.key}\n{self.beginning}\n{self.size}\n{self.part_bytes}"
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
     @property
@@ -71,12 +73,10 @@ class Uploads:
     async def begin(self, request: web.Request, allowed: Allowed) -> web.StreamResponse:
         """Answer POST `?uploads`: the upload's name, and the parts that are here already."""
         asked = asking.upload(request)
-        if not asked.digest:
-            raise RefusedError(400, "BadDigest", "An upload in parts names its sha256.")
         there = await facts_of(self._shelf.storage, allowed.key)
         if there is not None and asked.if_absent:
             return refuse_second(there, asked)
-        plan = await self._read_plan(request, allowed.key, asked.digest)
+        plan = await self._read_plan(request, allowed.key)
         self._shelf.room.limit(allowed.tenant, plan.size)
         folder = self._folder(plan.id)
         if not (folder / "plan").exists():  # one look at a local folder
@@ -116,6 +116,8 @@ class Uploads:
     async def complete(self, request: web.Request, allowed: Allowed) -> web.StreamResponse:
         """Answer POST `?upload`: the parts become the object, if their sha256 is the one named."""
         asked = asking.upload(request)
+        if not asked.digest:
+            raise RefusedError(400, "BadDigest", "The end of an upload in parts names its sha256.")
         plan, folder = self._known(allowed)
         missing = plan.count - len(_there(folder))
         if missing:
@@ -130,7 +132,7 @@ class Uploads:
             try:
                 followed = await self._followers.digest(plan.id, plan.size)
                 digest = followed or await asyncio.to_thread(_hash, aside)
-                if digest != plan.digest:
+                if digest != asked.digest:
                     raise RefusedError(422, "OtherDigest", f"The parts' sha256 is {digest}.")
                 return await keep(self._shelf, allowed, aside, asked=asked, digest=digest)
             finally:
@@ -163,13 +165,14 @@ class Uploads:
             raise KeyMissingError(upload_id)
         return plan, folder
 
-    async def _read_plan(self, request: web.Request, key: str, digest: str) -> Plan:
+    async def _read_plan(self, request: web.Request, key: str) -> Plan:
         text = await receiving.text(request, limit=PLAN_LIMIT_BYTES, idle_s=self._shelf.idle_s)
         try:
             said = json.loads(text)
-            plan = Plan(key, digest, int(said["bytes"]), int(said["partBytes"]))
+            beginning = asking.sha256(said["beginning"])
+            plan = Plan(key, beginning, int(said["bytes"]), int(said["partBytes"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise RefusedError(400, "BadPlan", "Say bytes and partBytes.") from error
+            raise RefusedError(400, "BadPlan", "Say bytes, partBytes and beginning.") from error
         fits = MIN_PART_BYTES <= plan.part_bytes <= MAX_PART_BYTES
         if not fits or plan.size < 1 or plan.count > MAX_PARTS:
             raise RefusedError(400, "BadPlan", f"1 to {MAX_PARTS} parts of 1 to 256 MiB.")
@@ -181,7 +184,7 @@ def _create(folder: Path, plan: Plan) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / "data").touch()
     part = folder / "plan.part"
-    values = {"key": plan.key, "digest": plan.digest, "size": plan.size}
+    values = {"key": plan.key, "beginning": plan.beginning, "size": plan.size}
     part.write_text(json.dumps({**values, "part_bytes": plan.part_bytes}), "utf-8")
     part.replace(folder / "plan")
 

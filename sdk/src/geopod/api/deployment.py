@@ -126,8 +126,9 @@ OBJECTS_PATH = "/v1/objects/"
 """`<OBJECTS_PATH><key>`: PUT, GET (Range), HEAD, DELETE; with a closing `/`: GET lists, DELETE all.
 
 PUT with `If-None-Match: *` answers 412 when the key exists; GET of a folder answers JSON
-`{"names": [..]}`; a missing key is 404. Multipart: POST `?uploads`, PUT `?upload=<id>&part=<n>`,
-GET `?upload=<id>` (parts there are), POST `?upload=<id>` (complete).
+`{"names": [..]}`; a missing key is 404. Multipart: POST `?uploads` (JSON `bytes`, `partBytes` and
+`beginning`, the sha256 of its first bytes), PUT `?upload=<id>&part=<n>`, GET `?upload=<id>` (parts
+there are), POST `?upload=<id>` (complete; it names the sha256 of the whole).
 """
 TOKEN_HEADER = "X-Geopod-Token"  # noqa: S105  # a header's name
 """Not `Authorization`: the API server's service proxy keeps that one for itself."""

@@ -104,7 +104,7 @@ class GatewayStore:
         while rotten < ROTTEN_LIMIT:
             known = self._cache.recall(key)
             download = _Download(self._channel, check_key(key), 0, None)
-            spool = Spool(self._cache.new_part())
+            spool = Spool(self._cache.new_part(), is_hashed_aside=True)
             try:
                 async for chunk in download.chunks(unless=known[0] if known else ""):
                     await spool.add(chunk)
@@ -177,7 +177,7 @@ class GatewayStore:
         answer.release()
 
     async def _put(self, key: str, source: Source, *, if_absent: bool) -> None:
-        headers = {deployment.DIGEST_HEADER: await source.sha256()}
+        headers: dict[str, str] = {}
         if if_absent:
             headers["If-None-Match"] = "*"
             headers[deployment.WRITER_HEADER] = secrets.token_hex(16)
@@ -185,12 +185,9 @@ class GatewayStore:
             self._channel, key, source, headers=headers
         ):
             return
-        call = Call(
-            "PUT",
-            key,
-            headers={**headers, "Content-Length": str(source.size)},
-            body=lambda: source.chunks(0, source.size),
-        )
+        headers[deployment.DIGEST_HEADER] = await source.sha256()
+        headers["Content-Length"] = str(source.size)
+        call = Call("PUT", key, headers=headers, body=lambda: source.body(0, source.size))
         answer = await self._channel.ask(call, self._channel.attempts())
         answer.release()
 
