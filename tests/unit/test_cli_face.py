@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from geopod import cli, errors
 from geopod.api.results import LogLine
+from geopod.cli.fixes import COMMANDS as COMMANDS_OF_FIXES
 from geopod.client import aio, sync
 from geopod.client.loop import shared_loop
 from geopod.errors import GeopodError
@@ -166,12 +168,129 @@ def test_exit_code_of_every_error_is_as_documented(kind):
     assert cli.exit_code(kind("fact")) == first[1]
 
 
+SENTENCES = runpy.run_path(str(Path(__file__).with_name("test_error_sentences.py")))["SENTENCES"]
+FIXES = {fix for _, error, _ in SENTENCES for fix in error.fixes}
+
+
+def test_every_command_stands_for_a_fix_that_errors_tell():
+    others = {"run.explain()", "run.results(errors='return')"}  # of runs, not of a sentence here
+    assert set(COMMANDS_OF_FIXES) <= FIXES | others
+    python = {fix for fix in FIXES if fix.startswith(("client.", "env.", "run.", "task."))}
+    calls = {fix for fix in python if fix.endswith("()")}
+    assert calls <= set(COMMANDS_OF_FIXES)
+
+
+def test_fixes_are_told_as_commands(told, capsys):
+    assert call("layer", "show", "nowhere") == 2
+    assert "fix: 1) geopod layer list\n" in capsys.readouterr().err
+    lost = errors.NodeLostError(
+        "was lost.", fixes=("run.rerun()", "task.reproduce()"), run="r", task=3
+    )
+    cli.tell(lost)
+    assert "1) geopod runs rerun r 2) geopod runs reproduce r 3\n" in capsys.readouterr().err
+
+
 def test_interrupt_exits_with_130(backend, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(backend, "list_environments", interrupted)
     assert call("env", "list") == 130
+
+
+@pytest.mark.parametrize("group", ["env", "runs", "layer"])
+def test_help_of_a_group_cuts_no_description(capsys, group):
+    assert call(group, "--help") == 0
+    assert "..." not in capsys.readouterr().out.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("runn", "'run' or 'runs'"), ("layers", "'layer'"), ("zzz", "")]
+)
+def test_command_that_there_is_not_names_the_nearest(capsys, typed, meant):
+    assert call(typed) == 2
+    said = capsys.readouterr().err
+    assert f"No such command {typed!r}." in said
+    assert (f"Did you mean {meant}?" in said) == bool(meant)
+
+
+BROKEN = {
+    "import": ("import no_such_module_of_geopod\n", "ModuleNotFoundError: No module named"),
+    "raise": ("raise OSError('the disk is gone')\n", "OSError: the disk is gone"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_file_that_cannot_be_loaded_shows_its_own_lines_alone(backend, tmp_path, capsys, kind):
+    first_line, words = BROKEN[kind]
+    path = tmp_path / "broken_of_face.py"
+    path.write_text(first_line + "def f(params):\n    return 1\n")
+
+    assert call("run", f"{path}:f") == 2
+
+    said = capsys.readouterr().err
+    assert words in said
+    assert f'File "{path}", line 1' in said
+    assert said.count("File ") == 1
+    assert said.endswith(f"{path} cannot be loaded; nothing was started\n")
+    assert backend.environments == {}
+
+
+def test_failure_that_is_reproduced_shows_the_users_lines_alone(told, tmp_path, capsys):
+    path = tmp_path / "failing_of_face.py"
+    path.write_text("def boom(params):\n    raise KeyError('parcel')\n")
+    call("run", f"{path}:boom", "--env", "demo", "--detach")
+    name = capsys.readouterr().out.split()[-1]
+
+    assert call("runs", "reproduce", name, 0) == 1
+
+    said = capsys.readouterr().err
+    assert said.count("File ") == 1
+    assert said.endswith(f"KeyError: 'parcel'\ntask 0 of {name} failed here too\n")
+    sys.modules.pop(path.stem)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("--map", "{bad\n", "line 1 is not JSON"), ("--timeout", "soon", "is not a duration")],
+)
+def test_wrong_options_are_said_before_anything_starts(
+    backend, tmp_path, capsys, monkeypatch, option, value, words
+):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    path = tmp_path / "early_of_face.py"
+    path.write_text("def f(params):\n    return 1\n")
+    (tmp_path / "args.jsonl").write_text(value)
+
+    assert (
+        call("run", f"{path}:f", option, tmp_path / "args.jsonl" if option == "--map" else value)
+        == 2
+    )
+
+    assert words in capsys.readouterr().err
+    assert backend.environments == {}
+    sys.modules.pop(path.stem)
+
+
+def test_size_of_a_node_is_an_option(backend):
+    assert call("env", "create", "sized", "--memory", "2Gi", "--cpus", "500m") == 0
+    resources = backend.environments["sized"].spec["resources"]
+    assert (resources["memory"], resources["cpu"]) == ("2Gi", "500m")
+
+
+def test_layer_is_shown_with_a_line_for_each_file(backend, capsys):
+    call("layer", "add", "dem", "s3://b/1.tif", "s3://b/2.tif", "--timestamp", "t")
+    capsys.readouterr()
+    assert call("layer", "show", "dem") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["NAME", "TYPE", "TIMESTAMP", "FILE"]
+    assert [line[-2:] for line in lines[1:]] == [["t", "s3://b/1.tif"], ["t", "s3://b/2.tif"]]
+
+
+def test_without_requirements_there_is_no_build_log_and_that_is_said(told, capsys):
+    assert call("env", "build-log", "demo") == 0
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[-1]) == ("", "nothing was installed for demo")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -199,6 +318,7 @@ def completed(monkeypatch, capsys, words):
         ("geopod env re", ["refresh", "resume"]),
         ("geopod runs results --no", ["--no-wait"]),
         ("geopod completion f", ["fish"]),
+        ("geopod run ana", ["ana"]),
     ],
 )
 def test_commands_and_options_are_completed(backend, monkeypatch, capsys, words, expected):

@@ -48,6 +48,19 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are called: `--help` stays fast."""
 
     @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is called; one that there is not names the nearest."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches  # only on the way out
+
+            near = get_close_matches(args[0], COMMANDS)
+            meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+    @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the command names, sorted."""
         del ctx
@@ -114,16 +127,32 @@ def exit_code(error: errors.GeopodError) -> int:
 
 def tell(error: errors.GeopodError) -> None:
     """Print an error on stderr: its code and its fixes are what the eye looks for."""
-    from geopod.display.colour import has_colours, paint  # only on the way out
+    from geopod.cli.fixes import shell_fixes  # only on the way out
+    from geopod.display.colour import has_colours, paint
 
     on = has_colours(sys.stderr)
-    text = str(error).replace(f"GP-{error.code}", paint(f"GP-{error.code}", "red", on=on), 1)
-    head, mark, rest = text.rpartition("\nfix: ")
-    shown = f"{head}\n{paint('fix:', 'bold', on=on)} {rest}" if mark else text
+    shown = f"{paint(f'GP-{error.code}', 'red', on=on)} {error.fact}"
+    if fixes := shell_fixes(error):
+        hint = " ".join(f"{number}) {fix}" for number, fix in enumerate(fixes, start=1))
+        shown += f"\n{paint('fix:', 'bold', on=on)} {hint}"
     run = getattr(error.run, "name", error.run)
     if isinstance(run, str) and run:
         shown += f"\n{paint('see:', 'bold', on=on)} geopod runs show {run}"
     click.echo(shown, err=True, color=on)
+
+
+def _exit_of(error: Exception) -> int | None:
+    """Print an error of ours or of the user's code and return its exit code; None: of others."""
+    from geopod.cli.script import UsersError, users_traceback  # only on the way out
+    from geopod.errors import GeopodError
+
+    if isinstance(error, UsersError) and error.__cause__ is not None:
+        click.echo(f"{users_traceback(error.__cause__)}\n{error}", err=True)
+        return error.exit_code
+    if not isinstance(error, GeopodError):
+        return None
+    tell(error)
+    return exit_code(error)
 
 
 def main(arguments: list[str] | None = None) -> Any:
@@ -136,10 +165,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except Exception as error:
-        from geopod.errors import GeopodError  # as above
-
-        if not isinstance(error, GeopodError):
+        if (known := _exit_of(error)) is None:
             raise
-        tell(error)
-        sys.exit(exit_code(error))
+        sys.exit(known)
     sys.exit(code if isinstance(code, int) else 0)

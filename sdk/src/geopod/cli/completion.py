@@ -55,4 +55,22 @@ class Named(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+class File(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 alone
+    """A file, completed by the shell; `kind`: what else it may be the name of."""
+
+    name = "file"
+
+    def __init__(self, kind: str = "") -> None:
+        self._known = Named(kind) if kind else None
+
+    @override
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin so; where there is none the shell looks for files."""
+        known = self._known.shell_complete(ctx, param, incomplete) if self._known else []
+        return known or [CompletionItem(incomplete, type="file")]
+
+
 ENVIRONMENT, RUN, LAYER = Named("environments"), Named("runs"), Named("layers")
+FILE, LAYER_OR_FILE = File(), File("layers")

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from geopod.cli.completion import ENVIRONMENT
+from geopod.cli.asked import environment_options
+from geopod.cli.completion import ENVIRONMENT, FILE
 from geopod.cli.output import output_option, print_explanation, print_rows, print_text
 from geopod.cli.target import Chosen, open_client
 from geopod.client.sync import Environment
@@ -39,16 +40,10 @@ def env() -> None:
 
 @env.command()
 @click.argument("name")
-@click.option(
-    "--layer", "layers", multiple=True, metavar="PATH/TIMESTAMP", help="A layer, or a file."
-)
-@click.option("--file", "files", multiple=True, help="A plain file that every node gets.")
-@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True)
+@environment_options
+@click.option("--file", "files", multiple=True, type=FILE, help="A plain file for every node.")
 @click.option("--interpreter", help="`python3.12`; default: your own minor version.")
 @click.option("--requirement", "requirements", multiple=True, help="A package that nodes need.")
-@click.option("--overlap", type=click.IntRange(0), default=0, help="Halo in pixels.")
-@click.option("--features", type=click.Choice(["owned", "intersects", "clip"]))
-@click.option("--large-result", is_flag=True, help="Allow results over 2 MiB.")
 @click.option("--idle-after", default="30m", show_default=True)
 @click.option("--no-wait", is_flag=True, help="Return at once.")
 @output_option
@@ -103,8 +98,11 @@ def build_log(target: Chosen, name: str, *, follow: bool, output: str) -> None:
             for line in found.build_log(follow=True):
                 click.echo(line)
             return
-        lines = list(found.build_log(follow=True)) if follow else []
-        print_text(name, "\n".join(lines) or found.build_log(), output, key="log")
+        text = "\n".join(found.build_log(follow=True)) if follow else found.build_log()
+        if not text:
+            click.echo(f"nothing was installed for {name}", err=True)
+        if text or output != "table":
+            print_text(name, text, output, key="log")
 
 
 @env.command()
@@ -125,7 +123,7 @@ def scale(target: Chosen, name: str, nodes: int, output: str) -> None:
 @output_option
 @click.pass_obj
 def refresh(target: Chosen, name: str, output: str) -> None:
-    """Plan the layers anew: their bytes have changed."""
+    """Install and plan anew: what lies at the sources has changed."""
     with open_client(target) as client:
         found = client.get_environment(name)
         found.refresh()

@@ -68,4 +68,12 @@ def show(target: Chosen, path_id: str, output: str) -> None:
     """Show one layer with its files."""
     with open_client(target) as client:
         found = client.get_layer(path_id)
-        print_rows([row(found)], ("name", "type", "timestamps", "files"), output)
+        if output != "table":
+            print_rows([row(found)], ("name",), output)
+            return
+        lines = [
+            {"name": path_id, "type": found.type, "timestamp": stamp, "file": file}
+            for stamp in found.timestamps
+            for file in found.files(stamp)
+        ]
+        print_rows(lines, ("name", "type", "timestamp", "file"), output)

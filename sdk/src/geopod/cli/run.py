@@ -11,36 +11,33 @@ from typing import Any
 
 import click
 
-from geopod.cli.completion import ENVIRONMENT
+from geopod.cli.asked import KEYWORDS, environment_options
+from geopod.cli.completion import ENVIRONMENT, FILE
 from geopod.cli.output import output_option, print_results, print_rows, print_value
 from geopod.cli.runs import COLUMNS
 from geopod.cli.runs import row as run_row
-from geopod.cli.target import Chosen, load_function, open_client
+from geopod.cli.script import load_function
+from geopod.cli.target import Chosen, open_client
+from geopod.client.quantities import seconds
 from geopod.client.script import script_requirements
-from geopod.client.sync import Client, Environment, Run
+from geopod.client.sync import Client, Environment
 
 
 @click.command()
-@click.argument("function", metavar="FILE.py:FUNC")
+@click.argument("function", metavar="FILE.py:FUNC", type=FILE)
 @click.option(
     "--env",
     "environment",
     type=ENVIRONMENT,
     help="Run in this environment; default: a new one, ended after.",
 )
-@click.option(
-    "--layer", "layers", multiple=True, metavar="PATH/TIMESTAMP", help="A layer, or a file."
-)
-@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--overlap", type=click.IntRange(0), default=0, help="Halo in pixels.")
-@click.option("--features", type=click.Choice(["owned", "intersects", "clip"]))
+@environment_options
 @click.option(
     "--requirement",
     "requirements",
     multiple=True,
     help="A package that FUNC needs; default: those of FILE's own block `# /// script`.",
 )
-@click.option("--large-result", is_flag=True, help="Allow results over 2 MiB.")
 @click.option(
     "--map",
     "arguments",
@@ -57,9 +54,11 @@ def run(target: Chosen, /, function: str, **options: Any) -> int:
     f = load_function(function)
     if options["environment"] is None and not options["requirements"]:
         options["requirements"] = _own_requirements(function)
-    output, timeout, detach = options["output"], options["timeout"], options["detach"]
+    output, detach = options["output"], options["detach"]
+    timeout = None if options["timeout"] is None else seconds(options["timeout"], name="timeout")
+    calls = None if options["arguments"] is None else _calls(options["arguments"])
     with open_client(target) as client, _environment(client, options) as environment:
-        started = _submit(environment, f, options["arguments"])
+        started = environment.submit(f) if calls is None else environment.submit_map(f, calls)
         if detach:
             if output == "table":
                 output = "name"
@@ -78,13 +77,11 @@ def _own_requirements(function: str) -> list[str]:
     return found
 
 
-def _submit(environment: Environment, f: Any, arguments: Path | None) -> Run:
-    if arguments is None:
-        return environment.submit(f)
+def _calls(arguments: Path) -> list[tuple[Any, ...]]:
+    """Return each line's arguments; raises click.UsageError for what is not JSON."""
     lines = enumerate(arguments.read_text("utf-8").splitlines(), start=1)
     values = [_value(arguments, number, line) for number, line in lines if line.strip()]
-    calls = [tuple(value) if isinstance(value, list) else (value,) for value in values]
-    return environment.submit_map(f, calls)
+    return [tuple(value) if isinstance(value, list) else (value,) for value in values]
 
 
 def _value(file: Path, number: int, line: str) -> Any:
@@ -100,14 +97,7 @@ def _environment(client: Client, options: dict[str, Any]) -> Iterator[Environmen
     if options["environment"] is not None:
         yield client.get_environment(options["environment"])
         return
-    environment = client.environment(
-        layers=list(options["layers"]),
-        nodes=options["nodes"],
-        overlap=options["overlap"],
-        features=options["features"],
-        requirements=list(options["requirements"]),
-        large_result=options["large_result"],
-    )
+    environment = client.environment(**{name: options[name] for name in KEYWORDS})
     if options["detach"]:
         yield environment
         return
@@ -116,7 +106,7 @@ def _environment(client: Client, options: dict[str, Any]) -> Iterator[Environmen
 
 
 @click.command()
-@click.argument("function", metavar="FILE.py:FUNC")
+@click.argument("function", metavar="FILE.py:FUNC", type=FILE)
 @click.option(
     "--env", "environment", type=ENVIRONMENT, required=True, help="The environment to try it in."
 )

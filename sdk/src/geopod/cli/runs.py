@@ -19,9 +19,11 @@ from geopod.cli.output import (
     print_rows,
     print_value,
 )
+from geopod.cli.script import UsersError
 from geopod.cli.target import Chosen, open_client
 from geopod.client.sync import Run
 from geopod.display.text import duration
+from geopod.errors import GeopodError
 
 FAILURES_SHOWN = 5
 COLUMNS = ("name", "phase", "done", "total", "failed", "function", "age")
@@ -94,7 +96,7 @@ def _print_failures(run: Run) -> None:
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @click.pass_obj
 def logs(target: Chosen, /, name: str, *, follow: bool, output: str, **chosen: Any) -> None:
-    """Print what the tasks wrote to stdout and stderr; json: one object per line."""
+    """Print what the tasks wrote; json: one object per line."""
     with open_client(target) as client:
         run = client.get_run(name)
         lines = 0
@@ -120,7 +122,7 @@ def _log_text(line: LogLine, output: str) -> str:
 @output_option
 @click.pass_obj
 def results(target: Chosen, name: str, *, download: Path | None, wait: bool, output: str) -> int:
-    """Print one result per node or task; failed ones are printed as errors."""
+    """Print one result per node or task, failures among them."""
     with open_client(target) as client:
         run = client.get_run(name)
         if not wait and not run.done:
@@ -151,7 +153,7 @@ def explain(target: Chosen, name: str, output: str) -> None:
 @output_option
 @click.pass_obj
 def stats(target: Chosen, name: str, output: str) -> None:
-    """Print how long a run's tasks took, how much memory and how many bytes."""
+    """Print what time, memory and bytes the tasks took."""
     with open_client(target) as client:
         found = client.get_run(name).stats()
     if output in {"json", "yaml"}:
@@ -165,7 +167,7 @@ def stats(target: Chosen, name: str, output: str) -> None:
 @output_option
 @click.pass_obj
 def provenance(target: Chosen, name: str, output: str) -> None:
-    """Print what a run's results were made of and by, as JSON or YAML."""
+    """Print what the results were made of and by."""
     with open_client(target) as client:
         print_value(client.get_run(name).provenance(), output)
 
@@ -177,13 +179,19 @@ def provenance(target: Chosen, name: str, output: str) -> None:
 @output_option
 @click.pass_obj
 def reproduce(target: Chosen, name: str, task: int, *, debug: bool, output: str) -> None:
-    """Run one task again, here: its function, on its arguments or its partition."""
+    """Run one task again, here, on what it ran on."""
     with open_client(target) as client:
         run = client.get_run(name)
         found = [it for it in run.tasks if it.index == task]
         if not found:
             raise click.UsageError(f"run {name} has {len(run.tasks)} tasks, counted from 0")
-        print_value(found[0].reproduce(debug=debug), "yaml" if output == "yaml" else "json")
+        try:
+            value = found[0].reproduce(debug=debug)
+        except GeopodError:
+            raise
+        except Exception as error:
+            raise UsersError(f"task {task} of {name} failed here too", exit_code=1) from error
+        print_value(value, "yaml" if output == "yaml" else "json")
 
 
 @runs.command()

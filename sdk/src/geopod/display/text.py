@@ -69,6 +69,8 @@ def environment_line(state: EnvironmentState, *, waited_s: float) -> str:
     """Return one line on an environment that starts: what it waits for, and since when."""
     if state.message:
         words = state.message
+    elif not state.nodes:
+        words = "Starting"  # nobody has told how many nodes there will be
     elif state.connected < state.nodes:
         words = f"Starting {state.connected}/{state.nodes} nodes"
     else:

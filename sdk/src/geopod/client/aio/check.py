@@ -50,7 +50,7 @@ class CheckReport:
         verdict = "ok" if self.ok else "failed"
         return (
             f"<CheckReport {self.function} {verdict}: {self.estimate_s:.2f} s per node, "
-            f"result at most {max(self.result_bytes, default=0):,} bytes>"
+            f"result at most {_bytes(max(self.result_bytes, default=0))}>"
         )
 
     @override
@@ -63,7 +63,7 @@ class CheckReport:
         lines.append(f"layers used: {', '.join(self.touched) or 'none'}")
         lines.append(
             f"result: {', '.join(sorted(set(self.codecs)))}, at most "
-            f"{max(self.result_bytes, default=0):,} bytes{limit}"
+            f"{_bytes(max(self.result_bytes, default=0))}{limit}"
         )
         peak_mib = max(self.peak_bytes, default=0) / 2**20
         lines.append(f"{self.estimate_s:.2f} s and {peak_mib:,.0f} MiB per node")
@@ -74,6 +74,10 @@ class CheckReport:
         from geopod.client.aio.showing import check_card  # only in a notebook
 
         return check_card(self)
+
+
+def _bytes(size: int) -> str:
+    return "1 byte" if size == 1 else f"{size:,} bytes"
 
 
 async def check_function(

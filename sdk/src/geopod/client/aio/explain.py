@@ -89,7 +89,8 @@ async def explain_environment(environment: Environment) -> Explanation:
     elif state.phase == "Terminated":
         findings.insert(0, _of_error("life", terminated_error(environment.name, state), fatal=True))
     findings += await environment.diagnose()
-    words = f": {state.message.rstrip('.')}" if state.message else ""
+    is_told = not state.message or state.phase == "Ready"  # by the number of nodes
+    words = "" if is_told else f": {state.message.rstrip('.')}"
     return Explanation(
         summary=f"{environment.name!r} is {state.phase}, {state.ready} of {environment.nodes} "
         f"nodes ready{words}.",
@@ -174,10 +175,11 @@ def _conditions(environment: Environment) -> Iterable[Finding]:
             continue
         abnormal = condition.type in ABNORMAL_WHEN_TRUE
         reason = f"{condition.reason}: " if condition.reason else ""
+        holds = "true" if condition.status else "not yet"
         yield Finding(
             about=condition.type,
             ok=condition.status != abnormal,
-            fact=f"{reason}{condition.message or ('yes' if condition.status else 'not yet')}",
+            fact=f"{reason}{condition.message or holds}",
         )
 
 
