@@ -64,6 +64,37 @@ def test_nothing_to_install_needs_no_job():
     assert world.condition("DependenciesReady") == ("True", "NotNeeded")
 
 
+def container_of(found, name):
+    pod = found["spec"]["template"]["spec"]
+    return next(it for it in pod["containers"] if it["name"] == name), pod
+
+
+def test_bundle_with_an_image_is_mounted_and_not_unpacked():
+    runtime = a_runtime(bundleRegistry="r.example/b", imagePullSecrets=[{"name": "login"}])
+    world = World(an_environment(requirements=["six"]), runtime=runtime)
+    world.settle()
+    upload, pod = container_of(job_of(world), "upload")
+    assert {"name": "GEOPOD_BUNDLE_REGISTRY", "value": "r.example/b"} in upload["env"]
+    [login] = [it["name"] for it in pod["volumes"] if it.get("secret", {}).get("optional")]
+    assert {"name": login, "mountPath": "/geopod/registry/login", "readOnly": True} in upload[
+        "volumeMounts"
+    ]
+    image = f"r.example/b@sha256:{'e' * 64}"
+    end(world, {**GOOD, "bundleImage": image}, ok=True)
+    world.settle()
+    world.start_coordinator()
+    world.settle()
+    nodes = next(it for ref, it in world.objects.items() if ref.kind == "StatefulSet")
+    agent, pod = container_of(nodes, "agent")
+    [volume] = [it for it in pod["volumes"] if it["name"] == "bundle"]
+    assert volume["image"] == {"reference": image, "pullPolicy": "IfNotPresent"}
+    variables = {it["name"]: it.get("value") for it in agent["env"]}
+    assert not variables["GEOPOD_BUNDLE_KEY"]
+    for container in pod["containers"]:
+        [place] = [it for it in container["volumeMounts"] if it["name"] == "bundle"]
+        assert place == {"name": "bundle", "mountPath": "/geopod/env", "readOnly": True}
+
+
 def test_requirements_are_built_once():
     world = world_with("Xarray >=2024", "numpy")
     world.settle()

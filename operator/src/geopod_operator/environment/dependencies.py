@@ -126,6 +126,7 @@ def _recorded(observed: Observed, key: str, record: Raw, job_ref: Ref) -> Depend
             key=key,
             sha256=data.get(builder.BUNDLE_SHA256, ""),
             lock_sha256=data.get(builder.LOCK_SHA256, ""),
+            image=data.get(builder.BUNDLE_IMAGE, ""),
         ),
         # Its pod holds the unpacked tree on some machine's disk, and the Secret a token.
         deletes=_drop(job) if job is not None and is_left and is_builders(job, key) else (),

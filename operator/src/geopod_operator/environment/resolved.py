@@ -99,8 +99,10 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """The environment bundle that nodes unpack; empty: the image has every package."""
+    """The environment bundle that nodes mount or unpack; empty: the image has every package."""
 
     key: str = ""
     sha256: str = ""
     lock_sha256: str = ""
+    image: str = ""
+    """Reference of the image that holds it; empty: it is unpacked from the store."""

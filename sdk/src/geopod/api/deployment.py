@@ -45,6 +45,8 @@ ENV_NODE = "GEOPOD_NODE"
 ENV_TEMPLATE_HASH = "GEOPOD_TEMPLATE_HASH"
 ENV_BUNDLE_KEY = "GEOPOD_BUNDLE_KEY"
 """Key of the environment bundle to unpack; empty: the image has every package."""
+ENV_BUNDLE_REGISTRY = "GEOPOD_BUNDLE_REGISTRY"
+"""Of the builder: the ComputeRuntime's `bundleRegistry`."""
 ENV_BUNDLE_SHA256 = "GEOPOD_BUNDLE_SHA256"
 """sha256 of the packed bundle; what is fetched is checked against it."""
 
@@ -149,7 +151,8 @@ GATEWAY_HEADER = "X-Geopod-Gateway"
 #           mounts: BUILD_DIR; BUILD_REQUEST_DIR (the same Secret, item BUILD_REQUEST_FILE);
 #           BUILD_INDEX_DIR (Secret of `index.secretName`, if there is one)
 # upload    geopod's image, uid AGENT_UID     UPLOAD_COMMAND
-#           mounts: BUILD_DIR; LINK_DIR as above
+#           mounts: BUILD_DIR; LINK_DIR as above; BUILD_REGISTRY_DIR/<name> (imagePullSecrets)
+#           ENV_BUNDLE_REGISTRY, if the runtime names one: the bundle is pushed there as an image
 #
 # BUILD_DIR is an emptyDir; it and a /tmp of each container's own are all that is writable.
 # prepare and upload: ENV_STORE, ENV_NAMESPACE, ENV_BUNDLE_KEY; install: BUILD_ENVIRONMENT.
@@ -161,6 +164,9 @@ BUILD_TOOLS = f"{BUILD_DIR}/tools"
 BUILD_REQUEST_DIR = "/geopod/request"
 BUILD_REQUEST_FILE = "request.json"
 """`build_request` as JSON; in the Secret, because 256 long requirements fit no variable."""
+BUILD_REGISTRY_DIR = "/geopod/registry"
+DOCKER_CONFIG = ".dockerconfigjson"
+"""The key of a Secret of type `kubernetes.io/dockerconfigjson`; each is a folder there."""
 BUILD_INDEX_DIR = "/geopod/index"
 """Credentials of the package index, as files: `username` and `password`, or `netrc`; `ca.crt`."""
 BUILD_TREE = f"{BUILD_DIR}/tree"

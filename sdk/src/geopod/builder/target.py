@@ -19,6 +19,7 @@ class Target:
     def __init__(self, store: GatewayStore, prefix: str) -> None:
         self._store = store
         self._prefix = prefix
+        self.key = prefix.rstrip("/").rpartition("/")[2]
 
     @classmethod
     def read(cls, environ: Mapping[str, str], *, link: Path = Path(deployment.LINK_DIR)) -> Target:
@@ -52,6 +53,10 @@ class Target:
         _, stored = await self.facts(name)
         if stored != sha256:
             raise ValueError(f"{name} has sha256 {stored} in the store, {sha256} here.")
+
+    async def fetch(self, name: str) -> Path:
+        """Return one of the objects as a local file; raises KeyMissingError."""
+        return await self._store.fetch(self._prefix + name)
 
     async def known(self, name: str) -> str:
         """Return the sha256 of an object, empty if it is not there."""

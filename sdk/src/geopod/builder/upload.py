@@ -1,6 +1,7 @@
 """Last step of the builder's Job: `python -m geopod.builder.upload`.
 
-Packs what was installed, puts lock, log and bundle in the store, and says in the pod's termination
+Packs what was installed, puts lock, log and bundle in the store, pushes the bundle as an image if a
+registry is named, and says in the pod's termination
 message how it went (`geopod.api.deployment.UPLOAD_COMMAND`). It alone holds a token, and runs no
 code of the packages; what their installation left behind is read as hostile.
 """
@@ -18,8 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from geopod.api import deployment
 from geopod.builder.bundle import TreeError, pack_tree, read_plain
+from geopod.builder.registry import Registry, RegistryError, Repository, read_login
 from geopod.builder.target import Target
 from geopod.errors import GeopodError
 from geopod.store import KeyMissingError
@@ -30,6 +34,9 @@ RESULT_LIMIT_BYTES = 4096
 OUTCOME_LIMIT_BYTES = 64 << 20
 """A lock with hashes of a thousand packages has 6 MB."""
 LOG_LIMIT_BYTES = 16 << 20
+FAILURES = (
+    TreeError, GeopodError, KeyMissingError, RegistryError, aiohttp.ClientError, ValueError, OSError
+)  # fmt: skip  # names read best in lines
 EXITS = {
     "ResolutionFailed": deployment.BUILD_EXIT_UNRESOLVABLE,
     "IndexUnreachable": deployment.BUILD_EXIT_INDEX,
@@ -63,6 +70,21 @@ async def upload(built: Built, target: Target) -> dict[str, Any]:
         _remove(packed.path)
     spent = float(outcome.get("seconds", 0)) + time.monotonic() - started
     return {**await _describe(target), "reused": False, "seconds": round(spent, 1)}
+
+
+async def publish(result: Mapping[str, Any], target: Target, registry: Registry) -> dict[str, Any]:
+    """Push a stored bundle as an image, unless the registry has it; its reference joins the result.
+
+    The image is tagged with the bundle's key, and named by digest in all pods.
+    """
+    if not result["ok"]:
+        return dict(result)
+    layer = f"sha256:{result['bundleSha256']}"
+    image = await registry.find(target.key, layer)
+    if not image:
+        packed = await target.fetch(deployment.BUNDLE_FILE)
+        image = await registry.push(target.key, packed, layer)
+    return {**result, "bundleImage": image}
 
 
 async def _describe(target: Target) -> dict[str, Any]:
@@ -123,9 +145,16 @@ def main(environ: Mapping[str, str], *, result_file: Path = RESULT) -> int:
 
 async def _run(environ: Mapping[str, str]) -> dict[str, Any]:
     target = Target.read(environ)
+    named = environ.get(deployment.ENV_BUNDLE_REGISTRY, "")
     try:
-        return await upload(Built(), target)
-    except (TreeError, GeopodError, KeyMissingError, ValueError, OSError) as error:
+        result = await upload(Built(), target)
+        if not named:
+            return result
+        repository = Repository.parse(named)
+        login = read_login(Path(deployment.BUILD_REGISTRY_DIR), repository.host)
+        async with aiohttp.ClientSession(auto_decompress=False) as session:
+            return await publish(result, target, Registry(repository, session, login))
+    except FAILURES as error:
         return failure("BuilderFailed", [f"{type(error).__name__}: {error}"])
     finally:
         await target.close()

@@ -39,7 +39,7 @@ UPLOAD_RESOURCES = {
     "limits": {"memory": "2Gi"},
 }
 FULL_KEY, BUNDLE_SHA256, LOCK_SHA256 = "key", "bundleSha256", "lockSha256"
-BUNDLE_BYTES, TIME = "bundleBytes", "time"
+BUNDLE_BYTES, BUNDLE_IMAGE, TIME = "bundleBytes", "bundleImage", "time"
 
 
 def builder_labels(key: str) -> dict[str, str]:
@@ -99,6 +99,7 @@ def build_job(resolved: Resolved, settings: Settings, key: str) -> Raw:
 
 def bundle_record(resolved: Resolved, key: str, result: Raw, time: str) -> Raw:
     """Return the ConfigMap that says that a bundle is in the store; it never changes."""
+    image = result.get(BUNDLE_IMAGE)
     return {
         **_shared("v1", "ConfigMap", names.bundle_name(key), resolved, key),
         "immutable": True,
@@ -108,6 +109,7 @@ def bundle_record(resolved: Resolved, key: str, result: Raw, time: str) -> Raw:
             LOCK_SHA256: str(result["lockSha256"]),
             BUNDLE_BYTES: str(result.get("bundleBytes", 0)),
             TIME: time,
+            **({BUNDLE_IMAGE: str(image)} if image else {}),
         },
     }
 
@@ -135,6 +137,7 @@ def _pod(resolved: Resolved, settings: Settings, key: str) -> Raw:
     ]
     if index is not None and index.secret_name:
         volumes.append(secret_volume(INDEX, index.secret_name))
+    volumes += (_login_volume(name, secret) for name, secret in _logins(resolved))
     pod: Raw = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -145,7 +148,7 @@ def _pod(resolved: Resolved, settings: Settings, key: str) -> Raw:
             _own_step("prepare", deployment.PREPARE_COMMAND, resolved, settings, key),
             _install(resolved),
         ],
-        "containers": [_own_step("upload", deployment.UPLOAD_COMMAND, resolved, settings, key)],
+        "containers": [_upload(resolved, settings, key)],
         "volumes": volumes,
     }
     if architecture(resolved):
@@ -178,6 +181,33 @@ def _own_step(
             mount(f"{TMP}-{name}", "/tmp"),  # noqa: S108  # the container's own emptyDir
         ],
     }
+
+
+def _upload(resolved: Resolved, settings: Settings, key: str) -> Raw:
+    """Return the last step; where the runtime names a registry it pushes the bundle there too."""
+    step = _own_step("upload", deployment.UPLOAD_COMMAND, resolved, settings, key)
+    registry = resolved.runtime.bundle_registry
+    if registry:
+        step["env"] += variables({deployment.ENV_BUNDLE_REGISTRY: registry})
+        step["volumeMounts"] += (
+            mount(name, f"{deployment.BUILD_REGISTRY_DIR}/{secret}", read_only=True)
+            for name, secret in _logins(resolved)
+        )
+    return step
+
+
+def _logins(resolved: Resolved) -> list[tuple[str, str]]:
+    """Return (volume, Secret) of the logins that may open the bundles' registry."""
+    if not resolved.runtime.bundle_registry:
+        return []
+    return [(f"registry-{number}", it) for number, it in enumerate(resolved.pull_secrets)]
+
+
+def _login_volume(name: str, secret: str) -> Raw:
+    """Return a login as a file; kubelets ignore pull Secrets that are not there, so do we."""
+    volume = secret_volume(name, secret, keys=(deployment.DOCKER_CONFIG,))
+    volume["secret"]["optional"] = True
+    return volume
 
 
 def _install(resolved: Resolved) -> Raw:

@@ -93,6 +93,11 @@ def mount(name: str, path: str, *, read_only: bool = False) -> Raw:
     return {"name": name, "mountPath": path, **({"readOnly": True} if read_only else {})}
 
 
+def image_volume(name: str, reference: str) -> Raw:
+    """Return an image's files as a volume; read-only by nature. Kubernetes 1.35 or newer."""
+    return {"name": name, "image": {"reference": reference, "pullPolicy": "IfNotPresent"}}
+
+
 def secret_volume(name: str, secret: str, *, keys: tuple[str, ...] = ()) -> Raw:
     """Return a Secret as files; with `keys` these alone."""
     source: dict[str, Any] = {"secretName": secret, "defaultMode": READ_BY_GROUP}

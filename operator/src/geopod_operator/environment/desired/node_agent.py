@@ -10,6 +10,7 @@ from geopod_operator.environment.desired.common import (
     container_security,
     empty_dir,
     field_variable,
+    image_volume,
     mount,
     secret_volume,
     variables,
@@ -32,12 +33,12 @@ LINK_FILES = (
 )
 
 
-def agent_volumes(resolved: Resolved) -> list[Raw]:
+def agent_volumes(resolved: Resolved, bundle: Bundle) -> list[Raw]:
     """Return the volumes that the agent needs; four of them are shared with the runner."""
     return [
         secret_volume(LINK, names.link_name(resolved.identity.name), keys=LINK_FILES),
         empty_dir(BIN, "64Mi"),
-        empty_dir(BUNDLE, BUNDLE_SIZE),
+        image_volume(BUNDLE, bundle.image) if bundle.image else empty_dir(BUNDLE, BUNDLE_SIZE),
         empty_dir(SOCKET, "1Mi"),
         empty_dir(SCRATCH, resolved.resources.ephemeral_storage or "10Gi"),
         empty_dir(AGENT_TMP, TMP_SIZE),
@@ -78,7 +79,7 @@ def agent_container(resolved: Resolved, settings: Settings, *, bundle: Bundle, w
         "volumeMounts": [
             mount(LINK, deployment.LINK_DIR, read_only=True),
             mount(BIN, deployment.BIN_DIR),
-            mount(BUNDLE, deployment.BUNDLE_DIR),
+            mount(BUNDLE, deployment.BUNDLE_DIR, read_only=bool(bundle.image)),
             mount(SOCKET, deployment.SOCKET_DIR),
             mount(SCRATCH, deployment.SCRATCH_DIR),
             mount(AGENT_TMP, "/tmp"),  # noqa: S108  # the container's own emptyDir
@@ -99,8 +100,9 @@ def _variables(
         deployment.ENV_STORE: settings.store,
         deployment.ENV_COORDINATOR: f"ws://{coordinator}:{deployment.COORDINATOR_PORT}/v1",
         deployment.ENV_TEMPLATE_HASH: wanted,
-        deployment.ENV_BUNDLE_KEY: bundle.key,
-        deployment.ENV_BUNDLE_SHA256: bundle.sha256,
+        # A mounted bundle is nothing to the agent: there is nothing to unpack.
+        deployment.ENV_BUNDLE_KEY: "" if bundle.image else bundle.key,
+        deployment.ENV_BUNDLE_SHA256: "" if bundle.image else bundle.sha256,
         deployment.ENV_NODE_MEMORY: str(resolved.memory_bytes),
         deployment.ENV_NODE_SCRATCH: str(resolved.scratch_bytes),
         deployment.ENV_AGENT_MEMORY: str(parse_bytes(resolved.runtime.agent_resources.memory)),

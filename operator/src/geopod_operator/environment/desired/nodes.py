@@ -69,7 +69,7 @@ def stateful_set(resolved: Resolved, settings: Settings, *, bundle: Bundle, repl
 def _pod(resolved: Resolved, settings: Settings, bundle: Bundle) -> Raw:
     template = resolved.template
     profile = resolved.gpu.profile if resolved.gpu else None
-    own_volumes = [*agent_volumes(resolved), *runner_volumes(resolved)]
+    own_volumes = [*agent_volumes(resolved, bundle), *runner_volumes(resolved)]
     taken = {volume["name"] for volume in own_volumes}
     pod: Raw = {key: template[key] for key in POD_KEYS if key in template}
     pod |= {

@@ -1,0 +1,179 @@
+"""One repository of a registry: bundles are pushed to it, and found in it, by HTTP.
+
+Source: OCI distribution specification 1.1; tokens: the registry's "token authentication".
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+import re
+from asyncio import to_thread
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import aiohttp
+import yarl
+
+from geopod.api import deployment
+from geopod.builder.image import MANIFEST_TYPE, diff_id_of, digest_of, holds, image_of
+from geopod.store.sources import BytesSource, FileSource, Source
+
+MANIFEST_LIMIT_BYTES = 4 << 20
+SAID_LIMIT_BYTES = 300
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=120)
+_NAME = re.compile(r"(?:(https?)://)?([A-Za-z0-9.-]+(?::[0-9]{1,5})?)/([a-z0-9._/-]+)")
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+
+
+class RegistryError(Exception):
+    """A registry that does not answer, or not as hoped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Where images go: `[http://]host[:port]/name`; without a scheme TLS is spoken."""
+
+    base_url: str
+    host: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Repository:
+        """Return the repository that a ComputeRuntime names; raises RegistryError."""
+        match = _NAME.fullmatch(text)
+        if match is None:
+            raise RegistryError(
+                f"bundleRegistry {text!r} is no repository: write host[:port]/name in small letters"
+            )
+        scheme, host, name = match.groups()
+        return cls(f"{scheme or 'https'}://{host}", host, name.strip("/"))
+
+    def reference(self, digest: str) -> str:
+        """Return an image's reference, as pods name it."""
+        return f"{self.host}/{self.name}@{digest}"
+
+    def url(self, path: str) -> str:
+        """Return the URL of something in this repository."""
+        return f"{self.base_url}/v2/{self.name}/{path}"
+
+
+def read_login(folder: Path, host: str) -> str:
+    """Return `user:password` for a host from Secrets mounted below `folder`; none: empty."""
+    for path in sorted(folder.glob(f"*/{deployment.DOCKER_CONFIG}")):
+        try:
+            logins: dict[str, dict[str, str]] = json.loads(path.read_bytes())["auths"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        for place, login in logins.items():
+            if place.partition("://")[2].partition("/")[0] == host or place.split("/")[0] == host:
+                encoded = login.get("auth", "")
+                plain = base64.b64decode(encoded).decode() if encoded else ""
+                return plain or f"{login.get('username', '')}:{login.get('password', '')}"
+    return ""
+
+
+@dataclass(slots=True)
+class Registry:
+    """A repository with an open session."""
+
+    repository: Repository
+    session: aiohttp.ClientSession
+    login: str = field(default="", repr=False)
+    _authorization: str = field(default="", repr=False)
+
+    async def find(self, tag: str, layer: str) -> str:
+        """Return the reference of the image with this tag, if it is this layer's; else empty."""
+        url = self.repository.url(f"manifests/{tag}")
+        answer = await self._ask("GET", url, {200, 404}, headers={"Accept": MANIFEST_TYPE})
+        async with answer:
+            manifest = await answer.content.read(MANIFEST_LIMIT_BYTES)
+        if answer.status == 404 or not holds(manifest, layer):  # noqa: PLR2004  # not found
+            return ""
+        return self.repository.reference(digest_of(manifest))
+
+    async def push(self, tag: str, packed: Path, layer: str) -> str:
+        """Push a packed bundle, whose digest is `layer`; return the image's reference."""
+        diff_id = await to_thread(diff_id_of, packed)
+        file = FileSource(packed)
+        image = image_of(layer=layer, size=file.size, diff_id=diff_id, machine=platform.machine())
+        try:
+            await self._push_blob(layer, file)
+        finally:
+            file.close()
+        await self._push_blob(digest_of(image.config), BytesSource(image.config))
+        url = self.repository.url(f"manifests/{tag}")
+        (
+            await self._ask(
+                "PUT", url, {201}, body=BytesSource(image.manifest), media_type=MANIFEST_TYPE
+            )
+        ).release()
+        return self.repository.reference(digest_of(image.manifest))
+
+    async def _push_blob(self, digest: str, source: Source) -> None:
+        there = await self._ask("HEAD", self.repository.url(f"blobs/{digest}"), {200, 404})
+        there.release()
+        if there.status == 200:  # noqa: PLR2004  # it has the blob
+            return
+        begun = await self._ask("POST", self.repository.url("blobs/uploads/"), {202})
+        begun.release()
+        place = urljoin(self.repository.base_url, begun.headers["Location"])
+        url = f"{place}{'&' if '?' in place else '?'}digest={digest}"
+        (await self._ask("PUT", url, {201}, body=source)).release()
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        expected: set[int],
+        *,
+        body: Source | None = None,
+        media_type: str = "application/octet-stream",
+        headers: dict[str, str] | None = None,
+    ) -> aiohttp.ClientResponse:
+        """Return an answer of an expected status; signs in when the registry asks for it.
+
+        Raises RegistryError, and aiohttp.ClientError or OSError where nothing answers.
+        """
+        has_signed_in = False
+        while True:
+            sent = dict(headers or {})
+            if body is not None:
+                sent |= {"Content-Type": media_type, "Content-Length": str(body.size)}
+            if self._authorization:
+                sent["Authorization"] = self._authorization
+            data: Any = body.body(0, body.size) if body is not None else None
+            answer = await self.session.request(
+                method, yarl.URL(url, encoded=True), data=data, headers=sent, timeout=TIMEOUT
+            )
+            if answer.status in expected:
+                return answer
+            async with answer:
+                said = await answer.content.read(SAID_LIMIT_BYTES)
+            if answer.status != 401 or has_signed_in:  # noqa: PLR2004  # who are you?
+                words = said.decode("utf-8", "replace").strip()
+                raise RegistryError(
+                    f"{self.repository.host} answered {answer.status} to {method} "
+                    f"{self.repository.name}: {words}"
+                )
+            has_signed_in = True
+            await self._sign_in(answer.headers.get("WWW-Authenticate", ""))
+
+    async def _sign_in(self, challenge: str) -> None:
+        """Take the login, or fetch a token for it; without one a registry may give one too."""
+        basic = base64.b64encode(self.login.encode()).decode()
+        if not challenge.casefold().startswith("bearer"):
+            self._authorization = f"Basic {basic}" if self.login else ""
+            return
+        words = dict(_CHALLENGE.findall(challenge))
+        query = {"service": words.get("service", "")}
+        query["scope"] = f"repository:{self.repository.name}:pull,push"
+        headers = {"Authorization": f"Basic {basic}"} if self.login else {}
+        async with self.session.get(
+            words.get("realm", ""), params=query, headers=headers, timeout=TIMEOUT
+        ) as answer:
+            said: dict[str, str] = await answer.json(content_type=None) if answer.ok else {}
+        self._authorization = f"Bearer {said.get('token') or said.get('access_token', '')}"
