@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 
-from geopod import __version__
 from geopod.cluster.problems import ApiError, InvalidApiError
 from geopod.errors import InvalidInputError, ProtocolMismatchError
 
@@ -24,7 +24,7 @@ def callers_error(what: str) -> Iterator[None]:
     except ApiError as error:
         if UNDECLARED in error.message:
             raise ProtocolMismatchError.undeclared(
-                client=__version__, what=what, words=error.message
+                client=version("geopod"), what=what, words=error.message
             ) from error
         if isinstance(error, InvalidApiError):
             raise InvalidInputError(
