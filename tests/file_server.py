@@ -12,8 +12,10 @@ import json
 import re
 import sys
 import threading
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -52,8 +54,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def answer(self, *, with_body):
-        path = self.path.partition("?")[0]
-        record = {"method": self.command, "path": path, "sent": 0, "headers": dict(self.headers)}
+        path, _, query = self.path.partition("?")
+        path = unquote(path)
+        record = {"method": self.command, "path": path, "query": query, "sent": 0}
+        record["headers"] = {name.title(): value for name, value in self.headers.items()}
         self.asked.append(record)
         queue = self.orders.get("faults", {}).get(path, [])
         fault = self.orders.get("always", {}).get(path) or (queue.pop(0) if queue else "")
@@ -97,6 +101,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         etag = self.orders.get("etags", {}).get(record["path"], f'"{file.stat().st_mtime_ns}"')
         self.send_header("ETag", etag)
+        self.send_header("Last-Modified", formatdate(file.stat().st_mtime, usegmt=True))
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if with_body:

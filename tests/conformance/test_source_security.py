@@ -451,11 +451,14 @@ def test_without_keys_no_identity_of_the_machine_is_used(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the machine's")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "own")
     monkeypatch.setenv("GDAL_HTTP_HEADERS", "Authorization: the machine's")
+    monkeypatch.setenv("GDAL_HTTP_USERPWD", "ana:machine")
     write_raster(tmp_path / "dem.tif", raster_spec())
     with file_server(tmp_path) as server:
         stage_job(tmp_path, web_source(server.url("dem.tif")), nodes=1, access=quick_access())
 
-        assert "machine" not in str(server.asked())
+        asked = server.asked()
+        assert "machine" not in str(asked)
+        assert not any("Authorization" in one["headers"] for one in asked)
     place = find_source(str(tmp_path / "dem.tif"), path_id="dem")
     assert place.remote is None
 

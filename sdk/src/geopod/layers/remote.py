@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from geopod.errors import LayerAccessError
 from geopod.layers.access import Access
+from geopod.layers.endpoints import find_endpoint, wrong_keys
 from geopod.layers.hosts import check_host, is_loopback
 from geopod.layers.web import (
     Answer,
@@ -164,7 +165,7 @@ class RemoteFile:
     def _details(self, begun: float) -> dict[str, Any]:
         return {
             "href": self.href,
-            "host": self.bucket if self.scheme in _WEB else self.keys.get("AWS_ENDPOINT_URL"),
+            "host": self.bucket if self.scheme in _WEB else find_endpoint(self.scheme, self.keys),
             "tries": self.access.patience.tries,
             "seconds": round(perf_counter() - begun, 1),
             "secret": self.access.secrets.get(self.path_id),
@@ -182,7 +183,7 @@ def find_remote(href: str, access: Access, *, path_id: str) -> RemoteFile:
         )
     if parts.scheme in _WEB:
         check_host(href, access, path_id=path_id)
-    elif endpoint := keys.get("AWS_ENDPOINT_URL"):
+    elif endpoint := find_endpoint(parts.scheme, keys):
         check_host(endpoint, access, path_id=path_id)
     return RemoteFile(
         href=href,
@@ -216,9 +217,8 @@ def _wrong(href: str, keys: Mapping[str, str]) -> str | None:
     is_object = _BUCKET.fullmatch(parts.netloc) and not parts.query and not parts.fragment
     if not is_object or not _is_key(parts.path):
         return f"{shown} is not <bucket>/<key>"
-    if parts.scheme == "az" and not keys.get("AZURE_STORAGE_ACCOUNT"):
-        return f"{shown} needs AZURE_STORAGE_ACCOUNT in the Layer's Secret"
-    return None
+    words = wrong_keys(parts.scheme, keys)
+    return words and f"{shown} {words}"
 
 
 def _is_key(path: str) -> bool:

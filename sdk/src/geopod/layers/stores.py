@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -11,6 +12,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from geopod.layers.access import Patience
+from geopod.layers.endpoints import find_endpoint, service_account
 from geopod.layers.web import SourceRefusedError, SourceSilentError
 
 STORE_ERRORS = (BaseError, FileNotFoundError, PermissionError)
@@ -29,7 +31,7 @@ def open_store(scheme: str, bucket: str, keys: Mapping[str, str], patience: Pati
         "connect_timeout": timedelta(seconds=patience.connect_s),
         "timeout": timedelta(seconds=_REQUEST_S),
         "read_timeout": timedelta(seconds=patience.stall_s),
-        "allow_http": keys.get("AWS_ENDPOINT_URL", "").startswith("http:"),
+        "allow_http": (find_endpoint(scheme, keys) or "").startswith("http:"),
     }
     retry: Any = {
         "max_retries": patience.tries - 1,
@@ -43,20 +45,18 @@ def open_store(scheme: str, bucket: str, keys: Mapping[str, str], patience: Pati
     shared: dict[str, Any] = {"client_options": client, "retry_config": retry}
     if scheme == "s3":
         region = keys.get("AWS_REGION") or "us-east-1"
-        endpoint = keys.get("AWS_ENDPOINT_URL") or f"https://s3.{region}.amazonaws.com"
+        endpoint = find_endpoint("s3", keys) or f"https://s3.{region}.amazonaws.com"
         return S3Store(
             bucket,
             region=region,
-            endpoint=endpoint.rstrip("/"),
+            endpoint=endpoint,
             virtual_hosted_style_request=False,
             request_payer=keys.get("AWS_REQUEST_PAYER") == "requester",
             **_aws_identity(keys),
             **shared,
         )
     if scheme == "gs":
-        account = keys.get("GOOGLE_APPLICATION_CREDENTIALS_JSON")
-        identity: Any = {"service_account_key": account} if account else {"skip_signature": True}
-        return GCSStore(bucket, **identity, **shared)
+        return GCSStore(bucket, **_google_identity(keys), **shared)
     return AzureStore(bucket, **_azure_identity(keys), **shared)
 
 
@@ -74,8 +74,22 @@ def _aws_identity(keys: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def _google_identity(keys: Mapping[str, str]) -> dict[str, Any]:
+    account, endpoint = service_account(keys), find_endpoint("gs", keys)
+    if account is None and endpoint is None:
+        return {"skip_signature": True}
+    fields: dict[str, Any] = account or dict.fromkeys(
+        ("client_email", "private_key", "private_key_id"), ""
+    )
+    # An address is taken from a service account alone, of somebody or of nobody.
+    place = {} if endpoint is None else {"gcs_base_url": endpoint}
+    return {"service_account_key": json.dumps({**fields, **place, "disable_oauth": not account})}
+
+
 def _azure_identity(keys: Mapping[str, str]) -> dict[str, Any]:
     identity: dict[str, Any] = {"account_name": keys["AZURE_STORAGE_ACCOUNT"]}
+    if endpoint := find_endpoint("az", keys):
+        identity["endpoint"] = endpoint
     if key := keys.get("AZURE_STORAGE_KEY"):
         return identity | {"account_key": key}
     if sas := keys.get("AZURE_STORAGE_SAS_TOKEN"):

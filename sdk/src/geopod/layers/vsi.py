@@ -5,17 +5,20 @@ For both GDALs of the process, rasterio's and pyogrio's; loads neither.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from geopod.layers.endpoints import find_endpoint, service_account
 from geopod.layers.remote import RemoteFile
 from geopod.layers.sources import SourceFile
 from geopod.layers.web import http_headers
 
 _SYSTEMS = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/"}
 _QUERY = re.compile(r"\?\S+")
+# curl's word for none. An empty GDAL_HTTP_USERPWD would be sent as user and password of no
+# characters, which stores refuse where they would answer a request without any.
+_NO_HEADER = "Authorization:"
 # Every way to an identity that GDAL would look for by itself is closed: the environment, files of
 # the home folder, and the metadata service of the machine.
 _NO_IDENTITY = {
@@ -46,7 +49,7 @@ _NO_IDENTITY = {
     "AZURE_STORAGE_ACCOUNT": "",
     "AZURE_STORAGE_ACCESS_KEY": "",
     "AZURE_STORAGE_SAS_TOKEN": "",
-    "GDAL_HTTP_HEADERS": "",
+    "GDAL_HTTP_HEADERS": _NO_HEADER,
     "GDAL_HTTP_USERPWD": "",
     "GDAL_HTTP_NETRC": "NO",
 }
@@ -95,10 +98,15 @@ def remote_options(file: RemoteFile) -> dict[str, str]:
 
 
 def _identity(keys: Mapping[str, str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for name in ("AWS_REGION", "AWS_REQUEST_PAYER", "AZURE_STORAGE_ACCOUNT"):
-        if name in keys:
-            options[name] = keys[name]
+    options = _amazon(keys) | _google(keys) | _azure(keys)
+    if headers := http_headers(keys):
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        options["GDAL_HTTP_HEADERS"] = "\r\n".join([_NO_HEADER, *lines])
+    return options
+
+
+def _amazon(keys: Mapping[str, str]) -> dict[str, str]:
+    options = {name: keys[name] for name in ("AWS_REGION", "AWS_REQUEST_PAYER") if name in keys}
     if endpoint := keys.get("AWS_ENDPOINT_URL"):
         parts = urlsplit(endpoint)
         options["AWS_S3_ENDPOINT"] = parts.netloc
@@ -108,19 +116,30 @@ def _identity(keys: Mapping[str, str]) -> dict[str, str]:
         options["AWS_NO_SIGN_REQUEST"] = "NO"
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
             options[name] = keys.get(name, "")
-    if account := keys.get("GOOGLE_APPLICATION_CREDENTIALS_JSON"):
-        fields = json.loads(account)
+    return options
+
+
+def _google(keys: Mapping[str, str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    if account := service_account(keys):
         options["GS_NO_SIGN_REQUEST"] = "NO"
-        options["GS_OAUTH2_CLIENT_EMAIL"] = fields["client_email"]
-        options["GS_OAUTH2_PRIVATE_KEY"] = fields["private_key"]
+        options["GS_OAUTH2_CLIENT_EMAIL"] = account["client_email"]
+        options["GS_OAUTH2_PRIVATE_KEY"] = account["private_key"]
+    if endpoint := find_endpoint("gs", keys):
+        options["CPL_GS_ENDPOINT"] = f"{endpoint}/"
+    return options
+
+
+def _azure(keys: Mapping[str, str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    if account := keys.get("AZURE_STORAGE_ACCOUNT"):
+        options["AZURE_STORAGE_ACCOUNT"] = account
+    if endpoint := find_endpoint("az", keys):
+        options["CPL_AZURE_ENDPOINT"] = endpoint
     if key := keys.get("AZURE_STORAGE_KEY"):
         options |= {"AZURE_NO_SIGN_REQUEST": "NO", "AZURE_STORAGE_ACCESS_KEY": key}
     elif sas := keys.get("AZURE_STORAGE_SAS_TOKEN"):
         options |= {"AZURE_NO_SIGN_REQUEST": "NO", "AZURE_STORAGE_SAS_TOKEN": sas.lstrip("?")}
-    if headers := http_headers(keys):
-        options["GDAL_HTTP_HEADERS"] = "\r\n".join(
-            f"{name}: {value}" for name, value in headers.items()
-        )
     return options
 
 
