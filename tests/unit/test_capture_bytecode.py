@@ -512,6 +512,35 @@ CHANGES = {
         """,
         "analysis.f.__defaults__ = (2,)",
     ),
+    "default of a keyword": (
+        """
+        def f(x, *, k=1):
+            return k
+        """,
+        "analysis.f.__kwdefaults__ = {'k': 2}",
+    ),
+    "code": (
+        """
+        def f(x):
+            return 1
+        """,
+        "analysis.f.__code__ = (lambda x: 2).__code__",
+    ),
+    "global that hides a built-in": (
+        """
+        def f(x):
+            return len([x])
+        """,
+        "analysis.len = lambda _: 2",
+    ),
+    "module in place of another": (
+        """
+        import math as source
+        def f(x):
+            return 1 if hasattr(source, 'pi') else 2
+        """,
+        "import json; analysis.source = json",
+    ),
     "helper redefined": (
         """
         def g():

@@ -9,6 +9,7 @@ import sys
 import geopod
 import msgspec
 import pytest
+from geopod.api.names import own_suffix
 from geopod.api.results import Failure, TaskReason
 from geopod.api.runs import EnvironmentState
 from geopod.client import aio, sync
@@ -53,6 +54,24 @@ def test_execute_returns_one_element_per_node_in_order():
             return await env.execute(plain, progress=False)
 
     assert run(work()) == [{"a": 1}, None, [3]]
+
+
+def test_equal_calls_are_runs_of_their_own_and_lists_are_read_anew():
+    async def work():
+        backend = scripted(1)
+        client = aio.Client(backend)
+        env = await client.environment("e", nodes=1)
+        tags = ["first"]
+        for _ in range(2):
+            await env.submit(plain, tags=tags)
+            await env.submit(plain, tags=("kept",))
+            tags.append("more")
+        return list(backend.orders.values())
+
+    orders = run(work())
+    assert len({order.uid for order in orders}) == len({order.name for order in orders}) == 4
+    assert all(order.name.endswith(own_suffix(order.uid)) for order in orders)
+    assert [order.tags for order in orders] == [["first"], ["kept"], ["first", "more"], ["kept"]]
 
 
 def test_one_failure_keeps_the_others_results():

@@ -21,7 +21,14 @@ from geopod.capture.names import (
     shape_name,
     type_name,
 )
-from geopod.capture.reach import Reach, content_of, is_same_content, reach
+from geopod.capture.reach import (
+    Reach,
+    content_of,
+    glance,
+    is_same_content,
+    plain_names,
+    reach,
+)
 from geopod.errors import (
     FunctionTooLargeError,
     PythonVersionMismatchError,
@@ -36,6 +43,13 @@ OWN_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 class _Cached:
     content: tuple[Any, ...]
     bundle: FunctionBundle
+    names: tuple[str, ...] | None
+    """Of a function that a glance tells everything of."""
+    seen: tuple[Any, ...]
+
+    def is_plainly_same(self, f: FunctionType) -> bool:
+        """Say whether a glance shows that the function is what it was; False: look closely."""
+        return self.names is not None and is_same_content(self.seen, glance(f, self.names))
 
 
 _cache: weakref.WeakKeyDictionary[Any, dict[Request, _Cached]] = weakref.WeakKeyDictionary()
@@ -65,16 +79,21 @@ def capture_function(
         f = inner
     if include:
         return _bundle(f, request, include)
-    content = content_of(f)
-    if content is None:
+    if not isinstance(f, FunctionType):
         return _capture(f, request)
     with _cache_lock:
         known = _cache.get(f, {}).get(request)
+    if known is not None and known.is_plainly_same(f):
+        return known.bundle
+    content = content_of(f)
+    if content is None:
+        return _capture(f, request)
     if known is not None and is_same_content(known.content, content):
         return known.bundle
-    bundle = _capture(f, request)
+    bundle, names = _capture(f, request), plain_names(f)
+    seen = () if names is None else glance(f, names)
     with _cache_lock:
-        _cache.setdefault(f, {})[request] = _Cached(content, bundle)
+        _cache.setdefault(f, {})[request] = _Cached(content, bundle, names, seen)
     return bundle
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import is_
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Literal
 
@@ -125,6 +126,10 @@ def defaults_of(function: FunctionType) -> dict[str, Any]:
     return dict(named) | (function.__kwdefaults__ or {})
 
 
+_ABSENT = object()
+"""In place of a global that there is not."""
+
+
 class _UnwatchableError(Exception):
     """The value may change without its identity telling."""
 
@@ -149,6 +154,43 @@ def content_of(f: object) -> tuple[Any, ...] | None:
     except _UnwatchableError:
         return None
     return tuple(content)
+
+
+def plain_names(f: FunctionType) -> tuple[str, ...] | None:
+    """Return the global names of a function whose content `glance` shows; None: it does not.
+
+    Such a function reaches no other of the user's own, and nothing that may change in itself.
+    """
+    found = reach(f)
+    is_alone = found.functions == [f] and not (f.__dict__ or f.__closure__ or f.__kwdefaults__)
+    if not is_alone or not all(_is_plain(item.value) for item in found.items):
+        return None
+    return tuple(global_names(f.__code__))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, ModuleType):
+        return not is_own(value)
+    return type(value) in ATOMS or (callable(value) and _is_by_name(value))
+
+
+def glance(f: FunctionType, names: tuple[str, ...]) -> tuple[Any, ...]:
+    """Return a tuple like `content_of`, of a function that `plain_names` has found plain.
+
+    Of a short call the whole look is a tenth.
+    """
+    known = f.__globals__
+    return (
+        f.__code__,
+        f.__name__,
+        f.__qualname__,
+        f.__doc__,
+        f.__module__,
+        f.__kwdefaults__,
+        len(f.__dict__),
+        *(f.__defaults__ or ()),
+        *[known.get(name, _ABSENT) for name in names],
+    )
 
 
 def _watch(value: Any, content: list[Any], depth: int) -> None:
@@ -179,4 +221,4 @@ def _is_by_name(value: Any) -> bool:
 
 def is_same_content(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     """Tell whether two results of `content_of` have the same members, by identity."""
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+    return len(one) == len(other) and all(map(is_, one, other))

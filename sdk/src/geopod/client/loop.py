@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
-from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
@@ -86,7 +85,7 @@ class LoopThread:
         task = self._loop.create_task(work)
         ended: threading.Event | None = None
         try:
-            with _interrupting(task, self._loop):
+            with _Interrupting(task, self._loop):
                 return self._loop.run_until_complete(task)
         finally:
             if not task.done():  # Ctrl-C came in the midst of a turn: the thread ends the work
@@ -156,38 +155,45 @@ def _tell(ended: threading.Event, _: asyncio.Task[Any]) -> None:
     ended.set()
 
 
-@contextmanager
-def _interrupting(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """On Ctrl-C cancel the task; KeyboardInterrupt is raised when it has ended.
+class _Interrupting:
+    """On Ctrl-C cancels the task; KeyboardInterrupt is raised when it has ended.
 
     Raised in the midst of a turn, it would leave work of the loop half done.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    interrupted = False
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if interrupted:
-            signal.default_int_handler(number, frame)
-        interrupted = True
-        task.cancel()
-        loop.call_soon_threadsafe(lambda: None)  # it may be waiting
+    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._task = task
+        self._loop = loop
+        self._is_interrupted = False
+        self._listening: asyncio.TimerHandle | None = None
+        self._interrupt = self._take_signal
+        """One object: `getsignal` tells whether it is still ours."""
 
-    def listen() -> None:
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, interrupt)
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._listening = self._loop.call_later(LISTEN_AFTER_S, self._listen)
 
-    listening = loop.call_later(LISTEN_AFTER_S, listen)
-    try:
-        yield
-    finally:
+    def __exit__(self, *_: object) -> None:
+        listening = self._listening
+        if listening is None:
+            return
         listening.cancel()
-        if loop.time() >= listening.when() and signal.getsignal(signal.SIGINT) is interrupt:
+        may_listen = self._loop.time() >= listening.when()
+        if may_listen and signal.getsignal(signal.SIGINT) is self._interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if interrupted:
+        if self._is_interrupted:
             raise KeyboardInterrupt
+
+    def _listen(self) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _take_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._is_interrupted:
+            signal.default_int_handler(number, frame)
+        self._is_interrupted = True
+        self._task.cancel()
+        self._loop.call_soon_threadsafe(lambda: None)  # it may be waiting
 
 
 _shared: LoopThread | None = None

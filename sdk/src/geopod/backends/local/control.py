@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from pathlib import Path
 
 from geopod.api.control import CancelRun, FromClient, Problem, RunUpdate, Submit, decode_to_client
@@ -21,11 +22,21 @@ class Watch:
     def __init__(self, connection: ControlConnection, run: str) -> None:
         self._connection = connection
         self._run = run
-        self._updates: asyncio.Queue[Update] = asyncio.Queue()
-        self.next = self._updates.get
-        """Wait for the next state."""
-        self.tell = self._updates.put_nowait
+        self._updates: deque[Update] = deque()
+        self._told: asyncio.Future[None] | None = None
+
+    async def next(self) -> Update:
+        """Wait for the next state; one waits at a time."""
+        while not self._updates:
+            self._told = asyncio.get_running_loop().create_future()
+            await self._told
+        return self._updates.popleft()
+
+    def tell(self, update: Update) -> None:
         """Take a state."""
+        self._updates.append(update)
+        if self._told is not None and not self._told.done():
+            self._told.set_result(None)
 
     def cancel(self, indexes: list[int] | None = None) -> None:
         """Cancel the run, or some of its tasks; raises ConnectionError as `submit` does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 import uuid
@@ -127,6 +128,27 @@ def make_order(
     arguments: ArgumentsRef | None = None,
 ) -> RunOrder:
     """Return the order of one run; its name is made here, so a repeated submit is the same run."""
+    large_result = bool(record.spec.get("largeResult", False))
+    try:
+        known = _prepared(function, record.uid, large_result, options)
+    except TypeError:  # lists among the options may change: they are read anew
+        known = _prepared.__wrapped__(function, record.uid, large_result, options)
+    uid = str(uuid.uuid4())
+    name = options.name or run_name(function.name, uid)
+    order = msgspec.structs.replace(known, uid=uid, name=name, created=time.time())
+    if arguments is None:
+        return order
+    return msgspec.structs.replace(order, mode="Map", arguments=arguments, count=arguments.count)
+
+
+@functools.lru_cache(maxsize=16)
+def _prepared(
+    function: FunctionRef,
+    environment: str,
+    large_result: bool,  # noqa: FBT001  # a key of the cache
+    options: RunOptions,
+) -> RunOrder:
+    """Return the order of a run that has no name yet, checked: of equal calls it is the same."""
     given.one_of(options.on_empty, ON_EMPTY, name="on_empty")
     tags = given.texts(options.tags, name="tags", example="tags=['survey']")
     timeout_s = seconds(options.task_timeout, name="task_timeout")
@@ -137,18 +159,14 @@ def make_order(
             why="leaves a task no time",
             fix="task_timeout='30m'",
         )
-    run_timeout = options.run_timeout
-    uid = str(uuid.uuid4())
+    run_timeout, target = options.run_timeout, options.write_to
     return checked(
         RunOrder(
-            uid=uid,
-            name=options.name or run_name(function.name, uid),
-            environment=record.uid,
-            created=time.time(),
+            uid="",
+            name=options.name or "",
+            environment=environment,
+            created=0.0,
             function=function,
-            mode="PerNode" if arguments is None else "Map",
-            arguments=arguments,
-            count=arguments.count if arguments is not None else 0,
             partitions=None if options.partitions is None else list(options.partitions),
             batch=options.batch,
             timeout_s=timeout_s,
@@ -157,10 +175,8 @@ def make_order(
             retries=read_retries(options.retries),
             failure_policy="FailFast" if options.fail_fast else "Continue",
             on_empty=options.on_empty,
-            large_result=bool(record.spec.get("largeResult", False)),
-            write_to=None
-            if options.write_to is None
-            else read_target(options.write_to, name="write_to"),
+            large_result=large_result,
+            write_to=None if target is None else read_target(target, name="write_to"),
             tags=tags,
             rerun_of=options.rerun_of,
         )
@@ -235,9 +251,13 @@ def read_retries(retries: Retry | int) -> RetryRule:
 
 def run_name(function: str, uid: str) -> str:
     """Return a new name for a run of this function: `ndvi-7f3a9c`; `uid`: the run's own."""
+    return _plain_name(function) + names.own_suffix(uid)
+
+
+@functools.lru_cache(maxsize=64)
+def _plain_name(function: str) -> str:
     plain = re.sub(r"[^a-z0-9]+", "-", function.lower()).strip("-")[:40].strip("-") or "run"
-    plain = plain if plain[0].isalpha() else f"f-{plain}"
-    return plain + names.own_suffix(uid)
+    return plain if plain[0].isalpha() else f"f-{plain}"
 
 
 def read_target(target: Any, *, name: str) -> dict[str, str]:

@@ -170,7 +170,8 @@ class WatchedRun(ABC):
                     while not self.done:
                         await self.next_state()
                         line.run(self.state)
-                        stillness.look(self.counts)
+                        if line.is_shown:
+                            stillness.look(self.counts)
             except TimeoutError as error:
                 if not waiting.expired():
                     raise

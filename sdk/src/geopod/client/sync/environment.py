@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -17,7 +16,8 @@ from geopod.client.aio.run import Errors
 from geopod.client.interrupt import leave_run
 from geopod.client.loop import LoopThread
 from geopod.client.sync.forwarding import Forwarded, mirrors
-from geopod.client.sync.run import Run, plain_failures
+from geopod.client.sync.run import Run, make_plain
+from geopod.errors import RunFailedError
 
 
 class Environment:
@@ -104,16 +104,8 @@ class Environment:
         with self._interruptible():
             return self._loop.run(work)
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """On Ctrl-C say which runs go on, a second one cancels them; hand out failed runs plain."""
-        try:
-            with plain_failures(self._loop):
-                yield
-        except KeyboardInterrupt:
-            for run in self._aio.left:
-                leave_run(run.name, Run(run, self._loop).cancel)
-            raise
+    def _interruptible(self) -> _Interruptible:
+        return _Interruptible(self._aio, self._loop)
 
     @mirrors(aio.Environment.submit)
     def submit(self, function: Any, **options: Any) -> Run:
@@ -194,3 +186,24 @@ class Environment:
     @mirrors(aio.Environment.delete)
     def delete(self, *, results: bool = False) -> None:
         self._loop.run(self._aio.delete(results=results))
+
+
+class _Interruptible:
+    """On Ctrl-C says which runs go on, a second one cancels them; hands out failed runs plain.
+
+    No generator: of a short call it would be a fiftieth.
+    """
+
+    def __init__(self, environment: aio.Environment, loop: LoopThread) -> None:
+        self._environment = environment
+        self._loop = loop
+
+    def __enter__(self) -> None:
+        """Nothing is prepared."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, RunFailedError):
+            make_plain(error, self._loop)
+        elif isinstance(error, KeyboardInterrupt):
+            for run in self._environment.left:
+                leave_run(run.name, Run(run, self._loop).cancel)

@@ -226,9 +226,14 @@ def plain_failures(loop: LoopThread) -> Iterator[None]:
     try:
         yield
     except RunFailedError as error:
-        if isinstance(error.run, aio.Run):
-            error.run = Run(error.run, loop)
+        make_plain(error, loop)
         raise
+
+
+def make_plain(error: RunFailedError, loop: LoopThread) -> None:
+    """Give an error the plain run in place of the one with coroutines."""
+    if isinstance(error.run, aio.Run):
+        error.run = Run(error.run, loop)
 
 
 @mirrors(aio.wait)
