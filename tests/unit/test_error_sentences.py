@@ -9,9 +9,16 @@ from datetime import UTC, datetime
 
 import pytest
 from geopod import errors
+from geopod.api.reasons import EnvironmentCondition, sentence
 from geopod.errors import wording
 
 TEN = datetime(2026, 1, 3, 10, 0, tzinfo=UTC)
+
+
+def quoted(condition, reason, **values):
+    """Return the error of an environment's condition, whose sentence is the operator's."""
+    return errors.from_condition(reason, sentence(condition, reason, **values), during="start")
+
 
 # id, error, text
 SENTENCES = [
@@ -66,6 +73,13 @@ SENTENCES = [
         "The cluster 'prod' did not answer: timed out after 30 s, 3 tries.\nfix: 1) geopod doctor",
     ),
     (
+        "E010 at once",
+        errors.ClusterUnreachableError.no_answer(
+            cluster="prod", timeout_s=30, tries=1, why="connection refused"
+        ),
+        "The cluster 'prod' did not answer: connection refused, 1 try.\nfix: 1) geopod doctor",
+    ),
+    (
         "E011",
         errors.CRDsNotInstalledError.unknown_kind(
             cluster="prod", kind="ComputeEnvironment", api_version="geopod.dev/v1alpha1"
@@ -94,6 +108,16 @@ SENTENCES = [
         (
             "The gateway, reached through the API server's proxy, did not answer: timed out after "
             "30 s, 3 tries.\nfix: 1) geopod doctor"
+        ),
+    ),
+    (
+        "E013 at once",
+        errors.GatewayUnavailableError.no_answer(
+            route="https://store.example", timeout_s=30, tries=9, why="connection refused"
+        ),
+        (
+            "The gateway, reached through https://store.example, did not answer: connection refused, "
+            "9 tries in 30 s.\nfix: 1) geopod doctor"
         ),
     ),
     (
@@ -213,6 +237,22 @@ SENTENCES = [
         ),
         (
             "Dependencies of 'ndvi-env' cannot be resolved for Python 3.12: no version of nonesuch\n"
+            "fix: 1) change requirements 2) env.build_log()"
+        ),
+    ),
+    (
+        "E112 on a cluster",
+        quoted(
+            EnvironmentCondition.DEPENDENCIES_READY,
+            "ResolutionFailed",
+            python="python3.12",
+            platform="linux/amd64",
+            words="no version of nonesuch",
+            log="6f3a",
+        ),
+        (
+            "requirements cannot be installed for python3.12 linux/amd64: no version of nonesuch. "
+            "Full log: 6f3a.\n"
             "fix: 1) change requirements 2) env.build_log()"
         ),
     ),
@@ -512,32 +552,52 @@ SENTENCES = [
     ),
     (
         "E402",
-        errors.ImagePullError.not_pulled(
+        quoted(
+            EnvironmentCondition.NODES_READY,
+            "ImagePullFailed",
             image="reg/runtime-py312@sha256:ab",
-            why="unauthorized",
-            words="denied",
-            secret="regcred",
+            count=4,
+            total=4,
+            words="unauthorized: access denied",
             runtime="default",
+            secrets="regcred",
         ),
         (
-            "Image 'reg/runtime-py312@sha256:ab' cannot be pulled (unauthorized): denied; pull secret "
-            "'regcred'.\nfix: 1) administrator: image or secret of ComputeRuntime 'default'"
+            "image reg/runtime-py312@sha256:ab cannot be pulled on 4/4 nodes: unauthorized: access "
+            "denied. Check ComputeRuntime default and imagePullSecrets [regcred].\n"
+            "fix: 1) administrator: image or secret of the ComputeRuntime"
         ),
     ),
     (
         "E403",
-        errors.QuotaExceededError.over_quota(
+        quoted(
+            EnvironmentCondition.NODES_READY,
+            "QuotaExceeded",
             quota="team",
             namespace="geo",
-            resource="cpu",
-            requested="8",
-            used="28",
-            hard="32",
-            fixes=("nodes=4", "end ndvi-env (16 cpu, idle 2 h)"),
+            words="requested cpu 8, used 28 of 32",
+            fits=2,
+            total=4,
         ),
         (
-            "Quota 'team' in 'geo': requested cpu 8, used 28 of 32.\n"
-            "fix: 1) nodes=4 2) end ndvi-env (16 cpu, idle 2 h)"
+            "quota team in geo refuses pods: requested cpu 8, used 28 of 32. 2 of 4 nodes fit; lower "
+            "spec.nodes or raise the quota.\n"
+            "fix: 1) fewer nodes 2) terminate an environment that sleeps 3) geopod capacity"
+        ),
+    ),
+    (
+        "E403 of the runtime",
+        quoted(
+            EnvironmentCondition.ACCEPTED,
+            "LimitExceeded",
+            runtime="default",
+            what="nodes",
+            limit=16,
+            asked=40,
+        ),
+        (
+            "ComputeRuntime default allows nodes=16; the spec asks 40.\n"
+            "fix: 1) ask for less 2) geopod capacity"
         ),
     ),
     (

@@ -199,14 +199,12 @@ class Transport:
         self._expires_at = None if left is None else time.monotonic() + left
 
     def _unreachable(self, call: Call, error: Exception, tries: int) -> ClusterUnreachableError:
-        if isinstance(error, TimeoutError):
-            return ClusterUnreachableError.no_answer(
-                cluster=call.request.cluster, timeout_s=self._timeout_s, tries=tries
-            )
         why = error.strerror if isinstance(error, OSError) and error.strerror else "connection lost"
-        return ClusterUnreachableError(
-            f"The cluster {call.request.cluster!r} did not answer: {why}, {tries} tries.",
-            fixes=("geopod doctor",),
+        return ClusterUnreachableError.no_answer(
+            cluster=call.request.cluster,
+            timeout_s=self._timeout_s,
+            tries=tries,
+            why="" if isinstance(error, TimeoutError) else why,
         )
 
 

@@ -94,11 +94,11 @@ class ClusterUnreachableError(ClusterError):
     actor: ClassVar[Actor] = "repeat"
 
     @classmethod
-    def no_answer(cls, *, cluster: str, timeout_s: float, tries: int) -> Self:
-        """The API server of `cluster` timed out `tries` times."""
+    def no_answer(cls, *, cluster: str, timeout_s: float, tries: int, why: str = "") -> Self:
+        """The API server of `cluster` was asked `tries` times; `why`: what else than time ended."""
         return cls(
             f"The cluster {cluster!r} did not answer: "
-            f"timed out after {timeout_s:g} s, {tries} tries.",
+            f"{why or f'timed out after {timeout_s:g} s'}, {_tries(tries)}.",
             fixes=("geopod doctor",),
         )
 
@@ -141,11 +141,12 @@ class GatewayUnavailableError(ClusterError):
     actor: ClassVar[Actor] = "repeat"
 
     @classmethod
-    def no_answer(cls, *, route: str, timeout_s: float, tries: int) -> Self:
-        """The gateway, reached through `route`, timed out `tries` times."""
+    def no_answer(cls, *, route: str, timeout_s: float, tries: int, why: str = "") -> Self:
+        """The gateway, reached through `route`, was asked `tries` times; `why` as above."""
+        asked = f"{_tries(tries)} in {timeout_s:g} s" if why else _tries(tries)
         return cls(
             f"The gateway, reached through {route}, did not answer: "
-            f"timed out after {timeout_s:g} s, {tries} tries.",
+            f"{why or f'timed out after {timeout_s:g} s'}, {asked}.",
             fixes=("geopod doctor",),
         )
 
@@ -200,3 +201,7 @@ class ProtocolMismatchError(ClusterError):
             f"{words.rstrip('.')}.",
             fixes=("an administrator upgrades the chart: helm upgrade geopod …",),
         )
+
+
+def _tries(count: int) -> str:
+    return "1 try" if count == 1 else f"{count} tries"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from geopod.errors.base import Actor, GeopodError
 from geopod.errors.wording import about_text
@@ -34,61 +34,15 @@ class UnschedulableError(SchedulingError):
 
 
 class ImagePullError(SchedulingError):
-    """The interpreter's image does not arrive."""
+    """The interpreter's image does not arrive: the operator's sentence, quoted."""
 
     code = "E402"
 
-    @classmethod
-    def not_pulled(
-        cls,
-        *,
-        image: str,
-        why: Literal["unauthorized", "not found", "rate limited"],
-        words: str,
-        secret: str | None,
-        runtime: str,
-    ) -> Self:
-        """`words`: the registry's own; `secret`: the pull secret in use."""
-        held = f"pull secret {secret!r}" if secret else "no pull secret"
-        return cls(
-            f"Image {image!r} cannot be pulled ({why}): {words}; {held}.",
-            fixes=(f"administrator: image or secret of ComputeRuntime {runtime!r}",),
-            details={"image": image, "why": why},
-        )
-
 
 class QuotaExceededError(SchedulingError):
-    """The namespace's quota, or a limit of the runtime, does not allow it."""
+    """The namespace's quota, or a limit of the runtime, does not allow it: the sentence, quoted."""
 
     code = "E403"
-
-    @classmethod
-    def over_quota(  # one value per number of the sentence
-        cls,
-        *,
-        quota: str,
-        namespace: str,
-        resource: str,
-        requested: str,
-        used: str,
-        hard: str,
-        fixes: tuple[str, ...],
-    ) -> Self:
-        """`fixes`: what fits, `nodes=4`, and what could end, `end ndvi-env (16 cpu, idle 2 h)`."""
-        return cls(
-            f"Quota {quota!r} in {namespace!r}: requested {resource} {requested}, "
-            f"used {used} of {hard}.",
-            fixes=fixes,
-        )
-
-    @classmethod
-    def over_limit(cls, *, runtime: str, what: str, asked: str, limit: str) -> Self:
-        """ComputeRuntime `runtime` limits `what` (reason LimitExceeded)."""
-        return cls(
-            f"ComputeRuntime {runtime!r} allows {what}={limit}, the environment asks {asked}.",
-            fixes=(f"{what}={limit}",),
-            details={"what": what, "limit": limit},
-        )
 
 
 class EnvironmentStartTimeout(SchedulingError, TimeoutError):  # noqa: N818  # name of the contract

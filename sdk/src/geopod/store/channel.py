@@ -6,6 +6,7 @@ It knows HTTP and nothing of objects. A token is read anew for each request and 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import ssl
 import time
@@ -119,8 +120,18 @@ class Attempts:
             raise GatewayUnavailableError(fact, fixes=cause.fixes) from cause
         else:
             raise GatewayUnavailableError.no_answer(
-                route=self.name, timeout_s=round(waited, 1), tries=self.count
+                route=self.name,
+                timeout_s=round(waited, 1),
+                tries=self.count,
+                why="" if isinstance(cause, TimeoutError) else _words_of(cause),
             ) from cause
+
+
+def _words_of(cause: BaseException) -> str:
+    """Return what a connection that broke says of it, in a few words."""
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return os.strerror(cause.errno).lower()
+    return "connection lost"
 
 
 @dataclass(frozen=True, slots=True)
