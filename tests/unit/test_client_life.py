@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 
+import geopod
 import pytest
 from geopod.api.runs import EnvironmentState
 from geopod.client import aio, sync
@@ -69,6 +70,13 @@ def test_block_closes_the_connection():
 
     asyncio.run(work())
     assert backend.calls == ["close"]
+
+
+def test_folder_that_cannot_be_used_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GEOPOD_HOME", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match=f"geopod's folder {tmp_path}/file cannot be used: not a"):
+        geopod.connect("local")
 
 
 def test_local_target_is_entered_without_an_await(tmp_path, monkeypatch):

@@ -39,6 +39,14 @@ SENTENCES = [
         ),
     ),
     (
+        "E001 without a folder",
+        errors.ConfigError.unusable_folder(folder="/var/geopod", words="permission denied"),
+        (
+            "geopod's folder /var/geopod cannot be used: permission denied.\n"
+            "fix: 1) GEOPOD_HOME=… names another folder"
+        ),
+    ),
+    (
         "E001 after close",
         errors.ConfigError.closed(target="prod"),
         ("The client of 'prod' is closed; environments and runs go on.\nfix: 1) connect('prod')"),

@@ -28,6 +28,15 @@ class ConfigError(GeopodError):
         )
 
     @classmethod
+    def unusable_folder(cls, *, folder: str, words: str) -> Self:
+        """This machine's state folder cannot be made or written; `words`: the system's."""
+        return cls(
+            f"geopod's folder {folder} cannot be used: {words}.",
+            fixes=("GEOPOD_HOME=… names another folder",),
+            details={"folder": folder},
+        )
+
+    @classmethod
     def closed(cls, *, target: str) -> Self:
         """The client of `target` was used after its `close()`."""
         return cls(
