@@ -76,20 +76,25 @@ class Runner:
 
 @asynccontextmanager
 async def a_runner(
-    *, python: str = sys.executable, memory_bytes: int | None = None, arguments: Sequence[str] = ()
+    *,
+    python: str = sys.executable,
+    memory_bytes: int | None = None,
+    arguments: Sequence[str] = (),
+    scratch: Path | None = None,
 ) -> AsyncIterator[Runner]:
-    """Start a runner on `python` and wait until it is ready."""
+    """Start a runner on `python` and wait until it is ready; `scratch`: a folder elsewhere."""
     with tempfile.TemporaryDirectory(prefix="geopod-") as name:
         folder = Path(name)
         write_runner(folder / "geopod.runner.pyz")
         socket = folder / "socket" / "runner.sock"
-        link = RunnerLink(socket, folder / "scratch", memory_bytes=memory_bytes)
+        scratch = scratch or folder / "scratch"
+        link = RunnerLink(socket, scratch, memory_bytes=memory_bytes)
         states: asyncio.Queue[tuple[bool, str]] = asyncio.Queue()
         link.on_state = lambda ready, message: states.put_nowait((ready, message))
         await link.start()
         command = [python, str(folder / "geopod.runner.pyz"), "--socket", str(socket), *arguments]
         process = subprocess.Popen(command)  # noqa: ASYNC220  # returns at once  # returns at once
-        runner = Runner(link, process, folder / "scratch", states)
+        runner = Runner(link, process, scratch, states)
         try:
             await runner.until_state(ready=True)
             yield runner
