@@ -11,7 +11,6 @@ from pathlib import Path
 from chaos.siege import besiege, the_seed
 from chaos.strikes import PHASES, VICTIMS, Strike
 
-
 KILLS = 378
 """Each victim in each phase and way three times: seven minutes beside other work."""
 
