@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import geopod
+import numpy as np
 import pytest
 from local_builders import processes_of
 
@@ -26,6 +30,28 @@ def nothing(_params: Any = None) -> None:
 
 def two_megabytes(_params: Any = None) -> bytes:
     return bytes(2 * MB)
+
+
+def array(_params: Any = None) -> Any:
+    return np.zeros(MB // 4)
+
+
+@contextmanager
+def counted_steps() -> Iterator[list[str]]:
+    """Yield a list that gets the name of every function of geopod's that is called meanwhile."""
+    own = str(Path(geopod.__file__).parent)
+    taken: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(own):
+            taken.append(frame.f_code.co_qualname)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield taken
+    finally:
+        sys.setprofile(before)
 
 
 @dataclass(frozen=True)
@@ -116,6 +142,21 @@ def test_a_large_result_is_written_by_its_child_alone_and_read_once(bench: Bench
     assert all(counts["wchar"] < MB / 10 for counts in spent.values()), spent
     assert spent["agent"]["rchar"] < 2.1 * MB  # its digest
     assert spent["coordinator"]["rchar"] < MB / 10
+
+
+def test_a_large_array_is_mapped_and_its_record_is_told(bench: Bench) -> None:
+    bench.environment.execute(array, progress=False)  # the first one reads modules
+    client = bench.count(array, at_best=2)["client"]
+    assert client["rchar"] < 10_000  # a page for the header; no chunk of the manifest
+
+
+def test_a_warm_call_takes_few_steps_in_the_client(bench: Bench) -> None:
+    steps = []
+    for _ in range(CALLS):
+        with counted_steps() as taken:
+            bench.environment.execute(nothing, progress=False)
+        steps.append(len(taken))
+    assert min(steps) <= 150, steps
 
 
 def test_a_map_costs_few_writes_per_task(bench: Bench) -> None:

@@ -100,6 +100,23 @@ def test_the_header_of_plain_numbers_is_as_numpy_reads_it(
     np.testing.assert_array_equal(found, array)
 
 
+@pytest.mark.parametrize("size", [10_000, 3_000_000], ids=["short", "long"])
+@pytest.mark.parametrize("make", [bytes, np.zeros], ids=["bytes", "array"])
+def test_a_large_value_is_told_of_while_it_is_written(make: Any, size: int, tmp_path: Path) -> None:
+    told: list[tuple[str, int]] = []
+    writer = Writer(
+        str(tmp_path), "0-1", lambda file: told.append((file, (tmp_path / file).stat().st_size))
+    )
+    value = hand_over(make(size), writer, rasters=[], write_to=None, pickle=bytes)
+    if size < 1_000_000:
+        assert told == []
+    else:
+        assert value.file is not None
+        ((file, there),) = told
+        assert file == value.file
+        assert 0 < there < (tmp_path / file).stat().st_size
+
+
 @pytest.mark.parametrize("size", [5, 100_000], ids=["inline", "file"])
 @pytest.mark.parametrize("dtype", ["uint8", "float64", "complex64", "datetime64[s]"])
 def test_an_array_is_npy(size: int, dtype: str, tmp_path: Path) -> None:

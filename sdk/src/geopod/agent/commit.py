@@ -148,11 +148,13 @@ class Committer:
         own = value is not None and encoded.data is not value.data
         if value is not None and value.file is not None and not own and value.is_settled():
             source, own = value.file, True
-        sha256 = (
-            _digest(encoded.data)
-            if size <= DIGEST_BYTES
-            else await asyncio.to_thread(_digest, encoded.data)
-        )
+        sha256 = None
+        if value is not None and value.early is not None and encoded.data is value.data:
+            sha256 = await value.early.finish(size)
+        if sha256 is None and size <= DIGEST_BYTES:
+            sha256 = _digest(encoded.data)
+        elif sha256 is None:
+            sha256 = await asyncio.to_thread(_digest, encoded.data)
         await self._store.put_file(key, source, move=own)
         return Entry(codec=encoded.codec, sha256=sha256, bytes=size, key=key, meta=encoded.meta)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geopod.agent.channel import Channel
+from geopod.agent.early import EarlyDigests
 from geopod.agent.ongoing import OngoingWork, TaskKey
 from geopod.agent.output import read_log
 from geopod.agent.runner_messages import (
@@ -19,6 +20,7 @@ from geopod.agent.runner_messages import (
     ProgressSaid,
     ResultItem,
     Results,
+    Writing,
     decode_from_child,
     encode_header,
 )
@@ -66,7 +68,7 @@ class RunnerChild:
         """The template was asked to end it when a cancelled task runs."""
         self._end = end
         self._folder = folder
-        self._taken = folder.parent.with_name(TAKEN)
+        self._aside = f"{folder.parent.with_name(TAKEN)}/{folder.name}"
         folder.mkdir(mode=FOLDER_MODE)
         folder.chmod(FOLDER_MODE)
         self._folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -78,6 +80,7 @@ class RunnerChild:
         self._dropped = 0
         self._is_trusted = True
         self._tasks_done = 0
+        self._early = EarlyDigests(self._folder_descriptor)
 
     def assign(self, ongoing: OngoingWork) -> None:
         """Send the pending tasks of a call; the first call sends the function ahead of them."""
@@ -118,6 +121,7 @@ class RunnerChild:
     def discard(self) -> None:
         """Give back the descriptors and the task folder of a child that is gone."""
         self._channel.close()
+        self._early.close()
         for descriptor in (self._out, self._err, self._folder_descriptor):
             os.close(descriptor)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -187,6 +191,8 @@ class RunnerChild:
             case Results():
                 for item in message.items:
                     self._take(item, body, message.peak)
+            case Writing():
+                self._follow(message)
             case ProgressSaid():
                 self._take_progress(message)
             case NotLoadable():
@@ -194,6 +200,12 @@ class RunnerChild:
                 for work in self._works:
                     for key in list(work.pending):
                         work.fail(key, failure)
+
+    def _follow(self, said: Writing) -> None:
+        """Begin the digest of a value of a task that runs."""
+        key = (said.index, said.attempt)
+        if any(key in work.pending for work in self._works):
+            self._early.begin(key, said.file)
 
     def _take(self, item: ResultItem, body: bytes, peak_bytes: int) -> None:
         key = (item.index, item.attempt)
@@ -204,8 +216,9 @@ class RunnerChild:
         value = failure = None
         if item.reason is None:
             try:
-                aside = self._taken / f"{self._folder.name}-{item.index}-{item.attempt}"
+                aside = f"{self._aside}-{item.index}-{item.attempt}"
                 value = take_value(item, body, self._folder_descriptor, aside)
+                self._early.hand_on(value)
             except UntrustedValueError as refused:
                 self._break_rules(str(refused), key)
                 return

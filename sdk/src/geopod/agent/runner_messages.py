@@ -85,6 +85,14 @@ class Results(RunnerMessage, frozen=True, tag="RESULTS"):
     peak: int
 
 
+class Writing(RunnerMessage, frozen=True, tag="WRITING"):
+    """Child: a task's value is being written; its digest may begin."""
+
+    index: int
+    attempt: int
+    file: str
+
+
 class ProgressSaid(RunnerMessage, frozen=True, tag="PROGRESS"):
     """Child: what the running task says of itself."""
 
@@ -100,7 +108,7 @@ class NotLoadable(RunnerMessage, frozen=True, tag="NOT_LOADABLE"):
 
 
 FromTemplate = Ready | ChildMade | Exited
-FromChild = Results | ProgressSaid | NotLoadable
+FromChild = Results | Writing | ProgressSaid | NotLoadable
 
 decode_from_template: Callable[[bytes], FromTemplate] = msgspec.json.Decoder(FromTemplate).decode
 decode_from_child: Callable[[bytes], FromChild] = msgspec.json.Decoder(FromChild).decode

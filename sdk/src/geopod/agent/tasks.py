@@ -27,7 +27,7 @@ class UntrustedValueError(ValueError):
     """The child handed over what no runner of ours hands over; the text completes `Task 3 …`."""
 
 
-def take_value(item: ResultItem, body: bytes, folder: int, aside: Path) -> HandedOver:
+def take_value(item: ResultItem, body: bytes, folder: int, aside: str | Path) -> HandedOver:
     """Return the value of a finished task; `folder` is the task folder's descriptor.
 
     `aside`: a new name on the same file system, which the value gets if it is a large file. Raises
@@ -52,11 +52,11 @@ def take_value(item: ResultItem, body: bytes, folder: int, aside: Path) -> Hande
         return HandedOver(kind=item.kind, data=data, size=len(data), meta=meta)
     path = DESCRIPTORS / str(descriptor)
     return HandedOver(
-        kind=item.kind, data=path, size=size, meta=meta, descriptor=descriptor, file=aside
+        kind=item.kind, data=path, size=size, meta=meta, descriptor=descriptor, file=Path(aside)
     )
 
 
-def open_beneath(folder: int, name: str, *, aside: Path) -> tuple[int, int]:
+def open_beneath(folder: int, name: str, *, aside: str | Path) -> tuple[int, int]:
     """Open a plain file beneath a folder's descriptor; return (descriptor, size).
 
     It loses its name there: it is unlinked, or moved `aside` when it is too large to be read.
@@ -95,11 +95,16 @@ def open_beneath(folder: int, name: str, *, aside: Path) -> tuple[int, int]:
 FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def _check_same(descriptor: int, aside: Path, name: str) -> None:
+def _check_same(descriptor: int, aside: str | Path, name: str) -> None:
     """Raise UntrustedValueError if another file was moved than the one that is open."""
-    if not os.path.samestat(os.fstat(descriptor), aside.lstat()):
-        aside.unlink()
+    if not os.path.samestat(os.fstat(descriptor), os.lstat(aside)):
+        Path(aside).unlink()
         raise UntrustedValueError(f"exchanged {name[:80]!r} while it was taken")
+
+
+def is_same_file(one: int, other: int) -> bool:
+    """Say whether two descriptors are of one file."""
+    return os.path.samestat(os.fstat(one), os.fstat(other))
 
 
 def _plain_size(descriptor: int, name: str) -> int:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -50,6 +50,16 @@ class Work:
     """What the staged partition holds, for sentences about memory."""
 
 
+class Early(Protocol):
+    """`geopod.agent.early.EarlyDigest`."""
+
+    async def finish(self, size: int) -> str | None:
+        """Return the sha256 of the whole file; None: it does not have this size."""
+
+    def close(self) -> None:
+        """Let the file go; harmless when repeated."""
+
+
 class HandedOver(msgspec.Struct, kw_only=True):
     """A value as the child handed it over; `close` it when its bytes are in the store."""
 
@@ -63,6 +73,8 @@ class HandedOver(msgspec.Struct, kw_only=True):
     """The open file behind `data` if it is a path."""
     file: Path | None = None
     """Its name, in a folder of the agent's own."""
+    early: Early | None = None
+    """Its digest, which began while it was written."""
 
     def is_settled(self) -> bool:
         """Say whether the file can become the stored object: nobody else can write to it.
@@ -87,6 +99,8 @@ class HandedOver(msgspec.Struct, kw_only=True):
         if self.descriptor is not None:
             descriptor, self.descriptor = self.descriptor, None
             os.close(descriptor)
+        if self.early is not None:
+            self.early.close()
         if self.file is not None:
             self.file.unlink(missing_ok=True)
 

@@ -176,9 +176,10 @@ class Child:
     def _take(self, item: dict[str, Any], value: Any) -> bytes | None:
         """Hand the value over and say in `item` where it is; returns its bytes if inline."""
         write_to = self._begin["writeTo"]
+        say = partial(self._outbox.say_writing, item["index"], item["attempt"])
         handed = hand_over(
             value,
-            Writer(self._place.scratch, f"{item['index']}-{item['attempt']}"),
+            Writer(self._place.scratch, f"{item['index']}-{item['attempt']}", say),
             rasters=self._staged.rasters,
             write_to=write_to["kind"] if write_to else None,
             pickle=_dump,

@@ -6,13 +6,16 @@ import importlib
 import io
 import math
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 MAX_INLINE_BYTES = 64 * 1024
 """Larger values are files: an answer holds many tasks and is at most 1 MiB."""
+FOLLOWED_BYTES = 512 << 10
+"""From here on the agent is told of a value before it is whole."""
+PIECE_BYTES = 256 << 10
 PREFIX = ".geopod-"
 """Before the names of values in the task folder, so that no user's file name clashes with one."""
 NPY_MAGIC = b"\x93NUMPY\x01\x00"
@@ -55,9 +58,13 @@ class Refused(Exception):  # noqa: N818  # named for what it says of the value
 class Writer:
     """Writes one task's value; names its files after the task, so that none is used twice."""
 
-    def __init__(self, folder: str, name: str) -> None:
+    def __init__(
+        self, folder: str, name: str, say: Callable[[str], object] = lambda _: None
+    ) -> None:
+        """`say(file)` is called when a large value has begun to be written."""
         self._folder = folder
         self._name = name
+        self._say = say
 
     @property
     def folder(self) -> Path:
@@ -69,7 +76,7 @@ class Writer:
         if len(data) <= MAX_INLINE_BYTES:
             return HandedOver(kind, meta=meta, inline=data)
         with self.open() as (file, name):
-            file.write(data)
+            self._write(file, name, data)
         return HandedOver(kind, meta=meta, file=name)
 
     def array(self, kind: str, array: Any, meta: dict[str, Any]) -> HandedOver:
@@ -79,8 +86,17 @@ class Writer:
             _write_array(buffer, array)
             return HandedOver(kind, meta=meta, inline=buffer.getvalue())
         with self.open() as (file, name):
-            _write_array(file, array)
+            _write_array(file, array, lambda values: self._write(file, name, values))
         return HandedOver(kind, meta=meta, file=name)
+
+    def _write(self, file: BinaryIO, name: str, data: Any) -> None:
+        """Write bytes from the first to the last; the agent, if they are many, reads behind."""
+        view = memoryview(data)
+        for at in range(0, len(view), PIECE_BYTES):
+            file.write(view[at : at + PIECE_BYTES])
+            if at == 0 and len(view) > FOLLOWED_BYTES:
+                file.flush()
+                self._say(name)
 
     def tree(self, outline: bytes, leaves: Sequence[Any]) -> HandedOver:
         """Hand over a tree: a stored zip of its outline and one `.npy` per leaf."""
@@ -103,8 +119,8 @@ class Writer:
         return f"{PREFIX}{self._name}"
 
 
-def _write_array(file: Any, array: Any) -> None:
-    """Write an `.npy`: numbers that lie in a row in one write; numpy takes twice as long."""
+def _write_array(file: Any, array: Any, write: Callable[[Any], object] | None = None) -> None:
+    """Write an `.npy`: numbers that lie in a row by `write`; numpy takes twice as long."""
     numpy = importlib.import_module("numpy")
     plain = numpy.asarray(array)
     is_plain = plain.flags.c_contiguous and plain.nbytes and plain.dtype.kind in PLAIN_KINDS
@@ -112,7 +128,7 @@ def _write_array(file: Any, array: Any) -> None:
         numpy.lib.format.write_array(file, plain, allow_pickle=False)
         return
     file.write(_plain_header(plain.dtype.str, plain.shape))
-    file.write(plain.reshape(-1).view(numpy.uint8))
+    (write or file.write)(plain.reshape(-1).view(numpy.uint8))
 
 
 def _plain_header(description: str, shape: tuple[int, ...]) -> bytes:

@@ -78,6 +78,10 @@ class Outbox:
             self._flush_locked()
             self._send(pack_json(header))
 
+    def say_writing(self, index: int, attempt: int, file: str) -> None:
+        """Say that a task's value is being written: the agent digests it meanwhile."""
+        self.send({"t": "WRITING", "index": index, "attempt": attempt, "file": file})
+
     def flush(self) -> None:
         """Send the results that wait."""
         with self._lock:

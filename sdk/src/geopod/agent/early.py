@@ -1,0 +1,130 @@
+"""The digest of a large value, begun while its child still writes it.
+
+A child that changes what it has written spoils its own result alone: its digest is then another
+one than that of its bytes, which whoever checks it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+import threading
+
+from geopod.agent.ongoing import TaskKey
+from geopod.agent.tasks import FLAGS, is_same_file
+from geopod.agent.work import HandedOver
+
+PIECE_BYTES = 256 << 10
+AT_ONCE_BYTES = 4 << 20
+"""Up to here a digest takes less than two turns to a thread and the loop's patience."""
+LOOK_AGAIN_S = 0.001
+"""Where the digest has caught up with the child."""
+
+
+class EarlyDigest:
+    """Follows one file from its beginning; what it has read it never reads again."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Take over an open file."""
+        self._descriptor = descriptor
+        self._hash = hashlib.sha256()
+        self._at = 0
+        self._buffer = bytearray(PIECE_BYTES)
+        self._is_whole = threading.Event()
+        self._size = 0
+        """Where a whole file ends."""
+        self._following: asyncio.Future[None] | None = None
+
+    def begin(self) -> None:
+        """Read what is there; what is too much for one turn of the loop is left to a thread."""
+        self._advance(AT_ONCE_BYTES)
+        if self._at >= AT_ONCE_BYTES:
+            loop = asyncio.get_running_loop()
+            self._following = loop.run_in_executor(None, self._follow)
+
+    def is_of(self, descriptor: int) -> bool:
+        """Say whether an open file is the one that is digested."""
+        return is_same_file(self._descriptor, descriptor)
+
+    async def finish(self, size: int) -> str | None:
+        """Return the sha256 of the whole file; None: it does not have this size."""
+        self._size = size
+        self._is_whole.set()
+        if self._following is not None:
+            await self._following
+        elif size - self._at > AT_ONCE_BYTES:
+            await asyncio.to_thread(self._advance, size)
+        else:
+            self._advance(size)
+        return self._hash.hexdigest() if self._at == size else None
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._is_whole.set()
+        if self._following is None or self._following.done():
+            self._let_go()
+        else:
+            self._following.add_done_callback(lambda _: self._let_go())
+
+    def _let_go(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def _follow(self) -> None:
+        while not self._is_whole.is_set():
+            before = self._at
+            self._advance(before + AT_ONCE_BYTES)
+            if self._at == before:
+                self._is_whole.wait(LOOK_AGAIN_S)
+        self._advance(self._size)
+
+    def _advance(self, stop: int) -> None:
+        """Read up to `stop`, or to the present end of the file."""
+        view = memoryview(self._buffer)
+        while self._at < stop:
+            read = os.preadv(self._descriptor, [view[: stop - self._at]], self._at)
+            if not read:
+                return
+            self._hash.update(view[:read])
+            self._at += read
+
+
+class EarlyDigests:
+    """Those of one child's values: one at a time, begun once per task."""
+
+    def __init__(self, folder: int) -> None:
+        """`folder`: the task folder's descriptor."""
+        self._folder = folder
+        self._task: TaskKey | None = None
+        self._digest: EarlyDigest | None = None
+
+    def begin(self, task: TaskKey, name: str) -> None:
+        """Begin the digest of a task's value; of what is no file of the folder there is none."""
+        if task == self._task or "/" in name or "\0" in name:
+            return
+        self._task = task
+        self.close()
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | FLAGS, dir_fd=self._folder)
+        except OSError:
+            return
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return
+        self._digest = EarlyDigest(descriptor)
+        self._digest.begin()
+
+    def hand_on(self, value: HandedOver) -> None:
+        """Give a value the digest that was begun of this very file, if there is one."""
+        digest = self._digest
+        if digest is not None and value.descriptor is not None and digest.is_of(value.descriptor):
+            value.early, self._digest = digest, None
+
+    def close(self) -> None:
+        """Give up what nobody has asked for."""
+        if self._digest is not None:
+            self._digest.close()
+            self._digest = None
