@@ -210,7 +210,8 @@ class FakeCluster:
         if "apply" not in request.headers["Content-Type"]:
             if found is None:
                 return refusal(404, "NotFound", kind, seen.name)
-            body = {**found, "metadata": {**found["metadata"], **body.get("metadata", {})}}
+            metadata = {**found["metadata"], **body.get("metadata", {})}
+            body = {**found, **body, "metadata": metadata}
         return answer(self._store(kind, seen.namespace, seen.name, body))
 
     async def _delete(self, request, seen, kind, body):

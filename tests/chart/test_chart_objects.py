@@ -101,6 +101,19 @@ def test_operator_may_do_what_the_design_lists_and_nothing_else(defaults, namesp
     assert all(rights(it["rules"]) == OPERATOR_RIGHTS for it in own.values())
 
 
+def test_operator_may_hold_its_own_lease_and_no_other(namespaced):
+    role = only(namespaced, "Role", "geopod-operator-lease")
+    assert role["metadata"]["namespace"] == "geopod-system"
+    making, keeping = role["rules"]
+    assert rights([making]) == {("coordination.k8s.io", "leases", "create")}
+    assert rights([keeping]) == {
+        ("coordination.k8s.io", "leases", verb) for verb in ("get", "patch")
+    }
+    assert keeping["resourceNames"] == ["geopod-operator"]
+    without = render({"operator": {"lease": False}})
+    assert not [it for it in without if it["metadata"]["name"] == "geopod-operator-lease"]
+
+
 def test_operator_holds_every_right_that_it_gives_a_coordinator(defaults):
     desired = pytest.importorskip("geopod_operator.environment.desired.access")
     resolved = pytest.importorskip("geopod_operator.environment.resolved")

@@ -123,7 +123,7 @@ def test_everything_on_sets_every_value_to_something_else():
         ("crds", "enabled"),
         ("networkPolicy", "enabled"),
     }
-    same |= {("coordinator", "priorityClass", "create")}
+    same |= {("coordinator", "priorityClass", "create"), ("operator", "lease")}
     equal = {path for path in paths_of_values() if at(EVERYTHING, path) == at(DEFAULTS, path)}
     assert equal == same
 
@@ -150,6 +150,7 @@ OTHERWISE = {
     ("crds", "enabled"): False,
     ("networkPolicy", "enabled"): False,
     ("coordinator", "priorityClass", "create"): False,
+    ("operator", "lease"): False,
     ("gateway", "storage", "s3", "bucket"): "another",
 }
 """Where the default is the same as in everything-on, or refused with the rest of it."""

@@ -37,12 +37,13 @@ def test_every_variable_is_read(variables, tmp_path):
             "GEOPOD_API_BURST": "9",
             "GEOPOD_IMAGE_PULL_SECRETS": "one,two",
             "GEOPOD_METRICS_PORT": "1234",
+            "GEOPOD_LEASE": "geopod-operator",
             "HOSTNAME": "geopod-operator-0",
         }
     )
     assert settings.watch_namespaces == ("geo", "maps")
     assert (settings.api_qps, settings.api_burst, settings.metrics_port) == (7.5, 9, 1234)
-    assert settings.instance == "geopod-operator-0"
+    assert (settings.instance, settings.lease) == ("geopod-operator-0", "geopod-operator")
     planned = plan_settings(settings)
     assert planned.coordinator_pdb
     assert planned.image_pull_secrets == ("one", "two")

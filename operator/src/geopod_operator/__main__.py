@@ -23,6 +23,7 @@ from geopod.errors import ConfigError, GeopodError
 from geopod_operator import handlers, probes
 from geopod_operator.cluster import Cluster
 from geopod_operator.environment.observed import Settings as PlanSettings
+from geopod_operator.lease import Lease
 from geopod_operator.metrics import Metrics
 from geopod_operator.reconciler import Clocks, Reconciler
 from geopod_operator.resync import Resync, Resyncer, Scope
@@ -49,8 +50,15 @@ class Operator:
         self.stores = Stores()
         self.stamps = probes.WatchStamps()
         self._cluster = cluster = Cluster(client, instance=settings.instance)
+        clocks = Clocks(now=_now)
+        self._lease = Lease(
+            cluster,
+            (settings.gateway_namespace, settings.lease),
+            holder=settings.instance,
+            clocks=clocks,
+        )
         self._reconciler = Reconciler(
-            self.stores, cluster, settings=plan_settings(settings), clocks=Clocks(now=_now)
+            self.stores, cluster, settings=plan_settings(settings), clocks=clocks
         )
         self.queue = WorkQueue(
             self._reconciler.reconcile,
@@ -78,17 +86,27 @@ class Operator:
         )
 
     async def run(self, stop: Stop) -> None:
-        """Work until SIGTERM, SIGINT or `stop`."""
+        """Work until SIGTERM, SIGINT or `stop`, or until another operator has the Lease."""
         if self._settings.runtimes_file is not None:
             for runtime in read_runtimes(self._settings.runtimes_file):
                 self.stores.put(runtime)
         server = await self._serve()
         try:
-            await self.resyncer.start()
-            await self._cluster.check_definitions()
-            await self._work(stop)
+            if not self._settings.lease:
+                await self._begin(stop)
+                return
+            await self._lease.acquire()
+            try:
+                await self._begin(stop)
+            finally:
+                await self._lease.release()
         finally:
             await server.cleanup()
+
+    async def _begin(self, stop: Stop) -> None:
+        await self.resyncer.start()
+        await self._cluster.check_definitions()
+        await self._work(stop)
 
     async def _work(self, stop: Stop) -> None:
         """Run the queue and the resyncs beside kopf; whichever ends first ends all."""
@@ -99,6 +117,8 @@ class Operator:
             asyncio.create_task(self.queue.run(), name="queue"),
             asyncio.create_task(self.resyncer.run(), name="resync"),
         ]
+        if self._settings.lease:
+            mine.append(asyncio.create_task(self._lease.keep(), name="lease"))
         for task in mine:
             task.add_done_callback(lambda _: stop.set())
         try:

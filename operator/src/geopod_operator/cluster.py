@@ -126,6 +126,13 @@ class Cluster:
         )
         return listing.items
 
+    async def lease(self, namespace: str, name: str) -> Raw | None:
+        """Return the Lease of operators, None if there is none."""
+        try:
+            return await self._client.get(kinds.LEASES, name, namespace=namespace)
+        except NotFoundApiError:
+            return None
+
     # ---- writing
 
     async def apply(self, manifest: Raw) -> Raw:
@@ -193,6 +200,22 @@ class Cluster:
                 field_manager=names.OPERATOR,
             )
         except NotFoundApiError:
+            return None
+
+    async def write_lease(self, lease: Raw) -> Raw | None:
+        """Create a Lease, or change the version that it names; None: somebody was faster."""
+        meta = lease["metadata"]
+        try:
+            if "resourceVersion" not in meta:
+                return await self._client.create(kinds.LEASES, lease, field_manager=names.OPERATOR)
+            return await self._client.patch(
+                kinds.LEASES,
+                meta["name"],
+                lease,
+                namespace=meta["namespace"],
+                field_manager=names.OPERATOR,
+            )
+        except (ConflictApiError, NotFoundApiError):
             return None
 
     async def tell(self, about: Raw, event: tuple[str, str, str], now: datetime) -> None:

@@ -35,6 +35,8 @@ class Settings:
     api_qps: float = 50.0
     api_burst: int = 100
     metrics_port: int = METRICS_PORT
+    lease: str = ""
+    """Lease in the gateway's namespace that one operator holds; empty: none is held."""
     instance: str = "geopod-operator"
     """The pod's name, for Events."""
 
@@ -57,6 +59,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         api_qps=_number(environ, "GEOPOD_API_QPS", 50),
         api_burst=int(_number(environ, "GEOPOD_API_BURST", 100)),
         metrics_port=int(_number(environ, "GEOPOD_METRICS_PORT", METRICS_PORT)),
+        lease=environ.get("GEOPOD_LEASE", "").strip(),
         instance=environ.get("HOSTNAME") or "geopod-operator",
     )
 

@@ -50,6 +50,17 @@
   verbs: [get, patch]
 {{- end }}
 
+{{/* In the release's own namespace: which operator works. */}}
+{{- define "geopod.leaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [geopod-operator]
+  verbs: [get, patch]
+{{- end }}
+
 {{- define "geopod.viewRules" -}}
 - apiGroups: [geopod.dev]
   resources:

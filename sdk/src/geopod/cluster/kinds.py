@@ -57,6 +57,7 @@ DISRUPTION_BUDGETS = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruption
 NETWORK_POLICIES = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 ROLES = Kind("rbac.authorization.k8s.io", "v1", "roles", "Role")
 ROLE_BINDINGS = Kind("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
+LEASES = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 DEFINITIONS = Kind(
     "apiextensions.k8s.io",
     "v1",
@@ -68,7 +69,7 @@ DEFINITIONS = Kind(
 ALL = (
     *(ENVIRONMENTS, RUNS, LAYERS, RUNTIMES, NAMESPACES, NODES, PODS, SECRETS, CONFIG_MAPS),
     *(SERVICES, SERVICE_ACCOUNTS, VOLUME_CLAIMS, CORE_EVENTS, EVENTS, DEPLOYMENTS, STATEFUL_SETS),
-    *(JOBS, DISRUPTION_BUDGETS, NETWORK_POLICIES, ROLES, ROLE_BINDINGS, DEFINITIONS),
+    *(JOBS, DISRUPTION_BUDGETS, NETWORK_POLICIES, ROLES, ROLE_BINDINGS, LEASES, DEFINITIONS),
 )
 _BY_NAME = {(kind.api_version, kind.kind): kind for kind in ALL}
 

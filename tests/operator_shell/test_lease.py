@@ -1,0 +1,197 @@
+"""One operator at a time: who holds the Lease works, whoever else waits and says so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from api_client_builders import a_client
+from cluster_builders import FakeCluster
+from cluster_request_builders import refusal
+from geopod.cluster import kinds
+from geopod_operator.cluster import Cluster
+from geopod_operator.lease import Lease, Terms
+from shell_builders import (
+    SETTINGS,
+    Clock,
+    a_cluster,
+    an_environment,
+    eventually,
+    operating,
+)
+
+WHERE = ("geopod-system", "geopod-operator")
+QUICK = Terms(lasts_s=30, renew_s=0.01, look_s=0.01)
+
+
+class Clocks:
+    """A time of day, and seconds that a test moves."""
+
+    def __init__(self):
+        self.monotonic = Clock()
+
+    def now(self):
+        return datetime(2026, 3, 1, 12, 0, tzinfo=UTC) + timedelta(seconds=self.monotonic.at)
+
+
+@asynccontextmanager
+async def holders(fake, *names):
+    """Leases of several operators on one server."""
+    clocks = Clocks()
+    async with fake.running() as url, await a_client(url) as client:
+        cluster = Cluster(client, instance="any")
+        leases = [Lease(cluster, WHERE, holder=it, clocks=clocks, terms=QUICK) for it in names]
+        yield clocks.monotonic, leases
+
+
+def spec_of(fake):
+    return fake.get(kinds.LEASES, "geopod-operator", "geopod-system")["spec"]
+
+
+def holder_of(fake):
+    return spec_of(fake)["holderIdentity"]
+
+
+def looks(fake):
+    return fake.count("get", "Lease")
+
+
+def drive(scenario):
+    async def limited():
+        async with asyncio.timeout(60):
+            await scenario()
+
+    asyncio.run(limited())
+
+
+def test_second_operator_waits_says_so_once_and_follows_at_once_when_it_is_released(caplog):
+    async def scenario():
+        fake = FakeCluster()
+        async with holders(fake, "one", "two") as (_, (one, two)):
+            await one.acquire()
+            waiting = asyncio.create_task(two.acquire())
+            before = looks(fake)
+            await fake.until(lambda: looks(fake) > before + 3)
+            assert holder_of(fake) == "one"
+            await one.release()
+            await waiting
+            assert holder_of(fake) == "two"
+            assert spec_of(fake)["leaseTransitions"] == 2
+
+    with caplog.at_level(logging.WARNING):
+        drive(scenario)
+    assert caplog.messages == ["the operator one works already; this one waits"]
+
+
+def test_lease_of_a_dead_operator_is_taken_when_it_has_stood_still_for_its_time():
+    async def scenario():
+        fake = FakeCluster()
+        async with holders(fake, "dead", "two") as (clock, (dead, two)):
+            await dead.acquire()
+            waiting = asyncio.create_task(two.acquire())
+            await fake.until(lambda: looks(fake) > 3)
+            clock.at += 29
+            before = looks(fake)
+            await fake.until(lambda: looks(fake) > before + 2)
+            assert holder_of(fake) == "dead"
+            clock.at += 1
+            await waiting
+            assert holder_of(fake) == "two"
+
+    drive(scenario)
+
+
+def test_renewed_lease_stays_whatever_the_clocks_say():
+    async def scenario():
+        fake = FakeCluster()
+        async with holders(fake, "one", "two") as (clock, (one, two)):
+            await one.acquire()
+            keeping = asyncio.create_task(one.keep())
+            waiting = asyncio.create_task(two.acquire())
+            for _ in range(5):
+                clock.at += 20
+                version = fake.version
+                await fake.until(lambda at=version: fake.version > at)
+                before = looks(fake)
+                await fake.until(lambda at=before: looks(fake) > at + 3)
+            assert holder_of(fake) == "one"
+            keeping.cancel()
+            waiting.cancel()
+
+    drive(scenario)
+
+
+def test_operator_that_lost_its_lease_ends_and_takes_nothing_back():
+    async def scenario():
+        fake = FakeCluster()
+        async with holders(fake, "one", "two") as (clock, (one, two)):
+            await one.acquire()
+            waiting = asyncio.create_task(two.acquire())
+            await fake.until(lambda: looks(fake) > 3)
+            clock.at += 30
+            await waiting
+            await one.keep()
+            await one.release()
+            assert holder_of(fake) == "two"
+
+    drive(scenario)
+
+
+def test_server_that_is_away_costs_nobody_the_lease():
+    async def scenario():
+        fake = FakeCluster()
+        async with holders(fake, "one", "two") as (clock, (one, two)):
+            await one.acquire()
+            keeping = asyncio.create_task(one.keep())
+            waiting = asyncio.create_task(two.acquire())
+            await fake.until(lambda: looks(fake) > 4)
+            fake.faults = lambda seen: refusal(
+                429, "TooManyRequests", kinds.LEASES, seen.name, headers={"Retry-After": "0"}
+            )
+            before = looks(fake)
+            await fake.until(lambda: looks(fake) > before + 25)
+            clock.at += 100
+            fake.faults = lambda _: None
+            version = fake.version
+            await fake.until(lambda: fake.version > version)
+            assert holder_of(fake) == "one"
+            keeping.cancel()
+            waiting.cancel()
+
+    drive(scenario)
+
+
+@pytest.mark.parametrize("image", ["same", "other"])
+def test_second_operator_changes_nothing_until_the_first_one_ends(image):
+    async def scenario():
+        fake = a_cluster(an_environment())
+        first = replace(SETTINGS, lease="geopod-operator", instance="one")
+        agent = {"same": SETTINGS.agent_image, "other": "registry.example/agent@sha256:1"}[image]
+        second = replace(first, instance="two", agent_image=agent)
+        async with fake.running() as url:
+            async with operating(fake, url, settings=first):
+                await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "e1-coordinator"))
+                taking = operating(fake, url, settings=second)
+                begun = asyncio.ensure_future(taking.__aenter__())
+                before = looks(fake)
+                await fake.until(lambda: looks(fake) > before)
+                assert holder_of(fake) == "one"
+                assert not begun.done()
+            await begun
+            try:
+                await eventually(lambda: image_of(fake) == agent)
+                assert holder_of(fake) == "two"
+            finally:
+                await taking.__aexit__(None, None, None)
+        assert holder_of(fake) == ""
+
+    drive(scenario)
+
+
+def image_of(fake):
+    deployment = fake.get(kinds.DEPLOYMENTS, "e1-coordinator")
+    return deployment["spec"]["template"]["spec"]["containers"][0]["image"]
