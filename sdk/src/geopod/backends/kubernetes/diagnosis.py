@@ -22,7 +22,11 @@ from geopod.backends.kubernetes.evidence import (
     times_of,
 )
 from geopod.backends.kubernetes.manifests import Manifest
-from geopod.backends.kubernetes.operator_watch import SYSTEM_NAMESPACE, look_at_deployment
+from geopod.backends.kubernetes.operator_watch import (
+    SYSTEM_NAMESPACE,
+    look_at_deployment,
+    look_for_rivals,
+)
 from geopod.cluster.client import ApiClient
 from geopod.cluster.kinds import ENVIRONMENTS, JOBS, NODES, PODS, RUNTIMES, Kind
 from geopod.cluster.problems import ApiError, NotFoundApiError
@@ -58,6 +62,7 @@ class Diagnosis:
             await self._looked("resources", self._resources),
             *await self._rights(),
             await self._deployment("operator", "geopod-operator"),
+            await self._looked("operators", lambda: look_for_rivals(self._api)),
             await self._deployment("gateway", deployment.SERVICE_NAME),
             await self._looked("store", self._gateway),
             await self._looked("runtimes", self._runtimes),

@@ -14,6 +14,7 @@ from geopod.errors import OperatorNotRunningError, PermissionDeniedError
 
 SYSTEM_NAMESPACE = "geopod-system"
 OPERATOR = "geopod-operator"
+OPERATORS = "app.kubernetes.io/name=geopod,app.kubernetes.io/component=operator"
 UNTOUCHED_S = 60.0
 """So long a resource may be without a status before the operator is looked for."""
 Manifest = dict[str, Any]
@@ -90,3 +91,40 @@ async def look_at_deployment(api: ApiClient, about: str, name: str, namespace: s
     wanted = int((found.get("spec") or {}).get("replicas", 1))
     fact = f"Deployment {namespace}/{name}: {ready} of {wanted} pods available."
     return Finding(about=about, ok=ready > 0, fact=fact, fixes=(fix,))
+
+
+async def look_for_rivals(api: ApiClient) -> Finding | None:
+    """Return which operators of several releases serve the same namespaces; None: there are none.
+
+    Who may not list Deployments everywhere is told nothing: it is no trouble of theirs.
+    """
+    try:
+        found = await api.list(DEPLOYMENTS, namespace="", label_selector=OPERATORS)
+    except PermissionDeniedError:
+        return None
+    served = {_path(it): _served(it) for it in found.items if it["spec"].get("replicas", 1)}
+    rivals = [
+        path
+        for path, spaces in sorted(served.items())
+        if any(other != path and _meet(spaces, those) for other, those in served.items())
+    ]
+    if not rivals:
+        return None
+    fact = f"{len(rivals)} operators undo each other's work: {', '.join(rivals)}."
+    fixes = ("helm uninstall all but one of them", "give each its own watchNamespaces")
+    return Finding(about="operators", ok=False, fact=fact, fixes=fixes)
+
+
+def _path(deployment: Manifest) -> str:
+    return f"{deployment['metadata'].get('namespace', '')}/{deployment['metadata']['name']}"
+
+
+def _served(deployment: Manifest) -> frozenset[str]:
+    """Return the namespaces that an operator watches; empty: all."""
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    variables = {it["name"]: it.get("value", "") for it in containers[0].get("env", ())}
+    return frozenset(filter(None, variables.get("GEOPOD_WATCH_NAMESPACES", "").split(",")))
+
+
+def _meet(some: frozenset[str], others: frozenset[str]) -> bool:
+    return not some or not others or bool(some & others)
