@@ -37,6 +37,9 @@ class RecordReader:
         """Keep what a finished run's state carries: records and copies of tiny results."""
         for record in state.records:
             self.records[record.index] = record
+            entry, data = record.entry, state.inline.get(record.index)
+            if entry is not None and not entry.key and data is not None:
+                msgspec.structs.force_setattr(entry, "data", data)  # it lies nowhere else
         self._inline.update(state.inline)
 
     async def refresh(self) -> list[TaskRecord]:
