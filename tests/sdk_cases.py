@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import geopod
 import numpy as np
 import pytest
+from capture_builders import user_module
 from geopod.codecs import PickledResult
 from geopod.errors import (
     EnvironmentNotFoundError,
@@ -32,6 +35,7 @@ from geopod.errors import (
 )
 
 NODES = 2
+OWN_INTERPRETER = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Place:
     env: geopod.Environment
     connect: Callable[[], geopod.Client]
     folder: Path
+    target: str | None
+    """What `connect` is given for it, in any process of this environment."""
 
 
 def index_of(params, ctx):
@@ -93,6 +99,10 @@ def a_generator(params):
 
 def too_large(params):
     return b"x" * 2_097_153
+
+
+def just_small_enough(params):
+    return b"x" * 2_097_152
 
 
 async def later(value):
@@ -181,6 +191,35 @@ def map_is_the_builtin_map(place):
     assert list(place.env.map(later, [1, 2])) == [2, 3]
 
 
+ANALYSIS = """
+from pathlib import Path
+import geopod
+import own_helpers
+
+@geopod.function(include_modules=["own_helpers"], include_data=[DATA])
+def f(x):
+    return own_helpers.twice(x) + int(Path("offset.txt").read_text())
+"""
+
+
+def function_brings_its_own_files(place):
+    (place.folder / "own_helpers.py").write_text("def twice(x):\n    return 2 * x\n")
+    (place.folder / "offset.txt").write_text("1")
+    text = ANALYSIS.replace("DATA", repr(str(place.folder / "offset.txt")))
+    with user_module(place.folder, text, name="own_analysis") as analysis:
+        assert list(place.env.map(analysis.f, range(3))) == [1, 3, 5]
+        assert analysis.f.capture().format == "bundle"
+    del sys.modules["own_helpers"]
+
+
+def closures_travel_to_the_same_minor(place):
+    assert place.env.interpreter == OWN_INTERPRETER
+    shape = (3, 2)
+    results = place.env.execute(lambda params, ctx: np.full(shape, ctx.index, "int16"))
+    for index, array in enumerate(results):
+        np.testing.assert_array_equal(array, np.full(shape, index, "int16"))
+
+
 def each_task_has_environment_variables_of_its_own(place):
     names = [("GEOPOD_TEST_TILE", "HOME")] * 3
     run = place.env.submit_map(
@@ -244,6 +283,16 @@ def run_is_found_by_name_from_elsewhere(place):
         assert found.tags == ("survey",)
         assert run.name in [known.name for known in other.runs()]
         assert other.get_environment(place.env.name).id == place.env.id
+
+
+def run_is_found_by_name_from_another_process(place):
+    run = place.env.submit(index_of).wait()
+    where = f"{place.target!r}, namespace={place.client._aio._backend.namespace!r}"
+    code = f"import geopod; print(geopod.connect({where}).get_run({run.name!r}).results())"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == repr(run.results())
 
 
 def unknown_names_say_what_there_is(place):
@@ -312,6 +361,11 @@ def value_over_two_mebibytes_fails_and_is_kept(place):
     assert {path.stat().st_size for path in run.download(folder)} == {2_097_153}
 
 
+def value_of_two_mebibytes_is_no_large_one(place):
+    found = place.env.execute(just_small_enough)
+    assert found == [b"x" * 2_097_152] * NODES
+
+
 def generator_is_no_result(place):
     with pytest.raises(ResultNotSerializableError) as caught:
         place.env.execute(a_generator)
@@ -370,17 +424,21 @@ CASES: dict[str, Callable[[Any], None]] = {
         results_of_every_size_come_back_whole,
         pickles_stay_closed_until_they_are_asked_for,
         map_is_the_builtin_map,
+        function_brings_its_own_files,
+        closures_travel_to_the_same_minor,
         each_task_has_environment_variables_of_its_own,
         first_failure_of_a_map_is_the_users_class,
         input_that_raises_propagates,
         partial_results_survive_and_rerun_merges,
         run_is_found_by_name_from_elsewhere,
+        run_is_found_by_name_from_another_process,
         unknown_names_say_what_there_is,
         logs_are_kept,
         missing_log_says_why,
         deadline_ends_the_task_by_name,
         waiting_may_end_before_the_run_does,
         death_of_a_process_is_named_and_the_node_goes_on,
+        value_of_two_mebibytes_is_no_large_one,
         value_over_two_mebibytes_fails_and_is_kept,
         generator_is_no_result,
         tasks_have_the_names_of_futures,

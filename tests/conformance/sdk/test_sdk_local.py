@@ -11,9 +11,7 @@ import threading
 import time
 
 import geopod
-import numpy as np
 import pytest
-from capture_builders import user_module
 from geopod.errors import OutOfMemoryError
 from sdk_cases import CASES, NODES, Place
 
@@ -32,34 +30,13 @@ def place(tmp_path_factory):
 
         with connect() as client:
             env = client.environment("sdk", nodes=NODES, memory="512Mi")
-            yield Place(client, env, connect, folder)
+            yield Place(client, env, connect, folder, "local")
             client.terminate_all()
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_sdk(place, case):
     case(place)
-
-
-ANALYSIS = """
-from pathlib import Path
-import geopod
-import own_helpers
-
-@geopod.function(include_modules=["own_helpers"], include_data=[DATA])
-def f(x):
-    return own_helpers.twice(x) + int(Path("offset.txt").read_text())
-"""
-
-
-def test_function_brings_its_own_files(place, tmp_path):
-    (tmp_path / "own_helpers.py").write_text("def twice(x):\n    return 2 * x\n")
-    (tmp_path / "offset.txt").write_text("1")
-    text = ANALYSIS.replace("DATA", repr(str(tmp_path / "offset.txt")))
-    with user_module(tmp_path, text, name="own_analysis") as analysis:
-        assert list(place.env.map(analysis.f, range(3))) == [1, 3, 5]
-        assert analysis.f.capture().format == "bundle"
-    del sys.modules["own_helpers"]
 
 
 def test_log_of_an_installation_is_followed_to_its_end(place, monkeypatch):
@@ -69,22 +46,6 @@ def test_log_of_an_installation_is_followed_to_its_end(place, monkeypatch):
     assert any("No solution found when resolving dependencies" in line for line in lines)
     assert lines == env.build_log().splitlines()
     assert env.refresh_state().phase == "Failed"
-
-
-def test_closures_travel_to_the_same_minor(place):
-    shape = (3, 2)
-    results = place.env.execute(lambda params, ctx: np.full(shape, ctx.index, "int16"))
-    for index, array in enumerate(results):
-        np.testing.assert_array_equal(array, np.full(shape, index, "int16"))
-
-
-def test_run_is_found_by_name_from_another_process(place):
-    run = place.env.submit(lambda params: 42)
-    code = f"import geopod; print(geopod.connect('local').get_run({run.name!r}).results())"
-    printed = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert printed.stdout.strip() == "[42, 42]"
 
 
 def hog(params):
@@ -98,11 +59,6 @@ def test_child_over_its_memory_is_named_and_the_node_goes_on(place):
         place.env.execute(hog)
     assert "memory limit" in str(caught.value.__cause__)
     assert place.env.execute(len) == [0, 0]
-
-
-def test_value_of_two_mebibytes_is_no_large_one(place):
-    found = place.env.execute(lambda params: b"x" * 2_097_152)
-    assert found[0] == b"x" * 2_097_152
 
 
 def test_progress_of_a_task_is_heard(place):
