@@ -151,6 +151,7 @@ def test_users_get_view_and_edit_by_aggregation(defaults):
     writes = {"create", "update", "patch", "delete", "deletecollection"}
     assert {("geopod.dev", "computeruns", verb) for verb in writes} <= rights(edit["rules"])
     assert ("geopod.dev", "computeenvironments/scale", "patch") in rights(edit["rules"])
+    assert rights(view["rules"]) < rights(edit["rules"])  # it is enough by itself
     assert not any(kind == "computeruntimes" for _, kind, _ in rights(edit["rules"]))
 
 
