@@ -3,7 +3,7 @@
 Source of the shapes: the documented page `compute` and the example scripts beside the package. The
 code is our own; ids are uuids as there, and each function brings its own imports as there.
 """
-# ruff: noqa: B905, N802, N803, N806, PD011, PLW0108, RUF005  # their authors' style
+# ruff: noqa: B905, N802, N803, N806, PD011, PLW0108  # their authors' style
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ import geopod.faces.ellipsis as el
 import numpy as np
 import pandas as pd
 import pytest
-import rasterio
+from ellipsis_cases import (
+    CASES,
+    FIELDS,
+    FIELDS_TIME,
+    FRAME,
+    LAYERS,
+    RESULTS,
+    SENTINEL,
+    SENTINEL_TIME,
+    SPEC,
+    VALUES,
+    Drive,
+    a_model,
+)
 from geopod.errors import RequirementsBuildError
-from layer_builders import raster_spec, scene_polygons, write_raster
+from layer_builders import write_raster
 
 INTERPRETER = f"python{sys.version_info.major}.{sys.version_info.minor}"
 TOKEN = "any-token"  # noqa: S105  # this machine asks for none
-SENTINEL = "54cc076b-1d69-4126-9296-52286def7cc0"
-SENTINEL_TIME = "523caede-9f96-49fa-a855-3e546bcd365d"
-FIELDS = "e8a1d394-5ad0-4635-9201-3621239798ba"
-FIELDS_TIME = "ea07f895-f16d-44b2-b3d0-e4c19ead6b1e"
-LAYERS = [
-    {"pathId": SENTINEL, "timestampId": SENTINEL_TIME},
-    {"pathId": FIELDS, "timestampId": FIELDS_TIME},
-]
-SPEC = raster_spec(rows=96, cols=128, bands=4, dtype="uint16", crs="EPSG:3857")
-VALUES = np.random.default_rng(7).integers(1, 4000, (4, 96, 128)).astype("uint16")
-FRAME = scene_polygons(60, SPEC)
-RESULTS = {"shifted": "raster", "classes": "raster", "points": "vector"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def catalogue(tmp_path_factory):
         with geopod.connect() as client:
             client.add_layer(SENTINEL, folder / "sentinel.tif", timestamp=SENTINEL_TIME)
             client.add_layer(FIELDS, folder / "fields.parquet", timestamp=FIELDS_TIME)
-            for name, kind in RESULTS.items():
+            for name, kind in (RESULTS | {"points": "vector"}).items():
                 client.add_layer(name, type=kind)
             yield client
             client.terminate_all()
@@ -59,9 +60,7 @@ def catalogue(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "model.json"
-    path.write_text('{"threshold": 2000}')
-    return path
+    return a_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -124,35 +123,13 @@ def test_whole_script_from_creating_to_terminating(catalogue):
         el.compute.execute(computeId=computeId, token=TOKEN, f=f)
 
 
-def highest_value_in_each_field(params):
-    import numpy as np
-    from rasterio.features import rasterize
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_published_script(catalogue, large, tmp_path, case):
+    def file_of(path_id, timestamp_id):
+        (file,) = catalogue.get_layer(path_id).files(timestamp_id)
+        return file
 
-    r = params["523caede-9f96-49fa-a855-3e546bcd365d"]["raster"]
-    sh = params["ea07f895-f16d-44b2-b3d0-e4c19ead6b1e"]["vector"]
-    transform = params["523caede-9f96-49fa-a855-3e546bcd365d"]["transform"]
-
-    sh["geometry"] = sh.buffer(0.0000001)
-    shapes = zip(sh["geometry"].values, range(sh["geometry"].shape[0]))
-    burnt = rasterize(
-        shapes=list(shapes),
-        fill=-1,
-        transform=transform,
-        out_shape=(r.shape[1], r.shape[2]),
-        all_touched=True,
-    )
-    risks = []
-    for i in range(sh.shape[0]):
-        N = np.max(r[0, burnt == i], initial=0)
-        risks = risks + [{"field": int(sh["id"].values[i]), "maxRisk": float(N)}]
-    return risks
-
-
-def test_values_under_features_are_listed_once_for_each_feature(small):
-    res = el.compute.execute(computeId=small, f=highest_value_in_each_field, token=TOKEN)
-    found = [row for part in res for row in part]
-    assert sorted(row["field"] for row in found) == FRAME["id"].tolist()
-    assert 0 < max(row["maxRisk"] for row in found) <= VALUES[0].max()
+    case(Drive(large, TOKEN, tmp_path, file_of))
 
 
 def test_frame_is_reached_directly_and_as_vector(small):
@@ -232,106 +209,6 @@ def test_features_of_all_nodes_are_put_together(small):
     sh = pd.concat(res)
     assert isinstance(sh, geopandas.GeoDataFrame)
     assert sorted(sh["id"]) == FRAME["id"][FRAME["value"] >= 500].tolist()
-
-
-def test_exception_of_the_function_is_raised_as_value_error(small):
-    def f(params):
-        raise ValueError("nice")
-
-    with pytest.raises(ValueError, match=r"ValueError: nice \(node 0, of 0\.\.1\)"):
-        el.compute.execute(small, TOKEN, f)
-
-
-def shifted_copy(params):
-    from io import BytesIO
-
-    import rasterio
-    from rasterio.transform import from_bounds
-
-    r = params["523caede-9f96-49fa-a855-3e546bcd365d"]["raster"]
-    extent = params["523caede-9f96-49fa-a855-3e546bcd365d"]["extent"]
-    D = 1000 * 1000
-    extent["xMin"] = extent["xMin"] + D
-    extent["xMax"] = extent["xMax"] + D
-    count, h, w = r.shape
-    edges = (extent["xMin"], extent["yMin"], extent["xMax"], extent["yMax"])
-    memfile = BytesIO()
-    con = rasterio.open(
-        memfile,
-        "w",
-        driver="GTiff",
-        compress="lzw",
-        height=h,
-        width=w,
-        count=count,
-        dtype=r.dtype,
-        crs="EPSG:3857",
-        transform=from_bounds(*edges, w, h),
-    )
-    con.write(r)
-    con.close()
-    return memfile
-
-
-def test_files_are_downloaded_and_added_to_a_layer(catalogue, large, tmp_path):
-    res = el.execute(computeId=large, f=shifted_copy, token=TOKEN)
-    assert [url.rsplit("-", 1)[1] for url in res] == ["0", "1"]
-
-    el.downloadFile(res[0], TOKEN, str(tmp_path / "out.tif"))
-    memfile = el.downloadFile(res[0], TOKEN, memfile=io.BytesIO())
-    assert memfile.read() == (tmp_path / "out.tif").read_bytes()
-
-    el.addToLayer(response=res, pathId="shifted", timestampId="first", token=TOKEN)
-    el.addLayer(res, "shifted", "first", TOKEN)  # added twice is added once
-    (file,) = catalogue.get_layer("shifted").files("first")
-    with rasterio.open(file) as layer:
-        np.testing.assert_array_equal(layer.read(), VALUES)
-        assert layer.bounds.left == SPEC.bounds[0] + 1_000_000
-
-
-def classified(params):
-    import io
-    import json
-
-    import numpy as np
-    import rasterio
-
-    (key,) = [k for k in params if len(k) == 64]
-    model = json.loads(params[key].read().decode())
-    r = params["523caede-9f96-49fa-a855-3e546bcd365d"]["raster"]
-    transform = params["523caede-9f96-49fa-a855-3e546bcd365d"]["transform"]
-    output = np.zeros((1, r.shape[1], r.shape[2]), "uint8")
-    r = np.transpose(r, [1, 2, 0])
-    for i in range(0, r.shape[0], 16):
-        for j in range(0, r.shape[1], 16):
-            tile = r[i : i + 16, j : j + 16, 0:4]
-            output[0, i : i + 16, j : j + 16] = tile[:, :, 0] > model["threshold"]
-    memFile = io.BytesIO()
-    with rasterio.open(
-        memFile,
-        "w",
-        driver="GTiff",
-        height=output.shape[1],
-        width=output.shape[2],
-        count=1,
-        dtype=output.dtype,
-        crs="EPSG:3857",
-        transform=transform,
-    ) as target:
-        target.write(output)
-    return memFile
-
-
-def test_result_is_written_to_a_layer(catalogue, large):
-    writeToLayer = {"pathId": "classes", "timestampId": "2024"}
-    res = el.compute.execute(computeId=large, f=classified, token=TOKEN, writeToLayer=writeToLayer)
-    assert writeToLayer == {"pathId": "classes", "timestampId": "2024"}
-    assert [it["fileId"].rsplit("-", 1)[1] for it in res] == ["0", "1"]
-    items = el.compute.getComputeInfo(large, TOKEN)["result"]
-    assert items == [{"type": "upload", "value": it} for it in res]
-    (file,) = catalogue.get_layer("classes").files("2024")
-    with rasterio.open(file) as layer:
-        np.testing.assert_array_equal(layer.read(1), VALUES[0] > 2000)
 
 
 def bright_points(params):
