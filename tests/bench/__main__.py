@@ -5,52 +5,78 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import nullcontext
 from pathlib import Path
 
+import msgspec
+from bench.answers import LIMIT_S, Answer, ask
+from bench.around import a_cluster
 from bench.measure import load
+from bench.page import keep
 from bench.questions import CLUSTER, QUESTIONS
-from bench.report import print_rows, write_page
+from bench.report import print_answer
+from bench.versions import compile_all, versions
 
-PEERS = ("geopod", "distributed", "ray", "rasterio", "rioxarray", "dask-geopandas")
+FAILED, MISSED = 2, 1
+QUESTION_S = {"map": 900.0, "scale": 720.0}
+"""Questions that may take longer than the others."""
 
 
 def main() -> int:
-    """Print the table; exit status 1 when a gate is missed."""
-    parser = argparse.ArgumentParser(prog="bench")
-    asked = QUESTIONS | CLUSTER
-    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join(asked))
-    parser.add_argument("--level", choices=["local", "cluster"], default="local")
-    parser.add_argument("--write", type=Path, help="folder for page, figures and plot")
+    """Print the table; exit status 1 when a gate is missed, 2 when a question has no answer."""
+    parser = _parser()
     options = parser.parse_args()
+    asked = QUESTIONS | CLUSTER
     unknown = [name for name in options.questions if name not in asked]
     if unknown:
         parser.error(f"no question {unknown[0]!r}; there are {', '.join(asked)}")
-    # One thread per worker for all: what is compared is the systems, not BLAS and GDAL.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GDAL_NUM_THREADS"):
+    if options.rows is not None:
+        options.rows.write_bytes(msgspec.json.encode(asked[options.questions[0]]()))
+        return 0
+    _set_up(is_short=options.short)
+    names = options.questions or list(CLUSTER if options.level == "cluster" else QUESTIONS)
+    with a_cluster() if CLUSTER.keys() & set(names) else nullcontext({}) as variables:
+        os.environ.update(variables)
+        answers = dict(_answers(names))
+    if options.write is not None and not options.short:
+        keep(answers, options.write)
+    if any(answer.failure for answer in answers.values()):
+        return FAILED
+    missed = any(row.missed for answer in answers.values() for row in answer.rows)
+    return MISSED if missed and not options.short else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench")
+    questions = ", ".join(QUESTIONS | CLUSTER)
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=questions)
+    parser.add_argument("--level", choices=["local", "cluster"], default="local")
+    parser.add_argument("--write", type=Path, help="folder for page, figures and plot")
+    parser.add_argument("--short", action="store_true", help="try out: few rounds, no gates")
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def _set_up(*, is_short: bool) -> None:
+    """Make the machine the same for all: one thread per worker, bytecode compiled beforehand."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "GDAL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    heading = f"{', '.join(versions())}; Python {sys.version.split()[0]}; {load()}"
-    print(heading)
-    rows = []
-    for name in options.questions or (CLUSTER if options.level == "cluster" else QUESTIONS):
-        answered = asked[name]()
-        print_rows(answered)
-        sys.stdout.flush()
-        rows.extend(answered)
-    if options.write is not None:
-        write_page(rows, heading, options.write)
-    return 0 if all(row.holds for row in rows) else 1
+    if is_short:
+        os.environ["GEOPOD_BENCH_SHORT"] = "1"
+    else:
+        compile_all()
+    print(f"{versions()}\n{load()}", flush=True)
 
 
-def versions() -> list[str]:
-    """Return name and version of geopod and the peers that are installed."""
-    found = []
-    for name in PEERS:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return found
+def _answers(names: list[str]) -> list[tuple[str, Answer]]:
+    """Ask one question after the other, and say how it goes."""
+    answers = []
+    for number, name in enumerate(names, start=1):
+        print(f"\n[{number} of {len(names)}] {name}: {load()}", flush=True)
+        answer = ask(name, limit_s=QUESTION_S.get(name, LIMIT_S))
+        print_answer(name, answer)
+        answers.append((name, answer))
+    return answers
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""dask.distributed and ray as peers: started once, asked the same questions as geopod."""
+"""dask.distributed, ray and Lithops as peers: started once, asked the same questions as geopod."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Dask:
@@ -39,9 +40,10 @@ class Dask:
 
 
 class Ray:
-    """A local ray with its own defaults and a fixed number of CPUs."""
+    """A local ray with as many CPUs as workers are asked for."""
 
     name = "ray"
+    options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, workers: int, *, large_result: bool = False) -> None:
         del large_result  # knows no limit
@@ -49,12 +51,8 @@ class Ray:
         import ray
 
         self._ray = ray
-        ray.init(
-            num_cpus=workers,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        chosen = {"num_cpus": workers, "include_dashboard": False, "log_to_driver": False}
+        ray.init(logging_level=logging.ERROR, **{**chosen, **self.options})
         self._remote: dict[Any, Any] = {}
 
     def _function(self, function: Callable[..., Any]) -> Any:
@@ -71,6 +69,49 @@ class Ray:
 
     def close(self) -> None:
         self._ray.shutdown()
+
+
+class RayDefaults(Ray):
+    """A local ray as `ray.init()` starts it: all of the machine's CPUs, dashboard, logs."""
+
+    name = "ray, its defaults"
+    options: ClassVar[dict[str, Any]] = {
+        "num_cpus": None,
+        "include_dashboard": None,
+        "log_to_driver": True,
+    }
+
+
+class Lithops:
+    """Lithops' local executor, run as its users would who are in a hurry.
+
+    `runtime`: this interpreter; by default it takes the first `python` on PATH, which may lack its
+    own libraries. `version` 1 forks the tasks of a job from one process; 2, the default, starts an
+    interpreter for each. `monitoring_interval`: 2 s by default, between two looks for answers.
+    """
+
+    name = "lithops"
+
+    def __init__(self, workers: int, *, large_result: bool = False) -> None:
+        del large_result  # knows no limit
+        os.environ.setdefault("LITHOPS_TELEMETRY", "false")
+        import lithops
+
+        own = {"runtime": sys.executable, "version": 1, "worker_processes": workers}
+        how = {"backend": "localhost", "storage": "localhost", "monitoring_interval": 0.02}
+        config = {"lithops": {**how, "log_level": None, "data_limit": False}, "localhost": own}
+        self._executor = lithops.FunctionExecutor(config=config)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        future = self._executor.call_async(function, arguments or (None,))
+        return self._executor.get_result(future, show_progressbar=False)
+
+    def map(self, function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
+        futures = self._executor.map(function, arguments)
+        return self._executor.get_result(futures, show_progressbar=False)
+
+    def close(self) -> None:
+        self._executor.clean()
 
 
 class Geopod:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from bench import calls, floors, maps, starts
+from bench import calls, cold, defaults, floors, maps, memory, starts
 from bench.measure import Row
 
 
@@ -61,7 +61,14 @@ def cluster_scale() -> list[Row]:
     return scale()
 
 
-CLUSTER = {"runs": cluster_runs, "scale": cluster_scale}
+def cluster_writes() -> list[Row]:
+    """What a run, a map and an environment write to the API server, beside a Job."""
+    from bench.writes import writes
+
+    return writes()
+
+
+CLUSTER = {"runs": cluster_runs, "writes": cluster_writes, "scale": cluster_scale}
 QUESTIONS = {
     "import": starts.import_time,
     "start": starts.environment_start,
@@ -70,8 +77,12 @@ QUESTIONS = {
     "results": calls.results,
     "broadcast": calls.broadcast,
     "map": maps.map_tasks,
+    "defaults": defaults.ray_defaults,
+    "lithops": defaults.lithops,
+    "cold": cold.first_answer,
     "recovery": starts.recovery,
     "memory": starts.memory,
+    "parts": memory.parts,
     "agents": agents,
     "gateway": gateway,
     "read": partition_read,

@@ -77,15 +77,15 @@ def write_scene(folder: Path) -> Path:
     return path
 
 
-def write_fields(folder: Path) -> Path:
-    """Write 100,000 small polygons over the scene as FlatGeobuf, with its spatial index."""
+def write_fields(folder: Path, *, count: int = FEATURES, size: int = SIZE) -> Path:
+    """Write small polygons over a scene of `size` pixels as FlatGeobuf, with its spatial index."""
     chance = np.random.default_rng(7)
     points = gpd.points_from_xy(
-        500_000 + chance.random(FEATURES) * SIZE * 10,
-        5_200_000 - chance.random(FEATURES) * SIZE * 10,
+        500_000 + chance.random(count) * size * 10,
+        5_200_000 - chance.random(count) * size * 10,
     )
     fields = gpd.GeoDataFrame(
-        {"id": np.arange(FEATURES), "yield": chance.random(FEATURES)},
+        {"id": np.arange(count), "yield": chance.random(count)},
         geometry=gpd.GeoSeries(points, crs="EPSG:32632").buffer(30),
     )
     path = folder / "fields.fgb"

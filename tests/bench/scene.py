@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import rasterio.shutil
-from bench.measure import Row, Spread, interleave
+from bench.measure import SHORT, Row, Spread, interleave
 from geopod.api.plan import Partition, Plan, encode_plan
 from geopod.coordinator.planning import PlanRequest, plan_layers
 from geopod.layers.publish import RasterGrid, RasterPart, assemble_raster
@@ -23,7 +23,7 @@ from geopod.runner.params import Staged
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-SIZE, BANDS, BLOCK, NODES = 10_000, 4, 512, 64
+SIZE, BANDS, BLOCK, NODES = 2_500 if SHORT else 10_000, 4, 512, 64
 ROUNDS = 5
 STAGING_GATE, AGAIN_GATE, ASSEMBLY_GATE, PLAN_GATE_S = 1.3, 0.1, 1.3, 0.15
 AGENT_GATE, ASSEMBLY_MEMORY_GATE = 450e6, 1e9

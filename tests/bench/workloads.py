@@ -1,157 +1,130 @@
-"""The field's three jobs at equal cores: NDVI, zonal sums, a focal filter. Peer: dask's own stack.
+"""The field's jobs at equal cores: NDVI, zonal sums, a focal filter, means of fields.
 
-geopod: two nodes of one process each. dask: two workers of one thread each, rioxarray over the
-same file in chunks of 1,024 pixels. Both answers are checked to be equal before they are timed.
+geopod: two nodes of one process each. Peer: dask's own stack on two workers of one thread each. On
+scene S and on real elevation. Answers are compared before anything is timed. The most memory that
+either takes is looked for in one more run.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import rasterio
-from bench.measure import Row, interleave
-from bench.reading import write_fields, write_scene
+from bench.dask_stack import DaskStack
+from bench.jobs import RADIUS, Zones, field_means, focal, mean_ndvi, zonal_sums
+from bench.measure import Row, interleave, spread
+from bench.memory import descendants, peak_of
+from bench.reading import write_fields
+from bench.scene import SIZE, write_scene_s
+from bench.versions import is_installed
+from geopod.backends.local.processes import find_marked
 
-WORKERS = 2
-GATE = 1 / 1.5
-RADIUS = 3
-ZONES = 16
-"""Zones per side: squares of 256 x 256 pixels of the scene."""
+WORKERS, ROUNDS, FIELDS = 2, 3, 20_000
+GATE, MEMORY_GATE = 1 / 1.5, 1.0
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: geopod's function and the peers that do the same."""
+
+    question: str
+    layers: tuple[Path, ...]
+    function: Callable[..., object]
+    peers: Mapping[str, Callable[[], np.ndarray]]
+    """The first one's memory is looked at."""
+    options: Mapping[str, object]
 
 
 def compare(folder: Path) -> list[Row]:
-    """Return one row per job: first run with staging, later runs over staged layers."""
-    scene = write_scene(folder)
-    write_fields(folder)
-    dask = DaskStack(scene)
+    """Return two rows per job: time over staged layers, and the most memory."""
+    return [*_on_scene_s(folder), *_on_elevation(folder)]
+
+
+def _on_scene_s(folder: Path) -> list[Row]:
+    scene = write_scene_s(folder / "scene.tif")
+    zones = _zones(scene, 512)
+    stack = DaskStack(scene, WORKERS)
+    ndvi = {"dask": stack.ndvi}
+    if is_installed("odc-stac"):
+        ndvi["odc-stac, dask"] = stack.ndvi_by_odc
+    sums = {"dask": lambda: stack.zonal(zones, 3)}
+    jobs = [
+        Job("NDVI of scene S, its mean", (scene,), mean_ndvi, ndvi, {}),
+        Job(f"scene S in {zones.count} zones", (scene,), zonal_sums(zones, 3), sums, {}),
+        Job("7 x 7 mean of scene S", (scene,), focal, {"dask": stack.focal}, {"overlap": RADIUS}),
+    ]
+    if is_installed("dask-geopandas"):
+        fields = write_fields(folder, count=FIELDS, size=SIZE)
+        stack.keep_fields(fields)
+        means = {"dask-geopandas": stack.field_means}
+        words = f"means of scene S in {FIELDS:,} fields"
+        cover = {"partitioning": {"cover": "features"}}
+        jobs.append(Job(words, (scene, fields), field_means, means, cover))
+    return _rows(stack, jobs)
+
+
+def _on_elevation(folder: Path) -> list[Row]:
+    """SRTM of Jacksboro, Tennessee, which matplotlib ships: 344 x 403 pixels."""
+    sys.path.append(str(EXAMPLES))
+    from sample_layers import elevation
+
+    scene = elevation(folder)
+    zones = _zones(scene, 64)
+    stack = DaskStack(scene, WORKERS)
+    sums, smooth = {"dask": lambda: stack.zonal(zones, 0)}, {"dask": stack.focal}
+    return _rows(
+        stack,
+        [
+            Job(f"real elevation in {zones.count} zones", (scene,), zonal_sums(zones, 0), sums, {}),
+            Job("7 x 7 mean of real elevation", (scene,), focal, smooth, {"overlap": RADIUS}),
+        ],
+    )
+
+
+def _zones(scene: Path, size: int) -> Zones:
+    with rasterio.open(scene) as source:
+        place, across = source.transform, -(-max(source.shape) // size)
+    return Zones(left=place.c, top=place.f, pixel=place.a, size=size, across=across)
+
+
+def _rows(stack: DaskStack, jobs: list[Job]) -> list[Row]:
     try:
-        return [
-            _row("NDVI, mean over the scene", scene, mean_ndvi, dask.ndvi, overlap=0),
-            _row("zonal sums, 256 zones", scene, zonal_sums, dask.zonal, overlap=0),
-            _row("focal mean 7 x 7, then its mean", scene, focal, dask.focal, overlap=RADIUS),
-        ]
+        return [row for job in jobs for row in _compare(job)]
     finally:
-        dask.close()
+        stack.close()
 
 
-def _row(
-    question: str,
-    scene: Path,
-    function: Callable[..., object],
-    peer: Callable[[], np.ndarray],
-    *,
-    overlap: int,
-) -> Row:
+def _compare(job: Job) -> list[Row]:
     import geopod
 
     with geopod.connect("local") as client:
+        layers = [str(path) for path in job.layers]
         environment = client.environment(
-            layers=[str(scene)], nodes=WORKERS, overlap=overlap, progress=False
+            layers=layers, nodes=WORKERS, progress=False, **job.options
         )
         try:
 
             def call() -> np.ndarray:
-                return np.sum(environment.execute(function, progress=False), axis=0)
+                return np.sum(environment.execute(job.function, progress=False), axis=0)
 
-            np.testing.assert_allclose(call(), peer(), rtol=1e-6)
-            spreads = interleave({"geopod": call, "dask": peer}, rounds=3, warm=0)
+            for peer in job.peers.values():
+                np.testing.assert_allclose(call(), peer(), rtol=1e-6)
+            spreads = interleave({"geopod": call, **job.peers}, rounds=ROUNDS, warm=0)
+            own = peak_of(lambda: find_marked(environment.id), call)
         finally:
             environment.delete(results=True)
-    notes = {"geopod": "over staged layers", "dask": "reads the file each time"}
-    return Row(f"{question}, {WORKERS} workers", spreads, {"dask": GATE}, notes=notes)
-
-
-def mean_ndvi(params):
-    """Return sum and count of NDVI over this node's own pixels."""
-    (layer,) = params.values()
-    rows, cols = layer["core"]
-    red = layer["raster"][0, rows, cols].astype("float64")
-    nir = layer["raster"][3, rows, cols].astype("float64")
-    index = (nir - red) / np.maximum(nir + red, 1)
-    return np.array([index.sum(), index.size])
-
-
-def zonal_sums(params):
-    """Return the sum of band 4 in every zone, over this node's own pixels."""
-    (layer,) = params.values()
-    rows, cols = layer["core"]
-    values = layer["raster"][3, rows, cols].astype("float64")
-    left = round((layer["transform"].c - 500_000) / 10) + cols.start
-    top = round((5_200_000 - layer["transform"].f) / 10) + rows.start
-    row = (np.arange(values.shape[0]) + top) // 256
-    col = (np.arange(values.shape[1]) + left) // 256
-    zones = row[:, None] * 16 + col[None, :]
-    return np.bincount(zones.ravel(), weights=values.ravel(), minlength=256)
-
-
-def focal(params):
-    """Return sum and count of the 7 x 7 mean of band 1 over this node's own pixels."""
-    (layer,) = params.values()
-    rows, cols = layer["core"]
-    values = np.pad(layer["raster"][0].astype("float64"), 3)
-    total = np.zeros(layer["raster"].shape[1:])
-    for down in range(7):
-        for right in range(7):
-            total += values[down : down + total.shape[0], right : right + total.shape[1]]
-    own = (total / 49)[rows, cols]
-    return np.array([own.sum(), own.size])
-
-
-class DaskStack:
-    """rioxarray and dask.array on a local cluster with as many workers."""
-
-    def __init__(self, scene: Path) -> None:
-        import rioxarray
-        from distributed import Client, LocalCluster
-
-        self._cluster = LocalCluster(
-            n_workers=WORKERS,
-            threads_per_worker=1,
-            dashboard_address=None,
-            silence_logs=logging.ERROR,
-        )
-        self._client = Client(self._cluster)
-        self._open = lambda: (
-            rioxarray.open_rasterio(
-                scene, chunks={"band": -1, "x": 1024, "y": 1024}, lock=False
-            ).data
-        )
-        with rasterio.open(scene) as source:
-            self._shape = source.shape
-
-    def ndvi(self) -> np.ndarray:
-        data = self._open().astype("float64")
-        index = (data[3] - data[0]) / np.maximum(data[3] + data[0], 1)
-        return np.array([index.sum().compute(), index.size])
-
-    def zonal(self) -> np.ndarray:
-        import dask.array as da
-
-        values = self._open()[3].astype("float64")
-        row = da.arange(self._shape[0], chunks=1024) // 256
-        col = da.arange(self._shape[1], chunks=1024) // 256
-        zones = row[:, None] * ZONES + col[None, :]
-        found = da.bincount(zones.ravel(), weights=values.ravel(), minlength=ZONES * ZONES)
-        return np.asarray(found.compute())
-
-    def focal(self) -> np.ndarray:
-        values = self._open()[0].astype("float64")
-        smooth = values.map_overlap(_mean, depth=RADIUS, boundary=0, dtype="float64")
-        return np.array([smooth.sum().compute(), smooth.size])
-
-    def close(self) -> None:
-        self._client.close()
-        self._cluster.close()
-
-
-def _mean(block: np.ndarray) -> np.ndarray:
-    """Return the 7 x 7 mean; the block's own margin is cut off by dask."""
-    values = np.pad(block, RADIUS)
-    total = np.zeros_like(block)
-    for down in range(2 * RADIUS + 1):
-        for right in range(2 * RADIUS + 1):
-            total += values[down : down + total.shape[0], right : right + total.shape[1]]
-    return total / (2 * RADIUS + 1) ** 2
+    first = next(iter(job.peers))
+    sizes = {"geopod": own, first: peak_of(descendants, job.peers[first])}
+    memory = {name: spread([size]) for name, size in sizes.items()}
+    notes = {"geopod": "over staged layers", first: "reads the file each time"}
+    question = f"{job.question}, {WORKERS} workers"
+    gates = dict.fromkeys(job.peers, GATE)
+    return [
+        Row(question, spreads, gates, notes=notes),
+        Row(f"{question}: most memory", memory, {first: MEMORY_GATE}, unit="MB"),
+    ]

@@ -1,0 +1,45 @@
+"""What the peers promise less than geopod, and why a gate is missed: words for the page."""
+
+from __future__ import annotations
+
+LESS = {
+    "dask": "tasks share a process; results in memory only",
+    "ray": "tasks share a process; results in memory only",
+    "ray, its defaults": "tasks share a process; results in memory only",
+    "odc-stac, dask": "tasks share a process; results in memory only",
+    "dask-geopandas": "tasks share a process; results in memory only",
+    "lithops": "nothing stays warm between calls",
+    "rasterio": "reads, and keeps nothing",
+    "rasterio, read only": "reads, and keeps nothing",
+    "rasterio, read again": "reads, and keeps nothing",
+    "pyogrio": "reads, and keeps nothing",
+    "disk": "one file, no digest, nobody asked who writes",
+    "floor": "no function runs",
+    "bare Job": "no result comes back",
+    "Indexed Job": "no result comes back",
+}
+"""Peer -> a few words in its lines of the table."""
+
+PROMISES = {
+    "dask": "Tasks of all users run in the worker's own process: what one leaves behind, the next "
+    "one finds, and a crash takes all of them along. A result lies in one worker's memory and is "
+    "lost with it. Scheduler, workers and client unpickle what the others send.",
+    "ray": "As dask: a worker process serves one task after another, results lie in a memory that "
+    "ends with the machine, and all parts unpickle what they are sent.",
+    "Lithops": "A fresh interpreter for each job and results in files, which comes close to what "
+    "geopod promises. Nothing is kept warm, and its client looks for answers now and then instead "
+    "of being told.",
+    "rasterio, pyogrio, GDAL": "One process that reads. No plan, no second node, nothing kept.",
+    "a bare Job": "A pod for each call. No function is sent, no value comes back.",
+}
+
+REASONS = {
+    "warm": "A call passes four Python processes, and its answer is in a file before it is told. "
+    "ray's driver speaks to its worker directly, in C++.",
+    "defaults": "As above: more processes on the way, and an answer that is stored.",
+    "results": "A result is written, digested and stored before it is told. dask and ray keep it "
+    "in memory and digest nothing.",
+    "scene": "Overviews and compression are GDAL's own work on both sides; geopod puts the parts "
+    "into one file first, where GDAL reads them through a VRT.",
+}
+"""Question -> why its gates are hard to reach; shown where one is missed."""
