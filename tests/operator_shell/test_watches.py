@@ -10,7 +10,9 @@ from api_client_builders import FixedSource
 from cluster_request_builders import refusal
 from geopod.cluster import kinds
 from geopod.errors import ConfigError, CRDsNotInstalledError
+from geopod_operator.handlers import Inbox
 from geopod_operator.probes import SILENT_S
+from geopod_operator.stores import Stores
 from shell_builders import (
     SETTINGS,
     Clock,
@@ -279,3 +281,25 @@ def test_missing_definitions_end_the_operator_with_the_fix():
                 pass
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("environment", "after_s"),
+    [
+        (an_environment(), 0.0),
+        (an_environment(layers=[{"pathId": "dem", "timestampId": "1"}]), None),
+        (an_environment() | {"status": {"phase": "Pending"}}, None),
+    ],
+    ids=["alone", "with-layers", "known"],
+)
+def test_new_environment_that_waits_for_nothing_is_looked_at_at_once(environment, after_s):
+    added = []
+    inbox = Inbox(
+        stores=Stores(),
+        add=lambda key, *, after_s=None: added.append((key, after_s)),
+        saw=lambda _: None,
+        gone=lambda _: None,
+    )
+    environment["metadata"]["resourceVersion"] = "7"
+    inbox.take(kinds.ENVIRONMENTS, "ADDED", environment)
+    assert added == [(("ComputeEnvironment", "geo", "e1"), after_s)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import kopf
 
@@ -21,7 +21,14 @@ from geopod_operator.cluster import (
     WATCHED_CHILDREN,
     Kind,
 )
-from geopod_operator.stores import Raw, Stores, WorkKey
+from geopod_operator.stores import ENVIRONMENT, Raw, Stores, WorkKey
+
+
+class Add(Protocol):
+    """Puts a key into the queue."""
+
+    def __call__(self, key: WorkKey, *, after_s: float | None = None) -> None:
+        """Let it be worked on after so many seconds; None: as the queue is used to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +36,7 @@ class Inbox:
     """Where watch events go."""
 
     stores: Stores
-    add: Callable[[WorkKey], None]
+    add: Add
     saw: Callable[[Raw], None]
     gone: Callable[[Raw], None]
 
@@ -45,8 +52,16 @@ class Inbox:
             self.saw(found)
         else:
             return
+        after_s = 0.0 if _stands_alone(found) else None
         for key in concerned:
-            self.add(key)
+            self.add(key, after_s=after_s)
+
+
+def _stands_alone(found: Raw) -> bool:
+    """Whether it is a new environment that waits for nothing: Layers may come a moment later."""
+    spec = found.get("spec") or {}
+    is_new = found["kind"] == ENVIRONMENT and not found.get("status")
+    return is_new and not spec.get("layers") and not spec.get("files")
 
 
 def watched_kinds(*, watches_runtimes: bool) -> tuple[Kind, ...]:
