@@ -8,19 +8,23 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 
 import geopod
 import pytest
 import rasterio
+from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.process_builders import a_run
 from cluster.testcluster.control import S3_PASSWORD, S3_USER
 from cluster.testcluster.places import Places
 from matplotlib import cbook
 from rasterio.transform import from_origin
+from wheel_builders import a_wheel
 
 ELEVATION_SUM = 73_617_913
 """Of all pixels of the elevation model that matplotlib carries."""
 MINOR = "python3.13"
+NODES_OF_MOUNTED = "app.kubernetes.io/component=node,app.kubernetes.io/instance=mounted"
 TASKS = 8
 """Of half a second each."""
 
@@ -45,27 +49,26 @@ def nothing(_=None):
     return
 
 
+def mount_of(path):
+    """Return how a folder is mounted, as the kernel tells it, and what lies in it."""
+    import os
+
+    with open("/proc/self/mountinfo") as file:  # noqa: PTH123  # its text travels alone
+        [line] = [it for it in file if it.split()[4] == path]
+    return line.split()[5].split(",")[0], sorted(os.listdir(path))  # noqa: PTH208
+
+
 @pytest.fixture(scope="module")
 def home(installed, kubectl):
     """One namespace with Restricted Pod Security for the module's environments."""
-    name = f"runs-{int(time.time()) % 100_000}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kubectl.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    )
-    within = kubectl.within(name)
-    within.wait("serviceaccount/default", "create")
-    yield within
-    kubectl("delete", "namespace", name, "--wait=false")
+    with fresh_namespace(kubectl, "runs") as within:
+        yield within
 
 
 @pytest.fixture(scope="module")
-def client(home, cluster):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-        patch.delenv("GEOPOD_TARGET", raising=False)
-        with geopod.connect(namespace=home.namespace) as connected:
-            yield connected
+def client(home):
+    with client_within(home) as connected:
+        yield connected
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +211,40 @@ def test_cancelled_run_ends_and_keeps_what_is_done(environment):
     values = run.results(errors="return")
     assert values[0] == 0
     assert any(isinstance(value, geopod.errors.TaskCancelledError) for value in values)
+
+
+@pytest.fixture
+def runtime_with_a_registry(kubectl, addresses):
+    """The chart's own runtime, but for its bundles' registry."""
+    spec = json.loads(kubectl("get", "computeruntime", "default", "--output=json"))["spec"]
+    spec["bundleRegistry"] = f"http://{addresses.registry}/geopod/bundles"
+    head = {"apiVersion": "geopod.dev/v1alpha1", "kind": "ComputeRuntime"}
+    kubectl.apply({**head, "metadata": {"name": "mounted"}, "spec": spec})
+    yield "mounted"
+    kubectl("delete", "computeruntime", "mounted", "--wait=false")
+
+
+@pytest.mark.timeout(600)
+def test_packages_are_mounted_from_a_registry_and_not_unpacked(
+    client, home, runtime_with_a_registry, process_cluster, addresses
+):
+    name = f"geopodmounted{uuid.uuid4().hex[:8]}"
+    a_wheel(Places.of(process_cluster).data("index"), name)
+    spec = {
+        "runtime": runtime_with_a_registry, "nodes": 1, "interpreter": MINOR,
+        "requirements": [name], "resources": {"cpu": "200m", "memory": "512Mi"},
+    }  # fmt: skip  # one fact per line
+    head = {"apiVersion": "geopod.dev/v1alpha1", "kind": "ComputeEnvironment"}
+    home.apply({**head, "metadata": {"name": "mounted"}, "spec": spec})
+    environment = client.get_environment("mounted")
+    environment.wait_ready(progress=False)
+
+    def look(params):
+        return __import__(name).VERSION, *mount_of("/geopod/env")
+
+    assert environment.execute(look, progress=False) == [["1.0", "ro", ["site-packages"]]]
+    (pod,) = json.loads(home("get", "pods", f"--selector={NODES_OF_MOUNTED}", "--output=json"))[
+        "items"
+    ]
+    [volume] = [it for it in pod["spec"]["volumes"] if it["name"] == "bundle"]
+    assert volume["image"]["reference"].startswith(f"{addresses.registry}/geopod/bundles@sha256:")
