@@ -52,8 +52,16 @@ class Ray:
 
         self._ray = ray
         chosen = {"num_cpus": workers, "include_dashboard": False, "log_to_driver": False}
-        ray.init(logging_level=logging.ERROR, **{**chosen, **self.options})
+        self._start({"logging_level": logging.ERROR, **chosen, **self.options})
         self._remote: dict[Any, Any] = {}
+
+    def _start(self, options: dict[str, Any]) -> None:
+        """Start it; once more where its first node did not come up within its fixed 30 s."""
+        try:
+            self._ray.init(**options)
+        except Exception:  # noqa: BLE001  # it raises a bare one
+            self._ray.shutdown()
+            self._ray.init(**options)
 
     def _function(self, function: Callable[..., Any]) -> Any:
         if function not in self._remote:
