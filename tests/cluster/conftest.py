@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
+from cluster.namespace_builders import fresh_namespace
 from cluster.testcluster import providers
 from cluster.testcluster.deploy import deploy
 from cluster.testcluster.errors import NoClusterHereError
@@ -123,11 +123,5 @@ def installed(process_cluster):
 @pytest.fixture
 def namespace(kubectl):
     """A fresh namespace with Restricted Pod Security, deleted afterwards without waiting."""
-    name = f"smoke-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kubectl.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    )
-    kubectl.within(name).wait("serviceaccount/default", "create")
-    yield kubectl.within(name)
-    kubectl("delete", "namespace", name, "--wait=false")
+    with fresh_namespace(kubectl, "smoke") as within:
+        yield within

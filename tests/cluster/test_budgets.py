@@ -6,12 +6,11 @@ Ten minutes of one run, and an hour of 500 idle environments, are counted withou
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 
-import geopod
 import pytest
 from cluster.audit_builders import Audit
+from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.testcluster.places import Places
 
 MINOR = "python3.13"
@@ -41,12 +40,8 @@ def an_environment(name, **spec):
 
 @pytest.fixture(scope="module")
 def home(installed, kubectl):
-    name = f"budgets-{secrets.token_hex(4)}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": name, "labels": labels}
-    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    yield kubectl.within(name)
-    kubectl("delete", "namespace", name, "--wait=false")
+    with fresh_namespace(kubectl, "budgets") as within:
+        yield within
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,12 +57,9 @@ def audit(process_cluster, home):
 
 
 @pytest.fixture(scope="module")
-def client(home, cluster):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-        patch.delenv("GEOPOD_TARGET", raising=False)
-        with geopod.connect(namespace=home.namespace) as connected:
-            yield connected
+def client(home):
+    with client_within(home) as connected:
+        yield connected
 
 
 def writes(audit, namespace, *about):

@@ -24,6 +24,7 @@ from cluster.kill_builders import (
     stopped,
     wait_until,
 )
+from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.testcluster.places import Places
 from wheel_builders import a_wheel
 
@@ -62,22 +63,14 @@ def check(run, tasks=TASKS):
 
 @pytest.fixture(scope="module")
 def home(installed, kubectl):
-    name = f"chaos-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kubectl.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    )
-    yield kubectl.within(name)
-    kubectl("delete", "namespace", name, "--wait=false")
+    with fresh_namespace(kubectl, "chaos") as within:
+        yield within
 
 
 @pytest.fixture(scope="module")
-def client(home, cluster):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-        patch.delenv("GEOPOD_TARGET", raising=False)
-        with geopod.connect(namespace=home.namespace) as connected:
-            yield connected
+def client(home):
+    with client_within(home) as connected:
+        yield connected
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.testcluster.control import S3_PASSWORD, S3_USER
 from cluster.testcluster.image_contexts import PROJECT
 from cluster.testcluster.places import Places
@@ -64,11 +65,6 @@ class OnCluster:
 
 @pytest.fixture(scope="module")
 def home(installed, kubectl, addresses):
-    name = f"examples-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kubectl.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    )
     keys = {
         "AWS_ACCESS_KEY_ID": S3_USER,
         "AWS_SECRET_ACCESS_KEY": S3_PASSWORD,
@@ -76,9 +72,9 @@ def home(installed, kubectl, addresses):
         "AWS_REGION": "us-east-1",
     }
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}}
-    kubectl.within(name).apply({**secret, "stringData": keys})
-    yield kubectl.within(name)
-    kubectl("delete", "namespace", name, "--wait=false")
+    with fresh_namespace(kubectl, "examples") as within:
+        within.apply({**secret, "stringData": keys})
+        yield within
 
 
 @pytest.fixture
@@ -99,14 +95,12 @@ def example(monkeypatch):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CHOSEN)
 def test_example_gives_the_same_as_on_one_machine(
-    example, home, bucket, cluster, monkeypatch, geopod_home, tmp_path, name
+    example, home, bucket, monkeypatch, geopod_home, tmp_path, name
 ):
     here = tmp_path / "here"
     here.mkdir()
     local = example(name)(here)
-    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-    monkeypatch.delenv("GEOPOD_TARGET", raising=False)
-    with geopod.connect(namespace=home.namespace) as client, monkeypatch.context() as patch:
+    with client_within(home) as client, monkeypatch.context() as patch:
         patch.setattr(geopod, "connect", lambda _target: OnCluster(client, bucket))
         assert_same(example(name)(bucket), local, buckets=bucket.parent)
 

@@ -6,11 +6,10 @@ What it may do to its own child, and how each of that is named, is in tests/conf
 from __future__ import annotations
 
 import re
-import uuid
 
-import geopod
 import pytest
 import runner_functions as functions
+from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.testcluster import binaries
 from cluster.testcluster.policies import Connection, Peer, allowed
 from geopod.api import deployment, tokens
@@ -79,22 +78,14 @@ def ask_store(token, path):
 
 @pytest.fixture(scope="module")
 def home(installed, kubectl):
-    name = f"hostile-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kubectl.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    )
-    yield kubectl.within(name)
-    kubectl("delete", "namespace", name, "--wait=false")
+    with fresh_namespace(kubectl, "hostile") as within:
+        yield within
 
 
 @pytest.fixture(scope="module")
-def environment(home, cluster):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-        patch.delenv("GEOPOD_TARGET", raising=False)
-        with geopod.connect(namespace=home.namespace) as client:
-            yield client.environment("hostile", nodes=1, **SMALL)
+def environment(home):
+    with client_within(home) as client:
+        yield client.environment("hostile", nodes=1, **SMALL)
 
 
 @pytest.mark.timeout(600)

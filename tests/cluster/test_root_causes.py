@@ -11,11 +11,11 @@ import secrets
 from dataclasses import dataclass
 
 import pytest
+from cluster.namespace_builders import a_namespace
 from cluster.process_builders import until
 from cluster.testcluster.kubectl import Kubectl, KubectlError
 from cluster.trouble_builders import SCRIPTS, TROUBLES, a_runtime, an_environment
 
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 TOLD_S = 300
 """Of a loaded machine: coordinator and node start, a build, a minute until a cause counts."""
 HEALED = "missing-secret"
@@ -56,11 +56,6 @@ def ward(installed, kubectl, addresses):
     yield Ward(within)
     kubectl("delete", "namespace", *sorted(set(spaces.values())), "--wait=false")
     kubectl("delete", "computeruntime", *runtimes.values())
-
-
-def a_namespace(name):
-    metadata = {"name": name, "labels": RESTRICTED}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 @pytest.mark.timeout(600)

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 
 import geopod
 import pytest
+from cluster.namespace_builders import client_within, fresh_namespace
 from sdk_cases import CASES, NODES, Place
 
 
 @pytest.fixture(scope="module")
-def place(installed, kubectl, cluster, tmp_path_factory):
-    name = f"sdk-{int(time.time()) % 100_000}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kubectl.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    )
-    kubectl.within(name).wait("serviceaccount/default", "create")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-        patch.setenv("GEOPOD_PROGRESS", "0")
-        patch.delenv("GEOPOD_TARGET", raising=False)
-
-        def connect():
-            return geopod.connect(namespace=name)
-
-        with connect() as client:
-            env = client.environment("sdk", nodes=NODES, memory="512Mi", cpus=0.1)
-            yield Place(client, env, connect, tmp_path_factory.mktemp("sdk"))
-    kubectl("delete", "namespace", name, "--wait=false")
+def place(installed, kubectl, tmp_path_factory):
+    with fresh_namespace(kubectl, "sdk") as within, client_within(within) as client:
+        env = client.environment("sdk", nodes=NODES, memory="512Mi", cpus=0.1)
+        connect = partial(geopod.connect, namespace=within.namespace)
+        yield Place(client, env, connect, tmp_path_factory.mktemp("sdk"), None)
 
 
 @pytest.mark.timeout(300)
