@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -190,6 +193,44 @@ def test_second_operator_changes_nothing_until_the_first_one_ends(image):
         assert holder_of(fake) == ""
 
     drive(scenario)
+
+
+def test_operator_that_waits_ends_when_it_is_asked_to(tmp_path):
+    async def scenario():
+        fake = FakeCluster()
+        async with holders(fake, "one") as (_, (one,)):
+            await one.acquire()
+            before = looks(fake)
+            waiting = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "geopod_operator"),
+                env=variables(tmp_path, one._leases._client.base_url),
+            )
+            await fake.until(lambda: looks(fake) > before)
+            waiting.terminate()
+            assert await waiting.wait() == 0
+        assert holder_of(fake) == "one"
+
+    drive(scenario)
+
+
+def variables(folder, url):
+    (folder / "key").write_bytes(bytes(32))
+    cluster = {"name": "c", "cluster": {"server": url}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    user = {"name": "u", "user": {"token": "t"}}
+    config = {"current-context": "c", "clusters": [cluster], "contexts": [context]}
+    (folder / "config").write_text(json.dumps(config | {"users": [user]}), "utf-8")
+    return {
+        "PATH": os.environ["PATH"],
+        "KUBECONFIG": str(folder / "config"),
+        "GEOPOD_SIGNING_KEY_FILE": str(folder / "key"),
+        "GEOPOD_AGENT_IMAGE": SETTINGS.agent_image,
+        "GEOPOD_STORE": SETTINGS.store,
+        "GEOPOD_GATEWAY_NAMESPACE": WHERE[0],
+        "GEOPOD_LEASE": WHERE[1],
+        "GEOPOD_METRICS_PORT": "0",
+        "HOSTNAME": "two",
+    }
 
 
 def image_of(fake):

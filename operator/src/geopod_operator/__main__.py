@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -215,6 +216,11 @@ async def operate(settings: Settings, stop: Stop | None = None) -> None:
         await Operator(settings, client).run(stop or asyncio.Event())
 
 
+def _leave(*_: object) -> None:
+    """End a process that waits; once it works, kopf takes the signal. As PID 1 it has no other."""
+    sys.exit(0)
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
@@ -229,6 +235,7 @@ def main(environ: Mapping[str, str]) -> int:
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:
         settings = read_settings(environ)
+        signal.signal(signal.SIGTERM, _leave)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(operate(settings))
     except GeopodError as error:
