@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -59,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _set_up(*, is_short: bool) -> None:
     """Make the machine the same for all: one thread per worker, bytecode compiled beforehand."""
+    # Who ends the bench ends its question, too, and a cluster that was started for it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "GDAL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     if is_short:
