@@ -54,6 +54,10 @@ docs: setup ## Build the documentation into docs/_build/html; a warning is an er
 	@$(RUN) python -m sphinx -q -E -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+.PHONY: docs-links
+docs-links: setup ## Ask the other hosts that the documentation links to; needs the network, no part of CI
+	@$(RUN) python -m sphinx -q -E -b linkcheck -d docs/_build/links-tree docs docs/_build/links
+
 .PHONY: screenshots
 screenshots: setup ## Make docs/notebook.png and docs/terminal.svg anew (needs a headless Chromium)
 	@$(RUN) python docs/screenshots.py
