@@ -87,8 +87,7 @@ async def _play(folder: Path, agents: int, tasks: int) -> Cost:
                     peak_bytes(process.pid),
                 )
             assert state.succeeded == tasks, state
-            for agent in played:
-                agent.leave()
+            await asyncio.gather(*(agent.leave() for agent in played))
     finally:
         process.terminate()
         process.wait()
@@ -121,8 +120,11 @@ class Agent:
             await self._send(messages.RunnerState(ready=True, python="3.11"))
         self._reading = asyncio.create_task(self._read())
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
+        """Hang up, so that no socket outlives the measurement."""
         self._reading.cancel()
+        await asyncio.wait([self._reading])
+        await self._socket.close()
 
     async def _read(self) -> None:
         async for frame in self._socket:
