@@ -96,3 +96,16 @@ def test_a_task_begins_one_digest_and_no_link_or_pipe_is_followed(
     digests.close()
     digests.close()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208  # as above
+
+
+def test_a_value_that_nobody_asks_for_ends_its_thread(folder: int, tmp_path: Path) -> None:
+    async def story() -> HandedOver:
+        (tmp_path / "task" / "v").write_bytes(LARGE)
+        digests.begin(TASK, "v")
+        value = taken(folder, tmp_path)
+        digests.hand_on(value)
+        return value
+
+    digests = EarlyDigests(folder)
+    value = asyncio.run(story())  # returns when its threads have ended
+    value.close()

@@ -48,10 +48,14 @@ class EarlyDigest:
         """Say whether an open file is the one that is digested."""
         return is_same_file(self._descriptor, descriptor)
 
-    async def finish(self, size: int) -> str | None:
-        """Return the sha256 of the whole file; None: it does not have this size."""
+    def complete(self, size: int) -> None:
+        """Say that the file is whole: its thread ends with it, whoever asks for the digest."""
         self._size = size
         self._is_whole.set()
+
+    async def finish(self, size: int) -> str | None:
+        """Return the sha256 of the whole file; None: it does not have this size."""
+        self.complete(size)
         if self._following is not None:
             await self._following
         elif size - self._at > AT_ONCE_BYTES:
@@ -121,6 +125,7 @@ class EarlyDigests:
         """Give a value the digest that was begun of this very file, if there is one."""
         digest = self._digest
         if digest is not None and value.descriptor is not None and digest.is_of(value.descriptor):
+            digest.complete(value.size)
             value.early, self._digest = digest, None
 
     def close(self) -> None:
