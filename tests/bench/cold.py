@@ -8,7 +8,7 @@ from bench.functions import nothing
 from bench.measure import SHORT, Row, spread
 from bench.peers import Dask, Geopod, Ray, running
 
-WORKERS, ROUNDS = 2, 1 if SHORT else 5
+WORKERS, ROUNDS = 2, 1 if SHORT else 3
 
 
 def first_answer() -> list[Row]:
