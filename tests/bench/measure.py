@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -23,6 +24,7 @@ class Spread:
     low: float
     high: float
     rounds: int
+    p99: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,12 @@ def interleave(
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return the median with the middle 80 % of the rounds around it."""
+    """Return the median with the middle 80 % of the rounds around it; p99 by nearest rank."""
     ordered = sorted(values)
-    tenth = len(ordered) // 10
-    return Spread(statistics.median(ordered), ordered[tenth], ordered[-1 - tenth], len(ordered))
+    count = len(ordered)
+    low, high = ordered[count // 10], ordered[-1 - count // 10]
+    p99 = ordered[math.ceil(0.99 * count) - 1]
+    return Spread(statistics.median(ordered), low, high, count, p99)
 
 
 def scaled(count: int) -> int:

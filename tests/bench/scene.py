@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import rasterio.shutil
-from bench.measure import SHORT, Row, Spread, interleave
+from bench.measure import SHORT, Row, Spread, interleave, spread
 from geopod.api.plan import Partition, Plan, encode_plan
 from geopod.coordinator.planning import PlanRequest, plan_layers
 from geopod.layers.publish import RasterGrid, RasterPart, assemble_raster
@@ -242,10 +242,8 @@ def _check_equal(one: Path, other: Path) -> None:
 
 
 def _memory(question: str, limit: float, found: float) -> Row:
-    return _beside_limit(question, limit, {"geopod": Spread(found, found, found, 1)}, "MB")
+    return _beside_limit(question, limit, {"geopod": spread([found])}, "MB")
 
 
 def _beside_limit(question: str, limit: float, spreads: dict[str, Spread], unit: str) -> Row:
-    return Row(
-        question, spreads | {"limit": Spread(limit, limit, limit, 1)}, {"limit": 1.0}, unit=unit
-    )
+    return Row(question, spreads | {"limit": spread([limit])}, {"limit": 1.0}, unit=unit)

@@ -17,7 +17,7 @@ from cluster.testcluster.kubectl import Kubectl
 from cluster.testcluster.places import Places, cluster_name
 
 TASKS = 10_000
-MOST_OF_A_RUN, MOST_OF_A_MAP = 5.0, 30.0
+MOST_OF_A_RUN, MOST_OF_A_MAP = 6.0, 10.0
 
 
 def writes() -> list[Row]:
