@@ -430,6 +430,137 @@ def test_bundle_above_the_limit_is_refused_with_its_largest_members(tmp_path, mo
 CHANGES = {
     "global": (
         """
+        import threading
+        L = threading.Lock()
+
+        def ndvi(p):
+            x = 1
+            return L
+        """,
+        "global 'L' is a _thread.lock (analysis.py:6)",
+    ),
+    "inside a container": (
+        """
+        import threading
+        CFG = {'a': 1, 'locks': [0, threading.Lock()]}
+        def ndvi(p):
+            return CFG
+        """,
+        "global \"CFG['locks'][1]\" is a _thread.lock (analysis.py:4)",
+    ),
+    "of a helper": (
+        """
+        import threading
+        L = threading.Lock()
+        def g():
+            return L
+        def ndvi(p):
+            return g()
+        """,
+        "global 'L' is a _thread.lock (analysis.py:4)",
+    ),
+    "default": (
+        """
+        import threading
+        def ndvi(p, lock=threading.Lock()):
+            return 1
+        """,
+        "default 'lock' is a _thread.lock (analysis.py:2)",
+    ),
+    "instance of a bound method": (
+        """
+        import threading
+        class A:
+            def __init__(self):
+                self.lock = threading.Lock()
+            def ndvi(self, p):
+                return self.lock
+        ndvi = A().ndvi
+        """,
+        "closure variable 'self.lock' is a _thread.lock (analysis.py:5)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "fact"), UNPICKLABLE.values(), ids=UNPICKLABLE)
+def test_what_cannot_be_pickled_is_named_with_its_type_and_line(tmp_path, text, fact):
+    with user_module(tmp_path, text) as analysis, pytest.raises(UnpicklableFunctionError) as caught:
+        capture(analysis.ndvi)
+    assert str(caught.value) == (
+        f"GP-E102 Cannot send 'ndvi': {fact}. Everything else can be sent.\n"
+        "fix: 1) open it inside ndvi(), or pass what opens it"
+    )
+    assert isinstance(caught.value, TypeError)
+
+
+def test_all_objects_that_cannot_be_pickled_are_named(tmp_path):
+    text = """
+        import threading
+        A, B = threading.Lock(), (i for i in ())
+        def f(p):
+            return A, B
+        """
+    with user_module(tmp_path, text) as analysis, pytest.raises(UnpicklableFunctionError) as caught:
+        capture(analysis.f)
+    assert caught.value.details == {"names": ["A", "B"]}
+
+
+def test_object_above_the_limit_is_refused_by_name(tmp_path):
+    text = """
+        import numpy as np
+        MODEL = np.zeros(17 << 20, np.uint8)
+        def f(p):
+            return MODEL
+        """
+    with user_module(tmp_path, text) as analysis, pytest.raises(FunctionTooLargeError) as caught:
+        capture(analysis.f)
+    assert str(caught.value) == (
+        "GP-E104 Global 'MODEL' is 17.0 MiB; the limit is 16 MiB.\n"
+        "fix: 1) include_data=['model.pt']"
+    )
+
+
+def test_large_object_warns_at_the_line_of_the_caller(tmp_path):
+    text = """
+        import numpy as np
+        TABLE = np.zeros(300 << 10, np.uint8)
+        def f(p):
+            return TABLE
+        """
+    large = "Global 'TABLE' of 'f' is 300 KiB"
+    with (
+        user_module(tmp_path, text) as analysis,
+        pytest.warns(LargeCaptureWarning, match=large) as caught,
+    ):
+        capture(analysis.f)
+    assert caught[0].filename == __file__
+
+
+def test_bundle_above_the_limit_is_refused_with_its_largest_members(tmp_path, monkeypatch):
+    monkeypatch.setattr("geopod.capture.function.MAX_BUNDLE_BYTES", 1 << 10)
+    text = """
+        A, B = bytes(3000), bytes(10)
+        def f(p):
+            return A, B
+        """
+    with user_module(tmp_path, text) as analysis, pytest.raises(FunctionTooLargeError) as caught:
+        capture(analysis.f)
+    assert caught.value.fact.startswith("The bundle of 'f' is 3.")
+    assert caught.value.fact.endswith("the limit is 1 KiB. Largest: A 2.9 KiB, B 25 bytes.")
+
+
+CHANGES = {
+    "keyword default of none": (
+        """
+        def f(x, *more, **named):
+            return (f_default or {}).get('k', 1)
+        def f(x, *, k=1):
+            return k
+        """,
+        "",
+    ),
+    "global": (
+        """
         K = 1
         def f(x):
             return K
@@ -567,6 +698,33 @@ def test_second_capture_notices_a_change(tmp_path, text, change):
     with user_module(tmp_path, text) as analysis:
         first = capture(analysis.f)
         exec(change, {"analysis": analysis})  # noqa: S102  # the table's own text
+        second = capture(analysis.f)
+    assert [unpickled(bundle.payload)(0) for bundle in (first, second)] == [1, 2]
+
+
+def test_keyword_default_put_into_an_empty_dictionary_is_noticed(tmp_path):
+    with user_module(tmp_path, "def f(x, *, k):\n    return k\n") as analysis:
+        analysis.f.__kwdefaults__ = {}
+        first = capture(analysis.f)
+        analysis.f.__kwdefaults__["k"] = 2
+        assert unpickled(capture(analysis.f).payload)(0) == 2
+    assert unpickled(first.payload)(0, k=1) == 1
+
+
+def test_change_while_it_is_captured_is_noticed_by_the_next_capture(tmp_path):
+    """As another thread makes it: when the bytes are written and not yet kept."""
+    with user_module(tmp_path, "K = 1\ndef f(x):\n    return K\n") as analysis:
+
+        def change(frame, event, _):
+            if event == "return" and frame.f_code.co_name == "pickle_by_value":
+                analysis.K = 2
+
+        before = sys.getprofile()
+        sys.setprofile(change)
+        try:
+            first = capture(analysis.f)
+        finally:
+            sys.setprofile(before)
         second = capture(analysis.f)
     assert [unpickled(bundle.payload)(0) for bundle in (first, second)] == [1, 2]
 

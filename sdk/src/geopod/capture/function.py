@@ -90,8 +90,9 @@ def capture_function(
         return _capture(f, request)
     if known is not None and is_same_content(known.content, content):
         return known.bundle
-    bundle, names = _capture(f, request), plain_names(f)
-    seen = () if names is None else glance(f, names)
+    names = plain_names(f)
+    seen = () if names is None else glance(f, names)  # before: what changes meanwhile is noticed
+    bundle = _capture(f, request)
     with _cache_lock:
         _cache.setdefault(f, {})[request] = _Cached(content, bundle, names, seen)
     return bundle

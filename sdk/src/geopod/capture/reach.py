@@ -162,8 +162,9 @@ def plain_names(f: FunctionType) -> tuple[str, ...] | None:
     Such a function reaches no other of the user's own, and nothing that may change in itself.
     """
     found = reach(f)
-    is_alone = found.functions == [f] and not (f.__dict__ or f.__closure__ or f.__kwdefaults__)
-    if not is_alone or not all(_is_plain(item.value) for item in found.items):
+    is_alone = found.functions == [f] and not (f.__dict__ or f.__closure__)
+    is_fixed = is_alone and f.__kwdefaults__ is None  # an empty one may be filled
+    if not is_fixed or not all(_is_plain(item.value) for item in found.items):
         return None
     return tuple(global_names(f.__code__))
 
