@@ -588,6 +588,39 @@ class TestParts:
         served(tmp_path, check)
         assert leftovers(tmp_path) == []
 
+    @pytest.mark.parametrize("is_whole", [True, False], ids=["whole", "broken off"])
+    def test_part_that_two_write_at_once_counts_as_it_is_then(self, tmp_path, is_whole):
+        """The later one began before the earlier one was hashed, and ended or broke off after."""
+        length = len(self.part(2))
+
+        async def check(session, _gateway):
+            upload = (await self.begin(session))[1]["upload"]
+            await self.send(session, upload, 1, self.part(1))
+            hashed = asyncio.Event()
+
+            async def slow():
+                yield bytes(length // 2)
+                await hashed.wait()
+                yield bytes(1000)
+                await asyncio.sleep(0.1)
+                if not is_whole:
+                    raise OSError("broken off")
+                yield bytes(length - length // 2 - 1000)
+
+            where = f"{path()}?upload={upload}&part=2"
+            size = {"Content-Length": str(length)}
+            other = asyncio.create_task(session.put(where, data=slow(), headers=size))
+            await asyncio.sleep(0.1)
+            for number in (2, 3):
+                assert await self.send(session, upload, number, self.part(number)) == 201
+            await asyncio.sleep(0.1)
+            hashed.set()
+            with contextlib.suppress(aiohttp.ClientError):
+                (await other).release()
+            assert await self.complete(session, upload) in {422, 503}
+
+        served(tmp_path, check)
+
     @pytest.mark.parametrize(("number", "size"), [(1, 5), (3, 1 << 20), (4, 1), (0, 1), ("x", 1)])
     def test_part_of_another_size_or_number_is_refused(self, tmp_path, number, size):
         async def check(session, _gateway):

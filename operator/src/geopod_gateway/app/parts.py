@@ -109,6 +109,7 @@ class Uploads:
         finally:
             os.close(descriptor)
             self._arriving[plan.id] -= 1
+            self._followers.arriving(plan.id, start)  # another one may have written here meanwhile
         self._followers.arrived(plan.id, folder / "data", start=start, length=length)
         (folder / text).touch()  # an empty file
         return web.Response(status=201)
