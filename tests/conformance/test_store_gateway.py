@@ -22,6 +22,7 @@ from geopod.store.directory import DirectoryStore
 from geopod.store.gateway import GatewayStore
 from geopod.store.objects import ObjectStore
 from geopod.store.refusals import refusal
+from geopod.store.sources import FileSource
 from geopod_gateway.app import Gateway
 from store_builders import HASTY, UID, Faults, a_store, a_token, running, some_settings
 
@@ -365,6 +366,30 @@ class TestLarge:
                 assert (tmp_path / "store" / KEY).read_bytes() == self.DATA
 
         uvloop.run(run())
+
+    @pytest.mark.parametrize("is_said", [True, False], ids=["and why", "without a word"])
+    def test_file_is_refused_before_it_is_read(self, tmp_path, is_said):
+        """By who hangs up, as a proxy does: what it said is heard all the same."""
+        source = tmp_path / "made"
+        source.write_bytes(self.DATA)
+        said = b"HTTP/1.1 403 No\r\nContent-Length: 7\r\nConnection: close\r\n\r\nbecause"
+        error = PermissionDeniedError if is_said else GatewayUnavailableError
+
+        async def refuse(reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(said if is_said else b"")
+            writer.close()
+
+        async def run():
+            server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+            url = "http://{}:{}".format(*server.sockets[0].getsockname()[:2])
+            async with server, a_store(url, tmp_path / "cache") as store:
+                with pytest.raises(error, match="because" if is_said else "connection"):
+                    await multipart._send_part(
+                        store._channel, KEY, FileSource(source), {"upload": "u", "part": "1"}, 0
+                    )
+
+        asyncio.run(run())
 
     def test_goes_in_one_piece_where_parts_do_not_stay_together(self, tmp_path):
         """As behind two replicas, each with a spool of its own."""

@@ -156,9 +156,10 @@ def test_what_is_no_key_is_refused_before_anything_happens(kind, tmp_path, key):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("move", [False, True], ids=["copied", "moved"])
-def test_a_file_becomes_an_object(kind, tmp_path, move):
+@pytest.mark.parametrize("size", [0, 1, 3 << 20])
+def test_a_file_becomes_an_object(kind, tmp_path, size, move):
     source = tmp_path / "made"
-    data = os.urandom(3 << 20)
+    data = os.urandom(size)
     source.write_bytes(data)
 
     async def check(store):

@@ -115,9 +115,15 @@ class _Span(aiohttp.Payload):
             await writer.write(os.pread(self._descriptor, wanted, position))
 
     async def _send_by_kernel(self, writer: StreamWriter) -> bool:
-        """Let the kernel copy from the file to the socket; False: it cannot, nothing was sent."""
+        """Let the kernel copy from the file to the socket; False: it cannot, nothing was sent.
+
+        Meanwhile nobody reads: an answer ahead of the body's end is read when the other side hangs
+        up, and says why it did.
+        """
         transport = writer.transport
         if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return False
+        if not self._span:  # no byte is no count for sendfile
             return False
         writer.send_headers()
         with os.fdopen(os.dup(self._descriptor), "rb", buffering=0) as file:
@@ -127,4 +133,6 @@ class _Span(aiohttp.Payload):
                 )
             except (NotImplementedError, RuntimeError):  # uvloop; a transport of another kind
                 return False
+            except ConnectionError:
+                return True  # the connection raises it where there is no answer
         return True
