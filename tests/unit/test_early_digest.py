@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 from geopod.agent.early import AT_ONCE_BYTES, EarlyDigests
+from geopod.agent.ongoing import OngoingWork, TaskKey
+from geopod.agent.runner_child import RunnerChild
 from geopod.agent.runner_messages import ResultItem
 from geopod.agent.tasks import take_value
-from geopod.agent.work import HandedOver
+from geopod.agent.work import HandedOver, Work
+from geopod.api.bundles import FunctionRef
+from geopod.runner.frames import pack
 
 TASK = (0, 1)
 SMALL, LARGE = b"s" * 1_000_000, b"l" * (AT_ONCE_BYTES + 1_000_000)
@@ -109,3 +115,37 @@ def test_a_value_that_nobody_asks_for_ends_its_thread(folder: int, tmp_path: Pat
     digests = EarlyDigests(folder)
     value = asyncio.run(story())  # returns when its threads have ended
     value.close()
+
+
+def test_only_the_task_that_runs_begins_one(tmp_path: Path) -> None:
+    """Told in turn of two tasks that wait, the agent would read the same file for ever."""
+
+    async def story() -> list[TaskKey]:
+        ours, theirs = socket.socketpair()
+        streams = [os.open(tmp_path / name, os.O_CREAT | os.O_RDWR) for name in ("out", "err")]
+        (tmp_path / "tasks").mkdir()
+        child = RunnerChild(
+            1, [ours.detach(), *streams], tmp_path / "tasks" / "1", end=lambda _: None
+        )
+        begun: list[TaskKey] = []
+
+        def begin(task: TaskKey, name: str) -> None:
+            assert name == "v"
+            begun.append(task)
+
+        child._early.begin = begin  # type: ignore[method-assign]  # what it is asked
+        function = FunctionRef(
+            format="source", name="f", python="3.12", sha256="0" * 64, size=0, inline=b""
+        )
+        work = Work(run="r", function=function, payload=b"", tasks=[TASK, (1, 1)])
+        child.assign(OngoingWork(work, lambda *_: None))
+        for index in (1, 0, 1, 2):
+            said = {"t": "WRITING", "index": index, "attempt": 1, "file": "v"}
+            theirs.sendall(pack(json.dumps(said).encode()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        child.discard()
+        theirs.close()
+        return begun
+
+    assert asyncio.run(story()) == [TASK]

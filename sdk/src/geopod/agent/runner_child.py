@@ -202,9 +202,10 @@ class RunnerChild:
                         work.fail(key, failure)
 
     def _follow(self, said: Writing) -> None:
-        """Begin the digest of a value of a task that runs."""
+        """Begin the digest of the value of the task that runs: the first one pending."""
         key = (said.index, said.attempt)
-        if any(key in work.pending for work in self._works):
+        work = next((work for work in self._works if work.pending), None)
+        if work is not None and key == work.key_of(None):
             self._early.begin(key, said.file)
 
     def _take(self, item: ResultItem, body: bytes, peak_bytes: int) -> None:
