@@ -36,6 +36,20 @@ def test_a_caller_whose_thread_runs_a_loop_is_served_by_the_thread():
     assert any(loop.run(who()) is threading.current_thread() for _ in range(1000))
 
 
+def test_work_that_ends_the_process_says_so_to_its_caller_and_leaves_the_loop():
+    loop = LoopThread()
+
+    async def leave():
+        raise SystemExit(3)
+
+    async def notebook():
+        with pytest.raises(SystemExit, match="3"):
+            loop.run(leave())
+        return loop.run(who())
+
+    assert asyncio.run(notebook()).name == "geopod"
+
+
 def test_what_is_left_under_way_goes_on_without_a_caller():
     loop, done = LoopThread(), threading.Event()
 

@@ -13,10 +13,12 @@ def leave_run(name: str, cancel: Callable[[], None]) -> None:
     """Say that the run goes on; on a terminal a second Ctrl-C within 3 s calls `cancel`."""
     terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     again = f"Ctrl-C again within {SECOND_CHANCE_S:.0f} s cancels it; " if terminal else ""
-    sys.stderr.write(f'run {name} goes on; {again}client.get_run("{name}") finds it\n')
+    line = f'run {name} goes on; {again}client.get_run("{name}") finds it\n'
     if not terminal:
+        sys.stderr.write(line)
         return
-    try:
+    try:  # who reads the line may be quick
+        sys.stderr.write(line)
         threading.Event().wait(SECOND_CHANCE_S)
     except KeyboardInterrupt:
         cancel()

@@ -144,11 +144,22 @@ class LoopThread:
             if not is_asked and time.monotonic() - self._called < IDLE_S:
                 continue
             with self._turning:
-                self._loop.run_forever()
+                self._turn_until_stopped()
             self._called = time.monotonic()
             self._wanted.clear()
             if self._asking:  # since the loop stopped
                 self._wanted.set()
+
+    def _turn_until_stopped(self) -> None:
+        """Work that raises SystemExit or KeyboardInterrupt ends a turn, not the loop.
+
+        Its task has the exception; who asked hears of it in the next turn.
+        """
+        while True:
+            try:
+                return self._loop.run_forever()
+            except (KeyboardInterrupt, SystemExit):
+                continue
 
 
 def _tell(ended: threading.Event, _: asyncio.Task[Any]) -> None:
