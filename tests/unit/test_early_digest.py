@@ -117,6 +117,30 @@ def test_a_value_that_nobody_asks_for_ends_its_thread(folder: int, tmp_path: Pat
     value.close()
 
 
+def test_children_that_never_end_a_value_leave_threads_to_others(
+    folder: int, tmp_path: Path
+) -> None:
+    (tmp_path / "task" / "v").write_bytes(LARGE)
+
+    async def story() -> str | None:
+        many = [EarlyDigests(folder) for _ in range(8)]
+        for digests in many:
+            digests.begin(TASK, "v")
+        value = taken(folder, tmp_path)
+        many[-1].hand_on(value)
+        assert value.early is not None
+        found = await asyncio.wait_for(value.early.finish(value.size), timeout=10)
+        assert await asyncio.wait_for(asyncio.to_thread(int), timeout=10) == 0
+        value.close()
+        for digests in many:
+            digests.close()
+        return found
+
+    for _ in range(2):
+        assert asyncio.run(story()) == hashlib.sha256(LARGE).hexdigest()
+        (tmp_path / "task" / "v").write_bytes(LARGE)
+
+
 def test_only_the_task_that_runs_begins_one(tmp_path: Path) -> None:
     """Told in turn of two tasks that wait, the agent would read the same file for ever."""
 

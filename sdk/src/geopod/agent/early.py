@@ -21,6 +21,9 @@ AT_ONCE_BYTES = 4 << 20
 """Up to here a digest takes less than two turns to a thread and the loop's patience."""
 LOOK_AGAIN_S = 0.001
 """Where the digest has caught up with the child."""
+MOST_FOLLOWED = 2
+"""At the same time, of all children: the pool that their threads are of has six on two cores."""
+_threads = threading.BoundedSemaphore(MOST_FOLLOWED)
 
 
 class EarlyDigest:
@@ -38,11 +41,15 @@ class EarlyDigest:
         self._following: asyncio.Future[None] | None = None
 
     def begin(self) -> None:
-        """Read what is there; what is too much for one turn of the loop is left to a thread."""
+        """Read what is there; what is too much for one turn of the loop is left to a thread.
+
+        If too many wait for their children already, `finish` reads the rest.
+        """
         self._advance(AT_ONCE_BYTES)
-        if self._at >= AT_ONCE_BYTES:
+        if self._at >= AT_ONCE_BYTES and _threads.acquire(blocking=False):
             loop = asyncio.get_running_loop()
             self._following = loop.run_in_executor(None, self._follow)
+            self._following.add_done_callback(lambda _: _threads.release())
 
     def is_of(self, descriptor: int) -> bool:
         """Say whether an open file is the one that is digested."""
