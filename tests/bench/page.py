@@ -35,12 +35,13 @@ FAIRNESS = """\
 ## How the peers are run
 
 * As many workers for all, of one thread each. OpenMP, BLAS and GDAL are pinned to one thread.
-* Everything is compiled to bytecode beforehand, and asked a few times before it counts.
+* Everything is compiled to bytecode beforehand. Short calls are asked a few times before they
+  count, long jobs once or not at all.
 * Short calls have 25 ms of idle time before them: dask's client batches its messages every 10 ms,
   and a tight loop would measure that timer.
 * ray runs with as many CPUs as there are workers, and once more as `ray.init()` starts it.
 * Lithops runs its local executor in this interpreter, with its first runner, which forks the tasks
-  of a job and is the quicker one, and looks for answers every 20 ms instead of every 2 s.
+  of a job, and looks for answers every 20 ms instead of every 2 s.
 * The jobs over layers work in blocks of one size on both sides. Their answers are compared before
   they are timed.
 * Memory is proportional (PSS): a page that four processes share counts for a quarter in each. The
