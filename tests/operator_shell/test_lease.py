@@ -10,6 +10,7 @@ import sys
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partialmethod
 
 import pytest
 from api_client_builders import a_client
@@ -164,6 +165,56 @@ def test_server_that_is_away_costs_nobody_the_lease():
             assert holder_of(fake) == "one"
             keeping.cancel()
             waiting.cancel()
+
+    drive(scenario)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_server_that_is_ill_at_the_start_is_asked_again(status):
+    async def scenario():
+        fake, ill = FakeCluster(), [12]
+
+        def fault(seen):
+            ill[0] -= 1
+            headers = {"Retry-After": "0"}
+            return ill[0] > 0 and refusal(status, "Ill", kinds.LEASES, seen.name, headers=headers)
+
+        fake.faults = lambda seen: fault(seen) or None
+        async with holders(fake, "one") as (_, (one,)):
+            await one.acquire()
+        assert holder_of(fake) == "one"
+
+    drive(scenario)
+
+
+def test_lease_is_renewed_while_the_first_lists_take_their_time(monkeypatch):
+    monkeypatch.setattr(Lease, "__init__", partialmethod(Lease.__init__, terms=QUICK))
+
+    async def scenario():
+        fake = a_cluster(an_environment())
+        settings = replace(SETTINGS, lease="geopod-operator", instance="one")
+        is_slow = True
+
+        def fault(seen):
+            if seen.verb != "list" or not is_slow:
+                return None
+            return refusal(429, "Busy", kinds.LEASES, "", headers={"Retry-After": "0"})
+
+        fake.faults = fault
+        async with fake.running() as url:
+            taking = operating(fake, url, settings=settings)
+            begun = asyncio.ensure_future(taking.__aenter__())
+            await fake.until(lambda: fake.count("patch", "Lease") > 3)
+            spec = {**spec_of(fake), "holderIdentity": "two"}
+            meta = {"name": "geopod-operator", "namespace": "geopod-system"}
+            fake.put(kinds.LEASES, {"metadata": meta, "spec": spec})
+            before = looks(fake)
+            await fake.until(lambda: looks(fake) > before)
+            is_slow = False
+            with pytest.raises(RuntimeError, match="didn't yield"):  # it ended by itself
+                await begun
+        assert holder_of(fake) == "two"
+        assert fake.count("patch", "Deployment") == 0
 
     drive(scenario)
 

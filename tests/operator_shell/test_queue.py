@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
+from geopod.cluster.problems import ApiError
 from geopod.errors import ClusterUnreachableError, ConfigError
-from geopod_operator.work import Agenda, Pace, WorkQueue
+from geopod_operator.work import Agenda, Pace, WorkQueue, is_unanswered
 
 A, B = ("ComputeEnvironment", "geo", "a"), ("ComputeEnvironment", "geo", "b")
 PACE = Pace(debounce_s=0.2, parallel=2, backoff_s=1, backoff_max_s=300, stuck_s=120)
@@ -74,6 +75,23 @@ def test_server_that_is_away_is_asked_again_within_half_a_minute(agenda):
         agenda.take(float("inf"))
         longest = agenda.fail(A, 0.0, is_answered=False)
     assert longest == 30
+
+
+def test_outage_says_nothing_about_an_object(agenda):
+    agenda.add(A, 0.0, after_s=0)
+    for _ in range(12):
+        agenda.take(float("inf"))
+        agenda.fail(A, 0.0, is_answered=False)
+    agenda.take(float("inf"))
+    assert agenda.fail(A, 0.0) == 1
+    agenda.take(float("inf"))
+    assert agenda.fail(A, 0.0, is_answered=False) == 1
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_front_of_a_server_that_is_away_is_no_answer(status):
+    assert is_unanswered(ApiError(status, "ServiceUnavailable", "no server"))
+    assert not is_unanswered(ApiError(500, "InternalError", "the field is not declared"))
 
 
 def test_back_off_survives_thousands_of_failures(agenda):

@@ -97,19 +97,28 @@ class Operator:
                 await self._begin(stop)
                 return
             await self._lease.acquire()
+            # The first lists of an ill server may take longer than a Lease lasts.
+            keeping = asyncio.create_task(self._lease.keep(), name="lease")
             try:
-                await self._begin(stop)
+                await self._begin(stop, keeping)
             finally:
+                keeping.cancel()
+                await asyncio.wait({keeping})
                 await self._lease.release()
         finally:
             await server.cleanup()
 
-    async def _begin(self, stop: Stop) -> None:
+    async def _begin(self, stop: Stop, *held: asyncio.Task[None]) -> None:
+        """List everything and work, unless one of `held` has ended meanwhile."""
         await self.resyncer.start()
         await self._cluster.check_definitions()
-        await self._work(stop)
+        for task in held:
+            if task.done():
+                return task.result()
+        await self._work(stop, *held)
+        return None
 
-    async def _work(self, stop: Stop) -> None:
+    async def _work(self, stop: Stop, *held: asyncio.Task[None]) -> None:
         """Run the queue and the resyncs beside kopf; whichever ends first ends all."""
         where = ", ".join(self._settings.watch_namespaces) or "all namespaces"
         logger.info("%d environments in %s", len(self.stores.environments()), where)
@@ -117,9 +126,8 @@ class Operator:
         mine = [
             asyncio.create_task(self.queue.run(), name="queue"),
             asyncio.create_task(self.resyncer.run(), name="resync"),
+            *held,
         ]
-        if self._settings.lease:
-            mine.append(asyncio.create_task(self._lease.keep(), name="lease"))
         for task in mine:
             task.add_done_callback(lambda _: stop.set())
         try:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from geopod.errors import ClusterUnreachableError, GeopodError, RateLimitedError
+from geopod.cluster.transport import passes_by_itself
+from geopod.errors import GeopodError
 
 Raw = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -94,7 +95,9 @@ class Lease:
                     if await self._write(found, self._holder):
                         return
                     continue
-            except (ClusterUnreachableError, RateLimitedError) as error:
+            except GeopodError as error:
+                if not passes_by_itself(error):
+                    raise
                 watched = Watched()  # its holder could not renew it either
                 logger.warning("the Lease is asked for again: %s", error.fact)
             else:

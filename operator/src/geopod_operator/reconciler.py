@@ -29,7 +29,7 @@ from geopod_operator.stores import (
     WorkKey,
     ref_of,
 )
-from geopod_operator.work import UNANSWERED
+from geopod_operator.work import is_unanswered
 
 HEALED_S = 1.0
 """A refusal that is over is still told of: another look ends that."""
@@ -178,9 +178,9 @@ class Reconciler:
             ref = Ref(*ref_of(manifest))
             try:
                 applied = await self._cluster.apply(manifest)
-            except UNANSWERED:
-                raise
             except GeopodError as error:
+                if is_unanswered(error):
+                    raise
                 if _is_refusal(error):
                     memory.refused[ref] = getattr(error, "message", error.fact)
                 return error

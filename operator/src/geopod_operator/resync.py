@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from geopod.errors import ClusterUnreachableError, GeopodError, RateLimitedError
+from geopod.cluster.transport import passes_by_itself
+from geopod.errors import GeopodError
 
 from geopod_operator.cluster import (
     LISTED_CHILDREN,
@@ -155,7 +156,9 @@ class Resyncer:
         while True:
             try:
                 await self.once(FIRST_SPREAD_S)
-            except (ClusterUnreachableError, RateLimitedError) as error:
+            except GeopodError as error:
+                if not passes_by_itself(error):
+                    raise
                 logger.warning("the first lists are tried again in %.0f s: %s", wait_s, error.fact)
                 await asyncio.sleep(wait_s)
                 wait_s = min(RETRY_MAX_S, 2 * wait_s)

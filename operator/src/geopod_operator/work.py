@@ -13,6 +13,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from geopod.cluster.problems import ApiError
+from geopod.cluster.transport import PASSING
 from geopod.errors import (
     AuthError,
     ClusterUnreachableError,
@@ -22,9 +24,15 @@ from geopod.errors import (
 
 Key = tuple[str, str, str]
 """Kind, namespace and name of what is worked on."""
-UNANSWERED = (AuthError, ClusterUnreachableError, RateLimitedError)
-"""The server did not get to the request; every other error is its answer about one object."""
+_UNANSWERED = (AuthError, ClusterUnreachableError, RateLimitedError)
 logger = logging.getLogger(__name__)
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Whether the server did not get to the request; every other error is about one object."""
+    return isinstance(error, _UNANSWERED) or (
+        isinstance(error, ApiError) and error.status in PASSING
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,8 @@ class Agenda:
         self._again: dict[Key, float] = {}
         self._started: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
+        self._unanswered: dict[Key, int] = {}
+        """Failures in a row while the server was away: they say nothing about the object."""
         self._finished_at = 0.0
         self._number = itertools.count()
 
@@ -78,12 +88,15 @@ class Agenda:
 
     def finish(self, key: Key, now: float, *, requeue_s: float | None) -> None:
         """A key was worked on; it is due again after `requeue_s`, or when something happens."""
-        self._failures.pop(key, None)
+        self.forget(key)
         self._end(key, now, None if requeue_s is None else now + requeue_s)
 
     def fail(self, key: Key, now: float, *, is_answered: bool = True) -> float:
         """A key could not be worked on; return the seconds until it is tried again."""
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        if is_answered:
+            self._unanswered.pop(key, None)
+        counts = self._failures if is_answered else self._unanswered
+        failures = counts[key] = counts.get(key, 0) + 1
         pace = self._pace
         longest_s = pace.backoff_max_s if is_answered else pace.unanswered_max_s
         backoff_s = min(longest_s, pace.backoff_s * 2.0 ** min(failures - 1, 20))
@@ -91,8 +104,9 @@ class Agenda:
         return backoff_s
 
     def forget(self, key: Key) -> None:
-        """The object is gone: so are its failures."""
+        """The object is well, or gone: so are its failures."""
         self._failures.pop(key, None)
+        self._unanswered.pop(key, None)
 
     def next_at(self) -> float | None:
         """Return when `take` will give something; None: not before something happens."""
@@ -210,7 +224,7 @@ class WorkQueue:
                 self._on_finished(key, result, self._clock() - started)
 
     def _tell_failure(self, key: Key, error: Exception) -> None:
-        is_answered = not isinstance(error, UNANSWERED)
+        is_answered = not is_unanswered(error)
         backoff_s = self.agenda.fail(key, self._clock(), is_answered=is_answered)
         fact = error.fact if isinstance(error, GeopodError) else type(error).__name__
         logger.warning("%s %s/%s is tried again in %.0f s: %s", *key, backoff_s, fact)
