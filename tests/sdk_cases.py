@@ -141,6 +141,10 @@ def variables_of(*names):
     return [os.environ.get(name) for name in names]
 
 
+def nothing(params):
+    return b""
+
+
 def a_set(params):
     return {1, 2}
 
@@ -175,6 +179,15 @@ def results_of_every_size_come_back_whole(place):
     run = place.env.submit_map(counted, [(1, size) for size in sizes])
     paths = run.download(place.folder / run.name)
     assert [path.stat().st_size for path in paths] == [128 + 8 * size for size in sizes]
+
+
+def no_bytes_are_a_result_too(place):
+    assert place.env.execute(nothing) == [b""] * NODES
+    run = place.env.submit_map(bytes, [(0,), (1,), (0,)])
+    assert run.results() == [b"", b"\0", b""]
+    paths = run.download(place.folder / run.name)
+    assert [path.stat().st_size for path in paths] == [0, 1, 0]
+    assert place.client.get_run(run.name).results() == [b"", b"\0", b""]
 
 
 def pickles_stay_closed_until_they_are_asked_for(place):
@@ -422,6 +435,7 @@ CASES: dict[str, Callable[[Any], None]] = {
         every_node_is_called_without_layers,
         values_come_back_as_documented,
         results_of_every_size_come_back_whole,
+        no_bytes_are_a_result_too,
         pickles_stay_closed_until_they_are_asked_for,
         map_is_the_builtin_map,
         function_brings_its_own_files,

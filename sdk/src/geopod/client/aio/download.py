@@ -23,7 +23,7 @@ async def download_results(store: Store, records: Iterable[TaskRecord], folder: 
     written = []
     for record in sorted(records, key=lambda record: record.index):
         entry = record.entry
-        if entry is None or not (entry.key or entry.data):
+        if entry is None or (entry.data is None and not entry.key):
             continue
         target = folder / f"{record.index}{codecs.suffix(entry)}"
         if not await asyncio.to_thread(_is_there, target, entry):

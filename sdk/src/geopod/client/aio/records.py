@@ -37,9 +37,10 @@ class RecordReader:
         """Keep what a finished run's state carries: records and copies of tiny results."""
         for record in state.records:
             self.records[record.index] = record
-            entry, data = record.entry, state.inline.get(record.index)
-            if entry is not None and not entry.key and data is not None:
-                msgspec.structs.force_setattr(entry, "data", data)  # it lies nowhere else
+            entry = record.entry
+            if entry is not None and not entry.key:  # it lies nowhere else; no bytes are not told
+                data = state.inline.get(record.index) if entry.bytes else b""
+                msgspec.structs.force_setattr(entry, "data", data)
         self._inline.update(state.inline)
 
     async def refresh(self) -> list[TaskRecord]:
