@@ -27,6 +27,10 @@ class FakeRegistry:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[str, bytes]] = {}
         self.puts: list[str] = []
+        self.place = "/v2/team/b/blobs/uploads/1"
+        """Where blobs are sent to."""
+        self.told: list[str | None] = []
+        """Who was there, as another host heard it."""
 
     def refusal(self, request):
         """Return the answer to whom is not let in; None: come in."""
@@ -48,7 +52,7 @@ class FakeRegistry:
         return self.refusal(request) or web.Response(status=200 if digest in self.blobs else 404)
 
     async def begin(self, request):
-        place = {"Location": "/v2/team/b/blobs/uploads/1?state=x%2Fy"}
+        place = {"Location": f"{self.place}?state=x%2Fy"} if self.place else {}
         return self.refusal(request) or web.Response(status=202, headers=place)
 
     async def put_blob(self, request):
@@ -59,6 +63,9 @@ class FakeRegistry:
             return web.Response(status=400, text="DIGEST_INVALID")
         self.blobs[digest] = data
         self.puts.append(digest)
+        if "://" in self.place:
+            self.told.append(request.headers.get("Authorization"))
+            return web.Response(status=201)
         return self.refusal(request) or web.Response(status=201)
 
     async def manifest(self, request):
@@ -153,6 +160,28 @@ def test_another_bundle_of_the_same_key_replaces_its_image(tmp_path):
     fake.manifests[TAG] = (MANIFEST_TYPE, b'{"layers": [{"digest": "sha256:0"}]}')
     [result] = published(fake, bundle)
     assert result["bundleImage"].endswith(hashlib.sha256(fake.manifests[TAG][1]).hexdigest())
+
+
+@pytest.mark.parametrize("asks", ["Basic", "Bearer"])
+def test_another_host_that_takes_the_blobs_is_not_told_who_is_there(tmp_path, asks):
+    fake, bundle = FakeRegistry(asks), OneBundle(tmp_path)
+
+    async def run():
+        async with fake.serving() as session:
+            other = fake.url.replace("127.0.0.1", "localhost")
+            fake.place = f"{other}/v2/team/b/blobs/uploads/1"
+            registry = Registry(Repository.parse(f"{fake.url}/team/b"), session, LOGIN)
+            await publish({"ok": True, "bundleSha256": bundle.digest}, bundle, registry)
+
+    asyncio.run(run())
+    assert fake.told == [None, None]
+
+
+def test_registry_that_names_no_place_for_blobs_is_told_of(tmp_path):
+    fake = FakeRegistry()
+    fake.place = ""
+    with pytest.raises(RegistryError, match="does not say where blobs are sent to"):
+        published(fake, OneBundle(tmp_path))
 
 
 @pytest.mark.parametrize("asks", ["Basic", "Bearer"])

@@ -110,7 +110,8 @@ def test_login_is_found_by_host_as_docker_writes_it(tmp_path, host, login):
         "ghcr.io": {"auth": "bWU6c2VjcmV0"},
         "https://index.docker.io/v1/": {"username": "you", "password": "word"},
     }
-    for name, text in {"broken": "{", "good": json.dumps({"auths": auths})}.items():
+    texts = {"broken": "{", "list": '{"auths": ["ghcr.io"]}', "odd": '{"auths": {"ghcr.io": "x"}}'}
+    for name, text in {**texts, "good": json.dumps({"auths": auths})}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / ".dockerconfigjson").write_text(text, "utf-8")
     assert read_login(tmp_path, host) == login

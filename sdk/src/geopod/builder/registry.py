@@ -66,9 +66,10 @@ def read_login(folder: Path, host: str) -> str:
     for path in sorted(folder.glob(f"*/{deployment.DOCKER_CONFIG}")):
         try:
             logins: dict[str, dict[str, str]] = json.loads(path.read_bytes())["auths"]
-        except (OSError, ValueError, KeyError, TypeError):
+            pairs = [(place, dict(login)) for place, login in logins.items()]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        for place, login in logins.items():
+        for place, login in pairs:
             if place.partition("://")[2].partition("/")[0] == host or place.split("/")[0] == host:
                 encoded = login.get("auth", "")
                 plain = base64.b64decode(encoded).decode() if encoded else ""
@@ -120,6 +121,8 @@ class Registry:
             return
         begun = await self._ask("POST", self.repository.url("blobs/uploads/"), {202})
         begun.release()
+        if "Location" not in begun.headers:
+            raise RegistryError(f"{self.repository.host} does not say where blobs are sent to")
         place = urljoin(self.repository.base_url, begun.headers["Location"])
         url = f"{place}{'&' if '?' in place else '?'}digest={digest}"
         (await self._ask("PUT", url, {201}, body=source)).release()
@@ -136,18 +139,22 @@ class Registry:
     ) -> aiohttp.ClientResponse:
         """Return an answer of an expected status; signs in when the registry asks for it.
 
+        Another host, that the registry sends a blob to, is never told who is there.
+
         Raises RegistryError, and aiohttp.ClientError or OSError where nothing answers.
         """
-        has_signed_in = False
+        target = yarl.URL(url, encoded=True)
+        is_its_own = target.origin() == yarl.URL(self.repository.base_url).origin()
+        has_signed_in = not is_its_own
         while True:
             sent = dict(headers or {})
             if body is not None:
                 sent |= {"Content-Type": media_type, "Content-Length": str(body.size)}
-            if self._authorization:
+            if self._authorization and is_its_own:
                 sent["Authorization"] = self._authorization
             data: Any = body.body(0, body.size) if body is not None else None
             answer = await self.session.request(
-                method, yarl.URL(url, encoded=True), data=data, headers=sent, timeout=TIMEOUT
+                method, target, data=data, headers=sent, timeout=TIMEOUT
             )
             if answer.status in expected:
                 return answer
@@ -175,5 +182,7 @@ class Registry:
         async with self.session.get(
             words.get("realm", ""), params=query, headers=headers, timeout=TIMEOUT
         ) as answer:
-            said: dict[str, str] = await answer.json(content_type=None) if answer.ok else {}
+            said: Any = await answer.json(content_type=None) if answer.ok else {}
+        if not isinstance(said, dict):
+            raise RegistryError(f"{self.repository.host} sends to a place that gives no token")
         self._authorization = f"Bearer {said.get('token') or said.get('access_token', '')}"
