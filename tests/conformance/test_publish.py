@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from hashlib import sha256
 
 import geopandas
@@ -340,6 +341,17 @@ def test_file_with_holes_makes_way_for_the_whole_of_the_same_run(tmp_path):
     assert publish(tmp_path, a_publication("b", origin="run", missing=(3,)), None) == holed
     items = [json.loads((tmp_path / one.item).read_text()) for one in (holed, whole)]
     assert [it["properties"].get("geopod:missing_tasks") for it in items] == [[3], None]
+
+
+def test_earlier_results_of_a_run_are_not_laid_over_its_later_ones(tmp_path):
+    later, earlier = (replace(LINEAGE, created=f"2026-03-0{day}T00:00:00+00:00") for day in (2, 1))
+    whole = publish(
+        tmp_path, a_publication("b", "c", origin="run", lineage=later), assembling(value=3)
+    )
+    holed = a_publication("b", origin="run", missing=(3,), lineage=earlier)
+    assert publish(tmp_path, holed, None) == whole
+    of_another = replace(holed, origin="other")
+    assert len(publish(tmp_path, of_another, assembling(value=2)).files) == 2
 
 
 def test_results_that_fit_no_earlier_ones_are_not_published(tmp_path):

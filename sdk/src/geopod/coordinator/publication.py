@@ -158,7 +158,7 @@ async def _publish(
         "partial": target.partial,
         "missing": gathered.missing,
         "holes": gathered.holes,
-        "origin": first_of(first).uid,
+        "origin": " ".join(sorted({first_of(run).uid for run in runs})),
         "run": first.uid,
         "functionSha256": first.function_sha256,
         "created": datetime.fromtimestamp(first.created, UTC).isoformat(),
