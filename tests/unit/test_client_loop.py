@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from geopod.client.loop import LoopThread
+from geopod.client.loop import LISTEN_AFTER_S, LoopThread
 from geopod.errors import InvalidInputError
 
 PATIENCE_S = 20.0
+
+
+class Answer:
+    """Something that can be referred to weakly."""
 
 
 async def who():
@@ -23,6 +29,23 @@ async def who():
 def test_a_caller_turns_the_loop_itself():
     loop = LoopThread()
     assert [loop.run(who()) for _ in range(3)] == 3 * [threading.current_thread()]
+
+
+@pytest.mark.parametrize("lasts_s", [0.0, 2 * LISTEN_AFTER_S], ids=["short", "long"])
+def test_an_answer_is_gone_when_its_caller_lets_it_go(lasts_s):
+    """At once: what the collector has to find are arrays of gigabytes until it looks."""
+    loop = LoopThread()
+
+    async def answer():
+        await asyncio.sleep(lasts_s)
+        return Answer()
+
+    gc.disable()
+    try:
+        kept = weakref.ref(loop.run(answer()))
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_a_caller_whose_thread_runs_a_loop_is_served_by_the_thread():

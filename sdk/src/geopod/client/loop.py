@@ -169,7 +169,8 @@ def _tell(ended: threading.Event, _: asyncio.Task[Any]) -> None:
 class _Interrupting:
     """On Ctrl-C cancels the task; KeyboardInterrupt is raised when it has ended.
 
-    Raised in the midst of a turn, it would leave work of the loop half done.
+    Raised in the midst of a turn, it would leave work of the loop half done. Nothing of it may
+    refer to itself: the task has the result, which is gone when its caller lets it go.
     """
 
     def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
@@ -177,8 +178,6 @@ class _Interrupting:
         self._loop = loop
         self._is_interrupted = False
         self._listening: asyncio.TimerHandle | None = None
-        self._interrupt = self._take_signal
-        """One object: `getsignal` tells whether it is still ours."""
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -190,14 +189,14 @@ class _Interrupting:
             return
         listening.cancel()
         may_listen = self._loop.time() >= listening.when()
-        if may_listen and signal.getsignal(signal.SIGINT) is self._interrupt:
+        if may_listen and signal.getsignal(signal.SIGINT) == self._take_signal:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._is_interrupted:
             raise KeyboardInterrupt
 
     def _listen(self) -> None:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._interrupt)
+            signal.signal(signal.SIGINT, self._take_signal)
 
     def _take_signal(self, number: int, frame: FrameType | None) -> None:
         if self._is_interrupted:
