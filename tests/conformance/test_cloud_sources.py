@@ -103,6 +103,24 @@ def test_features_in_a_cloud_are_those_of_the_file(server, tmp_path, scheme):
             "GOOGLE_APPLICATION_CREDENTIALS_JSON is no service account's JSON",
             id="no account",
         ),
+        pytest.param(
+            "gs://maps/dem.tif",
+            {"GOOGLE_APPLICATION_CREDENTIALS_JSON": "[" * 100_000},
+            "GOOGLE_APPLICATION_CREDENTIALS_JSON is no service account's JSON",
+            id="deep",
+        ),
+        pytest.param(
+            "s3://maps/dem.tif",
+            {"AWS_REGION": "x@169.254.169.254/PRIVATE?"},
+            "AWS_REGION is no name of one",
+            id="region",
+        ),
+        pytest.param(
+            "az://maps/dem.tif",
+            {"AZURE_STORAGE_ACCOUNT": "169.254.169.254/PRIVATE?"},
+            "AZURE_STORAGE_ACCOUNT is no name of one",
+            id="account",
+        ),
     ],
 )
 def test_secret_that_leads_elsewhere_is_refused(href, keys, words):

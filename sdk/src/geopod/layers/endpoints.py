@@ -7,6 +7,7 @@ address.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ ENDPOINTS = {
     "az": "AZURE_STORAGE_ENDPOINT_URL",
 }
 """Scheme -> the name in a Secret of an address that stands for the cloud's own."""
+_LABEL = re.compile(r"[A-Za-z0-9-]{1,63}")
+"""Of a host's name. A region or an account becomes one: with more in it, it would be any host."""
 _ACCOUNT = "GOOGLE_APPLICATION_CREDENTIALS_JSON"
 _IDENTITY = ("client_email", "private_key", "private_key_id")
 _BEARERS = {"gs": _ACCOUNT, "az": "AZURE_STORAGE_SAS_TOKEN"}
@@ -51,14 +54,24 @@ def wrong_keys(scheme: str, keys: Mapping[str, str]) -> str | None:
     """Return why a Secret is none for a store of this scheme; no value of it is in the words."""
     if scheme == "az" and not keys.get("AZURE_STORAGE_ACCOUNT"):
         return "needs AZURE_STORAGE_ACCOUNT in the Layer's Secret"
+    for name in _in_host(scheme, keys):
+        if not _LABEL.fullmatch(keys.get(name) or "us-east-1"):
+            return f"has a Secret whose {name} is no name of one"
     if scheme == "gs":
         try:
             service_account(keys)
-        except ValueError:
+        except (ValueError, RecursionError):
             return f"has a Secret whose {_ACCOUNT} is no service account's JSON"
     if _is_in_the_clear(scheme, keys):
         return f"would send credentials in the clear; use https:// in {ENDPOINTS[scheme]}"
     return None
+
+
+def _in_host(scheme: str, keys: Mapping[str, str]) -> tuple[str, ...]:
+    """Return which values of a Secret are part of the host that is asked."""
+    if scheme == "s3" and find_endpoint(scheme, keys) is None:
+        return ("AWS_REGION",)
+    return ("AZURE_STORAGE_ACCOUNT",) if scheme == "az" else ()
 
 
 def _is_in_the_clear(scheme: str, keys: Mapping[str, str]) -> bool:
