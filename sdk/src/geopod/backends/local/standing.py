@@ -40,7 +40,7 @@ def standing(folder: StateFolder, record: StoredEnvironment) -> EnvironmentState
         message = "suspended; resume() wakes it, runs wait"
         return replace(blank, phase="Suspended", reason="UserRequested", message=message)
     if not current or state.phase in SETTLED:
-        return state
+        return replace(state, protocol=0)  # whoever spoke it has ended; the next one is ours
     message = "its processes ended unexpectedly; the next run wakes it"
     return replace(blank, phase="Suspended", reason="Interrupted", message=message)
 
