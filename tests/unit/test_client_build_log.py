@@ -64,6 +64,13 @@ def test_following_ends_when_nothing_is_installed_any_more():
     assert backend._texts == ["one\ntwo\n"]
 
 
+def test_environment_that_was_ready_before_its_requirements_changed_is_followed():
+    changed = msgspec.structs.replace(RESOLVING, phase="Pending", reason="Ready")
+    backend = Installing("old\n", "new\n", "new\nend\n", states=[changed, RESOLVING])
+
+    assert lines_of(backend, follow=True) == ["old", "new", "end"]
+
+
 def test_lines_that_come_without_a_change_of_state_are_heard_on_this_machine():
     class Still(Installing):
         name = "local"

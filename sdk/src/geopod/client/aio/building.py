@@ -13,8 +13,9 @@ from geopod.backends import Backend
 READ_S = 0.25
 """So often this machine's log is read while uv writes it; a cluster's comes whole, in the end."""
 BEFORE_READY = frozenset({"Pending", "Starting"})
-UNDER_WAY = frozenset({"", "Resolving", "IndexUnreachable", "Updating", "Reconciling"})
-"""Reasons of an environment that installs, or of which nobody has said yet what it does."""
+UNDER_WAY = frozenset({"", "Resolving", "IndexUnreachable", "Updating", "Reconciling", "Ready"})
+"""Reasons of an environment that installs, or of which nobody has said yet what it does: one that
+is not ready and says `Ready` was so before its spec changed."""
 
 
 class BuildLog:
