@@ -112,6 +112,7 @@ def test_operator_may_hold_its_own_lease_and_no_other(namespaced):
     assert keeping["resourceNames"] == ["geopod-operator"]
     without = render({"operator": {"lease": False}})
     assert not [it for it in without if it["metadata"]["name"] == "geopod-operator-lease"]
+    assert render({"operator": {"lease": None}})  # as `helm upgrade --reuse-values` of before
 
 
 def test_operator_holds_every_right_that_it_gives_a_coordinator(defaults):
