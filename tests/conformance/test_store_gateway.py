@@ -5,6 +5,8 @@ import hashlib
 import os
 import re
 import shutil
+import socket
+from dataclasses import replace
 
 import pytest
 import uvloop
@@ -22,7 +24,7 @@ from geopod.store.directory import DirectoryStore
 from geopod.store.gateway import GatewayStore
 from geopod.store.objects import ObjectStore
 from geopod.store.refusals import refusal
-from geopod.store.sources import FileSource
+from geopod.store.sources import BytesSource, FileSource
 from geopod_gateway.app import Gateway
 from store_builders import HASTY, UID, Faults, a_store, a_token, running, some_settings
 
@@ -388,6 +390,35 @@ class TestLarge:
                     await multipart._send_part(
                         store._channel, KEY, FileSource(source), {"upload": "u", "part": "1"}, 0
                     )
+
+        asyncio.run(run())
+
+    @pytest.mark.parametrize("kind", [BytesSource, FileSource])
+    @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel does not count")
+    def test_gateway_that_takes_nothing_is_given_up(self, tmp_path, kind):
+        data = bytes(32 << 20)
+        source = tmp_path / "made"
+        source.write_bytes(data)
+        ended = asyncio.Event()
+
+        async def stand_still(reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.transport.pause_reading()
+            await ended.wait()
+            writer.close()
+
+        async def run():
+            server = await asyncio.start_server(stand_still, "127.0.0.1", 0)
+            url = "http://{}:{}".format(*server.sockets[0].getsockname()[:2])
+            async with server, a_store(url, tmp_path / "cache") as store:
+                store._channel._patience = replace(HASTY, silence_s=0.5)
+                sent = kind(source if kind is FileSource else data)
+                with pytest.raises(GatewayUnavailableError, match="connection timed out"):
+                    async with asyncio.timeout(30):
+                        await multipart._send_part(
+                            store._channel, KEY, sent, {"upload": "u", "part": "1"}, 0
+                        )
+                ended.set()
 
         asyncio.run(run())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -70,7 +71,10 @@ class Patience:
     connect_s: float = 5.0
     """A Service may send the first packets to a pod that is gone; the next try finds another."""
     silence_s: float = 60.0
-    """Between two bytes of an answer; checking a large upload takes the gateway some seconds."""
+    """Between two bytes of an answer; checking a large upload takes the gateway some seconds.
+
+    Sent bytes that nobody takes for so long end a request too, where the kernel can count that.
+    """
 
 
 class TokenFile:
@@ -227,9 +231,24 @@ class Channel:
     def _open(self) -> aiohttp.ClientSession:
         """Return the session; it is made in the loop that uses it first."""
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=32, keepalive_timeout=30)
+            connector = aiohttp.TCPConnector(
+                limit=32, keepalive_timeout=30, socket_factory=self._make_socket
+            )
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return self._session
+
+    def _make_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        """Return a socket that breaks when what it sent is taken by nobody.
+
+        Else an upload to a machine that is gone waits a quarter of an hour, and one to a gateway
+        that stands still for ever. Source: tcp(7), TCP_USER_TIMEOUT.
+        """
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            silence_ms = round(self._patience.silence_s * 1000)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
+        return made
 
 
 def is_ours(answer: aiohttp.ClientResponse) -> bool:
