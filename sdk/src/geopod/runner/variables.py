@@ -14,8 +14,8 @@ def task_variables(variables: Mapping[str, str] | None = None) -> Iterator[None]
         yield
         return
     former = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
     try:
+        os.environ.update(variables)  # it takes those before one that it does not take
         yield
     finally:
         for name, value in former.items():
