@@ -14,7 +14,7 @@ from geopod.builder.image import MANIFEST_TYPE, diff_id_of
 from geopod.builder.registry import Registry, RegistryError, Repository
 from geopod.builder.upload import publish
 
-TAG = "c" * 64
+KEY = "c" * 64
 LOGIN = "me:secret"
 
 
@@ -103,15 +103,18 @@ class FakeRegistry:
 class OneBundle:
     """A bundle's folder in the store, as far as publishing needs it."""
 
-    key = TAG
+    key = KEY
 
     def __init__(self, folder):
         self.path = folder / "bundle.tar.zst"
+        self.fetched = 0
+        self.write(b"a tar " * 300_000)
+
+    def write(self, content):
         with pa.CompressedOutputStream(str(self.path), "zstd") as stream:
-            stream.write(b"a tar " * 300_000)
+            stream.write(content)
         self.data = self.path.read_bytes()
         self.digest = hashlib.sha256(self.data).hexdigest()
-        self.fetched = 0
 
     async def fetch(self, _name):
         self.fetched += 1
@@ -137,7 +140,7 @@ def published(fake, bundle, *, login=LOGIN, times=1):
 def test_bundle_is_pushed_as_an_image_of_one_layer(tmp_path, asks):
     fake, bundle = FakeRegistry(asks), OneBundle(tmp_path)
     [result] = published(fake, bundle)
-    media_type, manifest = fake.manifests[TAG]
+    [(media_type, manifest)] = fake.manifests.values()
     assert media_type == MANIFEST_TYPE
     digest = hashlib.sha256(manifest).hexdigest()
     assert result["bundleImage"] == f"{fake.url.partition('//')[2]}/team/b@sha256:{digest}"
@@ -155,11 +158,23 @@ def test_bundle_that_the_registry_has_is_pushed_once(tmp_path):
     assert (len(fake.puts), bundle.fetched) == (2, 1)
 
 
-def test_another_bundle_of_the_same_key_replaces_its_image(tmp_path):
+def test_another_bundle_of_the_same_key_leaves_the_first_ones_tag(tmp_path):
     fake, bundle = FakeRegistry(), OneBundle(tmp_path)
-    fake.manifests[TAG] = (MANIFEST_TYPE, b'{"layers": [{"digest": "sha256:0"}]}')
+    published(fake, bundle)
+    first = dict(fake.manifests)
+    bundle.write(b"another tar")
     [result] = published(fake, bundle)
-    assert result["bundleImage"].endswith(hashlib.sha256(fake.manifests[TAG][1]).hexdigest())
+    assert first.items() < fake.manifests.items()
+    [added] = fake.manifests.keys() - first.keys()
+    assert result["bundleImage"].endswith(hashlib.sha256(fake.manifests[added][1]).hexdigest())
+
+
+def test_image_of_another_layer_is_replaced(tmp_path):
+    fake, bundle = FakeRegistry(), OneBundle(tmp_path)
+    tag = f"{KEY}-{bundle.digest[:32]}"
+    fake.manifests[tag] = (MANIFEST_TYPE, b'{"layers": [{"digest": "sha256:0"}]}')
+    [result] = published(fake, bundle)
+    assert result["bundleImage"].endswith(hashlib.sha256(fake.manifests[tag][1]).hexdigest())
 
 
 @pytest.mark.parametrize("asks", ["Basic", "Bearer"])

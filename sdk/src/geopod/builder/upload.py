@@ -75,15 +75,16 @@ async def upload(built: Built, target: Target) -> dict[str, Any]:
 async def publish(result: Mapping[str, Any], target: Target, registry: Registry) -> dict[str, Any]:
     """Push a stored bundle as an image, unless the registry has it; its reference joins the result.
 
-    The image is tagged with the bundle's key, and named by digest in all pods.
+    The image is tagged with the bundle's key and digest, and named by digest in all pods: one that
+    other namespaces use never loses its tag, and so to the registry's clean-up.
     """
     if not result["ok"]:
         return dict(result)
-    layer = f"sha256:{result['bundleSha256']}"
-    image = await registry.find(target.key, layer)
+    layer, tag = f"sha256:{result['bundleSha256']}", f"{target.key}-{result['bundleSha256'][:32]}"
+    image = await registry.find(tag, layer)
     if not image:
         packed = await target.fetch(deployment.BUNDLE_FILE)
-        image = await registry.push(target.key, packed, layer)
+        image = await registry.push(tag, packed, layer)
     return {**result, "bundleImage": image}
 
 
