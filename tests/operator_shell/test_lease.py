@@ -187,6 +187,23 @@ def test_server_that_is_ill_at_the_start_is_asked_again(status):
     drive(scenario)
 
 
+def test_server_that_takes_no_lease_is_not_asked_without_a_pause():
+    async def scenario():
+        fake = FakeCluster()
+        fake.faults = lambda seen: refusal(404, "NotFound", kinds.LEASES, seen.name)
+        async with fake.running() as url, await a_client(url) as client:
+            terms = Terms(look_s=60)
+            cluster = Cluster(client, instance="any")
+            one = Lease(cluster, WHERE, holder="one", clocks=Clocks(), terms=terms)
+            waiting = asyncio.create_task(one.acquire())
+            await fake.until(lambda: fake.count("create", "Lease"))
+            await asyncio.wait({waiting}, timeout=0.2)
+            assert len(fake.seen) == 2
+            waiting.cancel()
+
+    drive(scenario)
+
+
 def test_lease_is_renewed_while_the_first_lists_take_their_time(monkeypatch):
     monkeypatch.setattr(Lease, "__init__", partialmethod(Lease.__init__, terms=QUICK))
 

@@ -94,14 +94,14 @@ class Lease:
                 if found is None or not other or watched.is_over(found, self._clocks.monotonic()):
                     if await self._write(found, self._holder):
                         return
-                    continue
+                    other = ""  # somebody was faster: the next look tells who
             except GeopodError as error:
                 if not passes_by_itself(error):
                     raise
                 watched = Watched()  # its holder could not renew it either
                 logger.warning("the Lease is asked for again: %s", error.fact)
             else:
-                if other != told:
+                if other and other != told:
                     told = other
                     logger.warning("the operator %s works already; this one waits", other)
             await asyncio.sleep(self._terms.look_s)
