@@ -10,6 +10,7 @@ import aiohttp
 import pyarrow as pa
 import pytest
 from aiohttp import web
+from geopod.builder import upload
 from geopod.builder.image import MANIFEST_TYPE, diff_id_of
 from geopod.builder.registry import Registry, RegistryError, Repository
 from geopod.builder.upload import publish
@@ -203,6 +204,26 @@ def test_registry_that_names_no_place_for_blobs_is_told_of(tmp_path):
 def test_wrong_login_is_told_with_the_registrys_words(tmp_path, asks):
     with pytest.raises(RegistryError, match=r"127\.0\.0\.1:\d+ answered 401 to GET team/b: who\?"):
         published(FakeRegistry(asks), OneBundle(tmp_path), login="me:wrong")
+
+
+def test_registry_that_is_away_is_named_as_what_it_is(tmp_path, monkeypatch, capsysbinary):
+    class Stored(OneBundle):
+        async def close(self):
+            """Nothing is open."""
+
+    bundle = Stored(tmp_path)
+
+    async def stored(_built, target):
+        return {"ok": True, "bundleSha256": target.digest}
+
+    monkeypatch.setattr(upload.Target, "read", lambda _environ: bundle)
+    monkeypatch.setattr(upload, "upload", stored)
+    named = {"GEOPOD_BUNDLE_REGISTRY": "http://127.0.0.1:9/team/b"}
+    assert upload.main(named, result_file=tmp_path / "said") == 1
+    said = json.loads((tmp_path / "said").read_bytes())
+    assert json.loads(capsysbinary.readouterr().out) == said
+    [line] = said["lines"]
+    assert "bundleRegistry 'http://127.0.0.1:9/team/b' does not answer: Cannot connect" in line
 
 
 def test_build_that_failed_is_not_pushed(tmp_path):

@@ -154,7 +154,11 @@ async def _run(environ: Mapping[str, str]) -> dict[str, Any]:
         repository = Repository.parse(named)
         login = read_login(Path(deployment.BUILD_REGISTRY_DIR), repository.host)
         async with aiohttp.ClientSession(auto_decompress=False) as session:
-            return await publish(result, target, Registry(repository, session, login))
+            try:
+                return await publish(result, target, Registry(repository, session, login))
+            except (aiohttp.ClientError, TimeoutError) as error:
+                said = f"bundleRegistry {named!r} does not answer: {error}"
+                raise RegistryError(said) from error
     except FAILURES as error:
         return failure("BuilderFailed", [f"{type(error).__name__}: {error}"])
     finally:
