@@ -18,6 +18,7 @@ from geopod.cluster import kinds
 from geopod.cluster.client import ApiClient
 from geopod.cluster.kinds import Kind as Kind  # noqa: PLC0414  # the resync names it
 from geopod.cluster.problems import ConflictApiError, NotFoundApiError
+from geopod.cluster.transport import passes_by_itself as passes_by_itself  # noqa: PLC0414  # as above
 from geopod.cluster.watching import Listing
 from geopod.errors import ConfigError, PermissionDeniedError
 

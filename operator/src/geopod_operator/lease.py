@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from geopod.cluster.transport import passes_by_itself
-from geopod.errors import GeopodError
+from geopod.errors import ClusterUnreachableError, GeopodError, RateLimitedError
 
 Raw = dict[str, Any]
+ILL = 500
+"""From this status on an answer says nothing of the Lease."""
 logger = logging.getLogger(__name__)
 
 
@@ -96,7 +97,7 @@ class Lease:
                         return
                     other = ""  # somebody was faster: the next look tells who
             except GeopodError as error:
-                if not passes_by_itself(error):
+                if not _passes_by_itself(error):
                     raise
                 watched = Watched()  # its holder could not renew it either
                 logger.warning("the Lease is asked for again: %s", error.fact)
@@ -149,3 +150,8 @@ class Lease:
         if found is not None:
             metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
         return await self._leases.write_lease({"metadata": metadata, "spec": told}) is not None
+
+
+def _passes_by_itself(error: GeopodError) -> bool:
+    is_away = isinstance(error, (ClusterUnreachableError, RateLimitedError))
+    return is_away or int(getattr(error, "status", 0)) >= ILL

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from geopod.cluster.transport import passes_by_itself
 from geopod.errors import GeopodError
 
 from geopod_operator.cluster import (
@@ -20,6 +19,7 @@ from geopod_operator.cluster import (
     WATCHED_CHILDREN,
     Cluster,
     Kind,
+    passes_by_itself,
 )
 from geopod_operator.environment.sweep import sweep_builds
 from geopod_operator.stores import ENVIRONMENT, Key, Raw, Stores, WorkKey, component_of, key_of

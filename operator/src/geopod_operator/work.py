@@ -13,8 +13,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from geopod.cluster.problems import ApiError
-from geopod.cluster.transport import PASSING
 from geopod.errors import (
     AuthError,
     ClusterUnreachableError,
@@ -24,15 +22,15 @@ from geopod.errors import (
 
 Key = tuple[str, str, str]
 """Kind, namespace and name of what is worked on."""
+NOT_REACHED = frozenset({502, 503, 504})
+"""So answers what stands before a server that is away."""
 _UNANSWERED = (AuthError, ClusterUnreachableError, RateLimitedError)
 logger = logging.getLogger(__name__)
 
 
 def is_unanswered(error: Exception) -> bool:
     """Whether the server did not get to the request; every other error is about one object."""
-    return isinstance(error, _UNANSWERED) or (
-        isinstance(error, ApiError) and error.status in PASSING
-    )
+    return isinstance(error, _UNANSWERED) or getattr(error, "status", None) in NOT_REACHED
 
 
 @dataclass(frozen=True, slots=True)
