@@ -42,7 +42,7 @@ class FakeCluster:
         self.version = 1000
         self.history_from = 0
         self.is_silent = False
-        self.status_fields = None
+        self.statuses = None
         self._history = []
         self._changed = asyncio.Event()
         self._uids = 0
@@ -132,8 +132,8 @@ class FakeCluster:
 
     async def _answer(self, request):
         parts = request.path.strip("/").split("/")
-        if parts[0] == "openapi" and self.status_fields is not None:
-            return web.json_response(schemas(self.status_fields))
+        if parts[0] == "openapi" and self.statuses is not None:
+            return web.json_response(schemas(self.statuses))
         if parts[0] in ("version", "openapi"):
             return web.json_response({"kind": "Status", "details": {"kind": parts[0]}}, status=404)
         if parts in (["api"], ["api", "v1"]) or (parts[0] == "apis" and len(parts) in (1, 3)):

@@ -84,15 +84,15 @@ def discovery(root, *path):
     return {"kind": "APIResourceList", "resources": resources}
 
 
-def schemas(status_fields):
-    """An OpenAPI document with these fields in the status of these kinds."""
+def schemas(statuses):
+    """An OpenAPI document with these schemas of the statuses of these kinds."""
     told = {"group": "geopod.dev", "version": "v1alpha1"}
     known = {
         kind: {
             "x-kubernetes-group-version-kind": [told | {"kind": kind}],
-            "properties": {"status": {"properties": {name: {} for name in fields}}},
+            "properties": {"status": status},
         }
-        for kind, fields in status_fields.items()
+        for kind, status in statuses.items()
     }
     return {"components": {"schemas": known}}
 

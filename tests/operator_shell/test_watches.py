@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from api_client_builders import FixedSource
 from cluster_request_builders import refusal
+from geopod.api.crd import KINDS, structural_schema
 from geopod.cluster import kinds
 from geopod.errors import ConfigError, CRDsNotInstalledError
 from geopod_operator.handlers import Inbox
@@ -263,8 +264,21 @@ def test_runtimes_of_a_file_need_no_right_on_the_cluster(tmp_path):
 
 def test_older_definitions_are_refused_before_anything_is_written():
     async def scenario(fake, url):
-        fake.status_fields = {"ComputeEnvironment": ("conditions",)}
+        fake.statuses = {"ComputeEnvironment": {"properties": {"conditions": {}}}}
         with pytest.raises(ConfigError, match=r"ComputeEnvironment is older .* lacks .*phase"):
+            async with operating(fake, url):
+                pass
+        assert fake.writes() == 0
+
+    run(scenario, an_environment())
+
+
+def test_definitions_that_lack_a_field_deep_in_a_status_are_refused():
+    async def scenario(fake, url):
+        fake.statuses = {kind.kind: structural_schema(status) for kind, _, _, status in KINDS}
+        stamp = fake.statuses["Layer"]["properties"]["timestamps"]["items"]["properties"]
+        del stamp["files"]
+        with pytest.raises(ConfigError, match=r"Layer is older .* lacks timestamps\.files\."):
             async with operating(fake, url):
                 pass
         assert fake.writes() == 0

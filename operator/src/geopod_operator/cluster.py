@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from geopod.api import names
-from geopod.api.crd import KINDS
+from geopod.api.crd import KINDS, field_paths, structural_schema
 from geopod.cluster import kinds
 from geopod.cluster.client import ApiClient
 from geopod.cluster.kinds import Kind as Kind  # noqa: PLC0414  # the resync names it
@@ -66,14 +66,15 @@ class Cluster:
         for said, _, _, status in KINDS:
             kind = next(each for each in OWN if each.kind == said.kind)
             try:
-                known = await self._client.status_fields(kind)
+                known = set(field_paths(await self._client.status_schema(kind)))
             except (PermissionDeniedError, NotFoundApiError):
                 return  # this server tells nobody: the first status write will
-            missing = set(status.model_json_schema()["properties"]) - known
-            if missing:
+            lacks = set(field_paths(structural_schema(status))) - known
+            if lacks:
+                outer = sorted(path for path in lacks if path.rpartition(".")[0] not in lacks)
                 raise ConfigError(
                     f"The cluster's definition of {kind.kind} is older than this operator: its "
-                    f"status lacks {', '.join(sorted(missing))}.",
+                    f"status lacks {', '.join(outer)}.",
                     fixes=("apply the definitions of this release: helm upgrade geopod …",),
                 )
 

@@ -7,7 +7,7 @@ finds out from an API server. Source: Kubernetes' documentation of structural sc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from geopod.api import environment, layer, names, run, runtime
@@ -98,6 +98,15 @@ def structural_schema(model: type[Model]) -> Schema:
     """Return a model's structural schema; raises StructuralSchemaError where there is none."""
     raw = model.model_json_schema(by_alias=True, mode="validation")
     return _rewrite(raw, raw.get("$defs", {}), model.__name__)
+
+
+def field_paths(schema: Schema, above: str = "") -> Iterator[str]:
+    """Yield the fields of a structural schema, `layers` before `layers.pathId`."""
+    for name, inner in schema.get("properties", {}).items():
+        yield f"{above}{name}"
+        yield from field_paths(inner, f"{above}{name}.")
+    if "items" in schema:
+        yield from field_paths(schema["items"], above)
 
 
 def _root_schema(kind: Kind, whole: type[Model], spec: type[Model], status: type[Model]) -> Schema:

@@ -229,17 +229,16 @@ class ApiClient:
         )
         return int(major), int(minor)
 
-    async def status_fields(self, kind: Kind) -> frozenset[str]:
-        """Return the fields that the server knows in a kind's status; raises what `get` raises."""
+    async def status_schema(self, kind: Kind) -> dict[str, Any]:
+        """Return what the server knows of a kind's status; raises what `get` raises."""
         request = self._request("get", kind, "")
         call = Call(request=request, method="GET", path=f"/openapi/v3/apis/{kind.api_version}")
         schemas = (await self._answered(call))["components"]["schemas"]
         told = {"group": kind.group, "version": kind.version, "kind": kind.kind}
         for schema in schemas.values():
             if told in schema.get("x-kubernetes-group-version-kind", ()):
-                status = schema.get("properties", {}).get("status", {})
-                return frozenset(status.get("properties", {}))
-        return frozenset()
+                return dict(schema.get("properties", {}).get("status", {}))
+        return {}
 
     def proxied(self, service: str, port: int, namespace: str) -> ProxyTarget:
         """Return how to reach a Service through the API server: where `kubectl` works."""
