@@ -117,6 +117,29 @@ def test_a_value_that_nobody_asks_for_ends_its_thread(folder: int, tmp_path: Pat
     value.close()
 
 
+def test_values_that_wait_for_the_store_have_one_file_open_each(
+    folder: int, tmp_path: Path
+) -> None:
+    async def story() -> int:
+        digests = EarlyDigests(folder)
+        values = []
+        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # names are counted
+        for index in range(10):
+            (tmp_path / "task" / "v").write_bytes(SMALL if index % 2 else LARGE)
+            digests.begin((index, 1), "v")
+            values.append(taken(folder, tmp_path))
+            digests.hand_on(values[-1])
+        found = [await value.early.finish(value.size) for value in values if value.early]
+        await asyncio.sleep(0)  # callbacks
+        open_now = len(os.listdir("/proc/self/fd")) - before  # noqa: PTH208  # as above
+        assert found == [hashlib.sha256(data).hexdigest() for data in (LARGE, SMALL)] * 5
+        for value in values:
+            value.close()
+        return open_now
+
+    assert asyncio.run(story()) == 10
+
+
 def test_children_that_never_end_a_value_leave_threads_to_others(
     folder: int, tmp_path: Path
 ) -> None:

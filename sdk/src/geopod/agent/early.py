@@ -43,7 +43,7 @@ class EarlyDigest:
     def begin(self) -> None:
         """Read what is there; what is too much for one turn of the loop is left to a thread.
 
-        If too many wait for their children already, `finish` reads the rest.
+        If too many wait for their children already, it is read when all of it is there.
         """
         self._advance(AT_ONCE_BYTES)
         if self._at >= AT_ONCE_BYTES and _threads.acquire(blocking=False):
@@ -56,20 +56,24 @@ class EarlyDigest:
         return is_same_file(self._descriptor, descriptor)
 
     def complete(self, size: int) -> None:
-        """Say that the file is whole: its thread ends with it, whoever asks for the digest."""
+        """Say that the file is whole: what is left is read now, then the file is let go.
+
+        Values wait for the store by the hundred; each has a file open already.
+        """
         self._size = size
         self._is_whole.set()
+        if self._following is None and size - self._at <= AT_ONCE_BYTES:
+            self._advance(size)
+        elif self._following is None:
+            loop = asyncio.get_running_loop()
+            self._following = loop.run_in_executor(None, self._advance, size)
+        self.close()
 
     async def finish(self, size: int) -> str | None:
-        """Return the sha256 of the whole file; None: it does not have this size."""
-        self.complete(size)
+        """Return the sha256 of a whole file; None: not all of it was read, or not this much."""
         if self._following is not None:
             await self._following
-        elif size - self._at > AT_ONCE_BYTES:
-            await asyncio.to_thread(self._advance, size)
-        else:
-            self._advance(size)
-        return self._hash.hexdigest() if self._at == size else None
+        return self._hash.hexdigest() if self._at == self._size == size else None
 
     def close(self) -> None:
         """Let the file go."""
@@ -83,6 +87,7 @@ class EarlyDigest:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+        self._buffer = bytearray()
 
     def _follow(self) -> None:
         while not self._is_whole.is_set():
@@ -93,10 +98,13 @@ class EarlyDigest:
         self._advance(self._size)
 
     def _advance(self, stop: int) -> None:
-        """Read up to `stop`, or to the present end of the file."""
+        """Read up to `stop`, to the present end of the file, or to what cannot be read."""
         view = memoryview(self._buffer)
         while self._at < stop:
-            read = os.preadv(self._descriptor, [view[: stop - self._at]], self._at)
+            try:
+                read = os.preadv(self._descriptor, [view[: stop - self._at]], self._at)
+            except OSError:
+                return
             if not read:
                 return
             self._hash.update(view[:read])
