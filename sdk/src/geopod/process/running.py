@@ -6,13 +6,20 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from typing import Any, NoReturn
 
 COLLECT_AFTER = 10_000
 """New objects between two collections: a call makes some hundred, a collection takes 50 µs cold."""
+
+
+MOST_OPEN_FILES = 1 << 16
+"""An agent has one open per result that waits for the store, a coordinator one per node; 1024, the
+usual limit, is a few seconds of a quick map."""
 
 
 def end_on_sigterm() -> None:
@@ -49,11 +56,21 @@ def run_process(main: Coroutine[Any, Any, int]) -> int:
     """Run the coroutine of a whole process and return its exit code."""
     gc.freeze()  # what was imported stays: no collection looks at it
     gc.set_threshold(COLLECT_AFTER, 20, 50)
+    allow_open_files()
     try:
         import uvloop  # no wheels for every platform
     except ImportError:
         return asyncio.run(main)
     return uvloop.run(main)
+
+
+def allow_open_files() -> None:
+    """Let this process have MOST_OPEN_FILES, or as many as the system lets it have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(ValueError, OSError):  # a system that promises more than it gives
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def until_told(serving: Awaitable[None]) -> bool:
