@@ -10,13 +10,13 @@ import asyncio
 from pathlib import Path
 
 from bench.functions import nothing
-from bench.kubernetes import JOB_TASKS, MINOR, NAMESPACE, SMALL, _image, _job, a_namespace
+from bench.kubernetes import MINOR, NAMESPACE, SMALL, _image, _job, a_namespace
 from bench.measure import Row, spread
 from cluster.audit_builders import Audit
 from cluster.testcluster.kubectl import Kubectl
 from cluster.testcluster.places import Places, cluster_name
 
-TASKS = 10_000
+TASKS, JOB_TASKS = 10_000, 20
 MOST_OF_A_RUN, MOST_OF_A_MAP = 6.0, 10.0
 
 
