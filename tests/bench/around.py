@@ -27,7 +27,7 @@ def a_cluster() -> Iterator[dict[str, str]]:
         yield {"KUBECONFIG": str(provider.kubeconfig)}
         return
     try:
-        _run("up", SIMULATED, "--fast-controllers")
+        _run("up", "--nodes=2", SIMULATED, "--fast-controllers")
         _run("build", "helm")
         _run("images")
         _run("deploy")
