@@ -93,7 +93,7 @@ class Cluster:
         )
 
     async def get(self, namespace: str, ref: Ref) -> Raw | None:
-        """Return one child object, None if there is none."""
+        """Return one object, a child or the Lease; None if there is none."""
         kind, name = ref
         try:
             return await self._client.get(_BY_NAME[kind], name, namespace=namespace)
@@ -127,13 +127,6 @@ class Cluster:
             kinds.RUNS, namespace=namespace, field_selector=f"spec.environment={environment}"
         )
         return listing.items
-
-    async def lease(self, namespace: str, name: str) -> Raw | None:
-        """Return the Lease of operators, None if there is none."""
-        try:
-            return await self._client.get(kinds.LEASES, name, namespace=namespace)
-        except NotFoundApiError:
-            return None
 
     # ---- writing
 

@@ -34,7 +34,7 @@ class Terms:
 class Leases(Protocol):
     """Reads and writes one Lease."""
 
-    async def lease(self, namespace: str, name: str) -> Raw | None:
+    async def get(self, namespace: str, ref: tuple[str, str]) -> Raw | None:
         """Return it; None: there is none."""
 
     async def write_lease(self, lease: Raw) -> Raw | None:
@@ -81,6 +81,7 @@ class Lease:
         """`name`: namespace and name; `holder`: the pod. Nothing is asked of the cluster yet."""
         self._leases = leases
         self._namespace, self._name = name
+        self._ref = ("Lease", self._name)
         self._holder = holder
         self._clocks = clocks
         self._terms = terms or Terms()
@@ -90,7 +91,7 @@ class Lease:
         watched, told = Watched(), ""
         while True:
             try:
-                found = await self._leases.lease(self._namespace, self._name)
+                found = await self._leases.get(self._namespace, self._ref)
                 other = self._other(found)
                 if found is None or not other or watched.is_over(found, self._clocks.monotonic()):
                     if await self._write(found, self._holder):
@@ -112,7 +113,7 @@ class Lease:
         while True:
             await asyncio.sleep(self._terms.renew_s)
             try:
-                found = await self._leases.lease(self._namespace, self._name)
+                found = await self._leases.get(self._namespace, self._ref)
                 other = self._other(found)
                 if other:
                     logger.error("the operator %s has taken over; this one ends", other)
@@ -124,7 +125,7 @@ class Lease:
     async def release(self) -> None:
         """Give it back, so that the next operator need not wait until it is over."""
         try:
-            found = await self._leases.lease(self._namespace, self._name)
+            found = await self._leases.get(self._namespace, self._ref)
             if found is not None and not self._other(found):
                 await self._write(found, "")
         except GeopodError as error:

@@ -13,7 +13,7 @@ import stat
 import threading
 
 from geopod.agent.ongoing import TaskKey
-from geopod.agent.tasks import FLAGS, is_same_file
+from geopod.agent.tasks import FLAGS
 from geopod.agent.work import HandedOver
 
 PIECE_BYTES = 256 << 10
@@ -53,7 +53,7 @@ class EarlyDigest:
 
     def is_of(self, descriptor: int) -> bool:
         """Say whether an open file is the one that is digested."""
-        return is_same_file(self._descriptor, descriptor)
+        return os.path.samestat(os.fstat(self._descriptor), os.fstat(descriptor))
 
     def complete(self, size: int) -> None:
         """Say that the file is whole: what is left is read now, then the file is let go.

@@ -102,11 +102,6 @@ def _check_same(descriptor: int, aside: str | Path, name: str) -> None:
         raise UntrustedValueError(f"exchanged {name[:80]!r} while it was taken")
 
 
-def is_same_file(one: int, other: int) -> bool:
-    """Say whether two descriptors are of one file."""
-    return os.path.samestat(os.fstat(one), os.fstat(other))
-
-
 def _plain_size(descriptor: int, name: str) -> int:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):

@@ -146,14 +146,18 @@ def content_of(f: object) -> tuple[Any, ...] | None:
     content: list[Any] = []
     try:
         for function in found.functions:
-            content += (function.__code__, function.__name__, function.__qualname__)
-            content += (function.__doc__, function.__module__)
+            content += _itself(function)
             _watch(function.__dict__, content, NESTING)
         for item in found.items:
             _watch(item.value, content, NESTING)
     except _UnwatchableError:
         return None
     return tuple(content)
+
+
+def _itself(f: FunctionType) -> tuple[Any, ...]:
+    """Return what is the function's own, beside what it reaches."""
+    return f.__code__, f.__name__, f.__qualname__, f.__doc__, f.__module__
 
 
 def plain_names(f: FunctionType) -> tuple[str, ...] | None:
@@ -182,11 +186,7 @@ def glance(f: FunctionType, names: tuple[str, ...]) -> tuple[Any, ...]:
     """
     known = f.__globals__
     return (
-        f.__code__,
-        f.__name__,
-        f.__qualname__,
-        f.__doc__,
-        f.__module__,
+        *_itself(f),
         f.__kwdefaults__,
         len(f.__dict__),
         *(f.__defaults__ or ()),

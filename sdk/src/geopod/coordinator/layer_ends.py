@@ -42,21 +42,15 @@ def published(state: RunState, target: Mapping[str, str], missing: Sequence[int]
     return _with_words(state, f"Layer {layer!r} has the other results; {which} missing there.")
 
 
-def not_published(state: RunState, *, code: str, fact: str, reason: object = None) -> RunState:
-    """Return the state of a run whose results could not become a layer; they stay.
+def refused(state: RunState, error: GeopodError) -> RunState:
+    """Return the state of a run whose results this error kept from becoming a layer; they stay.
 
-    `reason`: the error's own word. A run whose tasks failed keeps its reason.
+    A run whose tasks failed keeps its reason.
     """
     if state.phase == "Failed":
-        return _with_words(state, fact)
-    word = str(reason) if reason else REASONS.get(code, OTHER)
-    return msgspec.structs.replace(state, phase="Failed", reason=word, message=fact)
-
-
-def refused(state: RunState, error: GeopodError) -> RunState:
-    """Return the state of a run whose results this error kept from becoming a layer."""
-    reason = error.details.get("reason")
-    return not_published(state, code=error.code, fact=error.fact, reason=reason)
+        return _with_words(state, error.fact)
+    reason = error.details.get("reason") or REASONS.get(error.code, OTHER)
+    return msgspec.structs.replace(state, phase="Failed", reason=str(reason), message=error.fact)
 
 
 def _with_words(state: RunState, words: str) -> RunState:

@@ -23,7 +23,7 @@ ENDPOINTS = {
 _LABEL = re.compile(r"[A-Za-z0-9-]{1,63}")
 """Of a host's name. A region or an account becomes one: with more in it, it would be any host."""
 _ACCOUNT = "GOOGLE_APPLICATION_CREDENTIALS_JSON"
-_IDENTITY = ("client_email", "private_key", "private_key_id")
+IDENTITY = ("client_email", "private_key", "private_key_id")
 _BEARERS = {"gs": _ACCOUNT, "az": "AZURE_STORAGE_SAS_TOKEN"}
 """Scheme -> the key that is sent as it is, or as a token; others only sign."""
 
@@ -47,7 +47,7 @@ def service_account(keys: Mapping[str, str]) -> dict[str, str] | None:
         raise ValueError("no client_email")
     if not fields.get("private_key"):
         raise ValueError("no private_key")
-    return {name: str(fields.get(name, "")) for name in _IDENTITY}
+    return {name: str(fields.get(name, "")) for name in IDENTITY}
 
 
 def wrong_keys(scheme: str, keys: Mapping[str, str]) -> str | None:

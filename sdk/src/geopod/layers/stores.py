@@ -12,7 +12,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from geopod.layers.access import Patience
-from geopod.layers.endpoints import find_endpoint, service_account
+from geopod.layers.endpoints import IDENTITY, find_endpoint, service_account
 from geopod.layers.web import SourceRefusedError, SourceSilentError
 
 STORE_ERRORS = (BaseError, FileNotFoundError, PermissionError)
@@ -78,9 +78,7 @@ def _google_identity(keys: Mapping[str, str]) -> dict[str, Any]:
     account, endpoint = service_account(keys), find_endpoint("gs", keys)
     if account is None and endpoint is None:
         return {"skip_signature": True}
-    fields: dict[str, Any] = account or dict.fromkeys(
-        ("client_email", "private_key", "private_key_id"), ""
-    )
+    fields: dict[str, Any] = account or dict.fromkeys(IDENTITY, "")
     # An address is taken from a service account alone, of somebody or of nobody.
     place = {} if endpoint is None else {"gcs_base_url": endpoint}
     return {"service_account_key": json.dumps({**fields, **place, "disable_oauth": not account})}

@@ -107,7 +107,7 @@ def _identity(keys: Mapping[str, str]) -> dict[str, str]:
 
 def _amazon(keys: Mapping[str, str]) -> dict[str, str]:
     options = {name: keys[name] for name in ("AWS_REGION", "AWS_REQUEST_PAYER") if name in keys}
-    if endpoint := keys.get("AWS_ENDPOINT_URL"):
+    if endpoint := find_endpoint("s3", keys):
         parts = urlsplit(endpoint)
         options["AWS_S3_ENDPOINT"] = parts.netloc
         options["AWS_HTTPS"] = "NO" if parts.scheme == "http" else "YES"

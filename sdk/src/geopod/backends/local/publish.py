@@ -58,10 +58,7 @@ class Publisher:
         error = marker.get("error")
         if error is None:
             return layer_ends.published(state, order.write_to, marker.get("missing", ()))
-        reason = (error["details"] or {}).get("reason")
-        return layer_ends.not_published(
-            state, code=error["code"], fact=error["fact"], reason=reason
-        )
+        return layer_ends.refused(state, GeopodError.from_wire(**error))
 
     async def after_run(self, order: RunOrder, state: RunState) -> RunState:
         """Do what `write_to` asks for, once; returns the state to show."""
