@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -224,8 +225,19 @@ async def operate(settings: Settings, stop: Stop | None = None) -> None:
         await Operator(settings, client).run(stop or asyncio.Event())
 
 
+async def _until_told(settings: Settings) -> None:
+    """Operate until SIGTERM ends it, also while it waits; once it works, kopf takes the signal.
+
+    An exception of a plain handler would be raised, and lost, in whatever callback runs then.
+    """
+    task = asyncio.ensure_future(operate(settings))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
+
+
 def _leave(*_: object) -> None:
-    """End a process that waits; once it works, kopf takes the signal. As PID 1 it has no other."""
+    """End a process whose loop does not run yet; as PID 1 it has no other handler."""
     sys.exit(0)
 
 
@@ -245,7 +257,7 @@ def main(environ: Mapping[str, str]) -> int:
         settings = read_settings(environ)
         signal.signal(signal.SIGTERM, _leave)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(operate(settings))
+            runner.run(_until_told(settings))
     except GeopodError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REFUSED
