@@ -10,7 +10,7 @@ import msgspec
 from bench.answers import Answer
 from bench.measure import Row
 from bench.plot import draw
-from bench.promises import LESS, PROMISES, REASONS
+from bench.promises import LESS, PROMISES, PUBLISHED, REASONS
 from bench.questions import CLUSTER, QUESTIONS
 from bench.report import SCALE
 from bench.versions import machine, versions
@@ -110,7 +110,10 @@ def _parts(figures: Figures, *, has_plot: bool) -> Iterator[str]:
             yield f"## {title}\n"
             yield from _table(answers)
             yield ""
-    yield "## What the peers promise less\n"
+    yield "## What others publish of their start on a cluster\n"
+    yield "Not measured here: other machines, other images. Read them as orders of magnitude.\n"
+    yield from (f"* **{peer}**: {words}" for peer, words in PUBLISHED.items())
+    yield "\n## What the peers promise less\n"
     yield from (f"* **{peer}**: {words}" for peer, words in PROMISES.items())
     yield f"\n{FAIRNESS}"
     yield from _busy(figures.answers)

@@ -33,6 +33,19 @@ PROMISES = {
     "a bare Job": "A pod for each call. No function is sent, no value comes back.",
 }
 
+PUBLISHED = {
+    "KubeRay": "its [quickstart](https://docs.ray.io/en/latest/cluster/kubernetes/getting-started/"
+    "raycluster-quick-start.html) shows a head and one worker `ready` at an age of 55 s, on kind, "
+    "their images pulled in that time. A worker waits in an init container that imports ray at 0.2 "
+    "of a core: up to 55 s more where the image has no bytecode "
+    "([kuberay#5138](https://github.com/ray-project/kuberay/issues/5138)).",
+    "dask on Kubernetes": "dask-kubernetes publishes no figure. Of dask-gateway, which also starts "
+    "scheduler and workers as pods, its author says below 10 s where machines wait, and a user "
+    "5 minutes where none does "
+    "([dask-gateway#262](https://github.com/dask/dask-gateway/issues/262)).",
+}
+"""Peer -> what its own pages say of its start on a cluster."""
+
 REASONS = {
     "warm": "A call passes four Python processes, and its answer is in a file before it is told. "
     "ray's driver speaks to its worker directly, in C++.",
