@@ -63,7 +63,7 @@ screenshots: setup ## Make docs/notebook.png and docs/terminal.svg anew (needs a
 	@$(RUN) python docs/screenshots.py
 
 .PHONY: bench
-bench: $(UV) ## geopod beside dask, ray and Lithops, in one run; LEVEL=cluster: beside bare Kubernetes; SHORT=1
+bench: $(UV) $(if $(filter cluster,$(LEVEL)),cluster-packages) ## geopod beside dask, ray and Lithops, in one run; LEVEL=cluster: beside bare Kubernetes; SHORT=1
 	@PYTHONPATH=tests $(RUN) --group bench python -m bench $(QUESTIONS) $(if $(LEVEL),--level $(LEVEL)) $(if $(SHORT),--short) $(if $(WRITE),--write $(WRITE))
 
 include tests/cluster/cluster.mk helm/chart.mk

@@ -38,6 +38,6 @@ test-cluster: setup cluster-packages ## Tests on a real Kubernetes; starts one a
 	@$(TESTCLUSTER) around $(RUN) pytest $(or $(TESTS),tests/chart tests/cluster)
 
 .PHONY: chaos
-chaos: setup ## Hundreds of seeded kills, then longer ones on the cluster; KILLS=N, WRITE=FILE keeps the table
+chaos: setup cluster-packages ## Hundreds of seeded kills, then longer ones on the cluster; KILLS=N, WRITE=FILE keeps the table
 	@PYTHONPATH=tests $(RUN) python -m chaos $(if $(KILLS),--kills $(KILLS)) $(if $(WRITE),--write $(WRITE))
 	GEOPOD_CHAOS_AWAY_S=30 GEOPOD_CHAOS_ROUNDS=2 $(TESTCLUSTER) around $(RUN) pytest tests/cluster/test_chaos.py
