@@ -73,7 +73,7 @@ def main(folder):
             forest = RandomForestClassifier(n_estimators=10, max_depth=6, random_state=7)
             forest.fit(learned[:, 1:], learned[:, 0])
             env.execute(classifier(forest), write_to=("cover", "2024"))
-        (cog,) = client.get_layer("cover").files("2024")
+        cog = client.get_layer("cover").files("2024")[-1]  # the newest lies on top
     print(f"{len(COVER)} kinds of cover from {len(learned)} pixels: {cog}")
     return Path(cog), forest, learned
 

@@ -150,8 +150,7 @@ def main(folder):
             if again != results:
                 raise SystemExit("the second run gave other results than the first")
             env.execute(hillshade, write_to=("hillshade", "demo"))
-        # A demo in another folder has left its own file in the layer, before this one.
-        cog = client.get_layer("hillshade").files("demo")[-1]
+        cog = client.get_layer("hillshade").files("demo")[-1]  # the newest lies on top
     shaded = check_hillshade(dem, cog)
     boxes = [found["extent"] for found in results]
     extent = (

@@ -37,7 +37,7 @@ def main(folder):
         client.add_layer("smooth", type="raster", write_to=folder / "smooth")
         with client.environment(layers=[dem], nodes=4, overlap=WINDOW // 2) as env:
             env.execute(smooth, write_to=("smooth", "9x9"))
-        (cog,) = client.get_layer("smooth").files("9x9")
+        cog = client.get_layer("smooth").files("9x9")[-1]  # the newest lies on top
     print(f"smoothed: {cog}")
     return Path(cog)
 

@@ -74,7 +74,7 @@ def main(folder):
         months = [("ndvi", month) for month in MONTHS]
         with client.environment(layers=months, nodes=3) as env:
             env.execute(trend, write_to=("trend", "2024"))
-        (cog,) = client.get_layer("trend").files("2024")
+        cog = client.get_layer("trend").files("2024")[-1]  # the newest lies on top
     print(f"trend over {len(MONTHS)} months: {cog}")
     return Path(cog)
 

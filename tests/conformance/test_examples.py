@@ -78,6 +78,9 @@ def test_zonal_statistics(example, tmp_path):
 
 def test_moving_window(example, tmp_path):
     module = example("moving_window")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    module["main"](elsewhere)  # its layer has this file too, below the next one's
     cog = module["main"](tmp_path)
     with rasterio.open(tmp_path / "srtm.tif") as source, rasterio.open(cog) as result:
         whole = module["median"](source.read(1), source.nodata)

@@ -7,6 +7,7 @@ import contextvars
 import sys
 import threading
 
+import geopod
 import pytest
 from geopod.client import aio, sync
 from geopod.client.loop import shared_loop
@@ -88,18 +89,51 @@ ENVIRONMENTS = [
     ({"cpus": True}, "GP-E110 cpus=True is no number of cpus.\nfix: 1) cpus=2"),
     ({"memory": "4 gigs"}, "GP-E110 memory='4 gigs' is no quantity of memory.\nfix: 1) memory='"),
     ({"env": ["A"]}, "GP-E110 env=['A'] is no dict.\nfix: 1) env={'NAME': 'value'}"),
+    ({"env": 0}, "GP-E110 env=0 is no dict.\nfix: 1) env={'NAME': 'value'}"),
     ({"env": {1: "A"}}, "GP-E110 env={1: 'A'} has a name that is no text."),
     ({"secrets": "keys"}, "GP-E110 secrets='keys' is no list.\nfix: 1) secrets=['s3-keys']"),
     ({"secrets": [1]}, "GP-E110 secrets=1 is no dict.\nfix: 1) secrets=['s3-keys']"),
     ({"labels": ["a"]}, "GP-E110 labels=['a'] is no dict.\nfix: 1) labels={'team': 'geo'}"),
     ({"partitioning": [1]}, "GP-E110 partitioning=[1] is no dict."),
+    ({"partitioning": ""}, "GP-E110 partitioning='' is no dict."),
+    ({"labels": ()}, "GP-E110 labels=() is no dict."),
     ({"partitioning": {"unti": 1}}, "GP-E110 partitioning.unti=1 is refused: extra inputs are"),
     ({"extent": (1, 2, 3)}, "GP-E110 partitioning.extent.bbox=[1.0, 2.0, 3.0] is refused"),
+    ({"extent": "abcd"}, "GP-E110 partitioning.extent.mode='abcd' is refused: input should be"),
+    ({"extent": 7}, "GP-E110 extent=7 is no list.\nfix: 1) extent=(xmin, ymin, xmax, ymax)"),
+    ({"extent": (1, 2, "x", 4)}, "GP-E110 extent='x' is no finite number.\nfix: 1) extent=(xmin"),
     ({"features": "all"}, "GP-E110 partitioning.features='all' is refused: input should be 'ow"),
     ({"idle_after": float("inf")}, "GP-E110 idle_after=inf is not a duration."),
     ({"ttl": object}, "GP-E110 ttl=<class 'object'> is not a duration."),
     ({"gpu": 1}, "GP-E110 gpu=1 is refused: input should be a valid dictionary"),
 ]
+
+
+LAYERS = [
+    ({"path_id": 3}, "GP-E110 path_id=3 is no text.\nfix: 1) path_id='dem'"),
+    ({"path_id": "Dem_2024"}, "GP-E110 name='Dem_2024' is no resource name: at most 63 of a-z"),
+    ({"uri": 7}, "GP-E110 uri=7 is no list.\nfix: 1) uri='dem.tif'"),
+    ({"crs": 32632}, "GP-E110 crs=32632 is no text.\nfix: 1) crs='EPSG:32632'"),
+    ({"crs": "nonsense"}, "GP-E125 CRS nonsense cannot be used: Invalid projection: nonsense"),
+    ({"nodata": "none"}, "GP-E110 nodata='none' is no finite number.\nfix: 1) nodata=-9999"),
+    ({"nodata": 10**400}, "GP-E110 nodata=10000"),
+    ({"nodata": 10**5000}, "GP-E110 nodata=<int> is no finite number."),
+    ({"nodata": float("nan")}, "GP-E110 nodata=nan is no finite number."),
+]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "sentence"), LAYERS, ids=[sentence[:40] for _, sentence in LAYERS]
+)
+def test_bad_layer_is_said_before_anything_is_asked_for(keywords, sentence):
+    backend = ScriptedBackend([1], python=PYTHON)
+
+    with pytest.raises(InvalidInputError) as caught:
+        told(aio.Client(backend).add_layer(**{"path_id": "dem", **keywords}))
+
+    assert str(caught.value).startswith(sentence), str(caught.value)
+    assert len(str(caught.value)) < 1000
+    assert backend.layers == {}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +180,43 @@ def test_bad_run_is_said_before_anything_is_sent(keywords, sentence):
     with pytest.raises(InvalidInputError) as caught:
         told(work())
     assert str(caught.value).startswith(sentence), str(caught.value)
+    assert backend.orders == {}
+
+
+@pytest.mark.parametrize(
+    ("known", "keywords"),
+    [
+        ({"batch": 1}, {"batch": True}),
+        ({"batch": 1}, {"batch": 1.0}),
+        ({"retries": 1}, {"retries": True}),
+        ({"retries": geopod.Retry(1)}, {"retries": geopod.Retry(limit=True)}),
+    ],
+    ids=str,
+)
+def test_value_that_equals_a_good_one_is_no_good_one(known, keywords):
+    backend = ScriptedBackend([1], python=PYTHON)
+
+    async def work():
+        env = await aio.Client(backend).environment("e")
+        await env.submit(plain, **known)
+        with pytest.raises(InvalidInputError, match="The run is not valid: Expected `int`"):
+            await env.submit(plain, **keywords)
+
+    told(work())
+    assert len(backend.orders) == 1
+
+
+@pytest.mark.parametrize("variables", [0, "", (), {"A": 1}, {"A=B": "c"}], ids=repr)
+def test_what_are_no_environment_variables_are_refused(variables):
+    backend = ScriptedBackend([1], python=PYTHON)
+
+    async def work():
+        env = await aio.Client(backend).environment("e")
+        await env.submit_map(plain, [(1,), (2,)], environments=[None, variables])
+
+    with pytest.raises(InvalidInputError, match=r"is no (dict|environment variable)") as caught:
+        told(work())
+    assert "fix: 1) environments=[{'TILE': '31UFU'}, None]" in str(caught.value)
     assert backend.orders == {}
 
 

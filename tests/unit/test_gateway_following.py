@@ -5,7 +5,7 @@ import hashlib
 import os
 
 import pytest
-from geopod_gateway.app.following import Followers
+from geopod_gateway.app.following import MOST_UPLOADS, Followers
 
 DATA = os.urandom(3 << 20)
 PART = 1 << 20
@@ -43,3 +43,23 @@ def test_part_that_is_written_again_voids_what_was_hashed(tmp_path, start):
 
 def test_upload_that_begins_anew_is_followed_anew(tmp_path):
     assert followed(tmp_path, [0, PART, 0, PART, 2 * PART]) == WHOLE
+
+
+def test_uploads_that_nobody_ends_give_way_to_new_ones(tmp_path):
+    data = tmp_path / "data"
+    data.write_bytes(DATA[:PART] * 2)
+    names = [f"u{number}" for number in range(MOST_UPLOADS + 1)]
+
+    async def follow():
+        followers = Followers(fsync=False)
+        for name in names[:-1]:
+            followers.arrived(name, data, start=0, length=PART)
+        followers.arrived(names[0], data, start=PART, length=PART)  # goes on
+        followers.arrived(names[-1], data, start=0, length=PART)
+        sizes = {names[0]: 2 * PART}
+        return [await followers.digest(name, sizes.get(name, PART)) for name in names]
+
+    goes_on, abandoned, *others = asyncio.run(follow())
+    assert goes_on == hashlib.sha256(DATA[:PART] * 2).hexdigest()
+    assert abandoned == ""
+    assert others == [hashlib.sha256(DATA[:PART]).hexdigest()] * (MOST_UPLOADS - 1)

@@ -99,7 +99,8 @@ class TestLayer:
                 "timestamps twice: 2024",
                 id="twice",
             ),
-            pytest.param("d" * 64, {"type": "raster"}, "has 64 characters", id="name"),
+            pytest.param("d" * 64, {"type": "raster"}, "at most 63 of a-z", id="long name"),
+            pytest.param("Dem_2024", {"type": "raster"}, "is no resource name", id="name"),
         ],
     )
     def test_what_is_no_layer_is_refused(self, tmp_path, path_id, spec, words):

@@ -15,7 +15,10 @@ from geopod.store.spool import Digest
 
 READ_BYTES = 1 << 20
 MOST_UPLOADS = 64
-"""Followed at the same time; others are read at their end."""
+"""Followed at the same time; one more takes the place of the one that waits longest for a part.
+
+An upload that its client abandoned is told from no other: it waits longest.
+"""
 
 
 @dataclass(slots=True)
@@ -45,11 +48,15 @@ class Followers:
 
     def arrived(self, upload: str, data: Path, *, start: int, length: int) -> None:
         """A part lies in the upload's file: hash and sync it beside what comes next."""
-        if start == 0 and len(self._uploads) < MOST_UPLOADS:
+        if start == 0:
+            self._uploads.pop(upload, None)
+            while len(self._uploads) >= MOST_UPLOADS:
+                self.forget(next(iter(self._uploads)))
             self._uploads[upload] = _Followed()
         known = self._uploads.get(upload)
         if known is None or known.end != start:
             return
+        self._uploads[upload] = self._uploads.pop(upload)  # the last one to give way
         known.end += length
         descriptor = os.open(data, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         known.work = asyncio.ensure_future(

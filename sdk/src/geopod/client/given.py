@@ -6,12 +6,17 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
+from geopod.api.compact import join_ranges
 from geopod.errors import DuplicateKeyError, InvalidInputError
+from geopod.errors.wording import items_text
 
+ROW_OF_INDEXES = 1000
+"""So many indexes are told in a message at most: they join to few ranges."""
 VARIABLE = re.compile(r"[^=\0]+")
 """Name of an environment variable, as the system takes it."""
 
@@ -35,11 +40,26 @@ def text(value: Any, *, name: str, example: str) -> str:
 
 def number(value: Any, *, name: str, example: str) -> float:
     """Return a finite number; NaN is none that a resource could carry."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    try:
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        found = float(value) if is_number else math.nan
+    except OverflowError:  # of a whole number with more than 308 digits
+        found = math.inf
+    if not math.isfinite(found):
         raise InvalidInputError.value(
             name=name, value=value, why="is no finite number", fix=example
         )
-    return float(value)
+    return found
+
+
+def crs(value: Any, *, path_id: str) -> str:
+    """Return a CRS that PROJ can use; where there is no PROJ, planning looks at it."""
+    named = text(value, name="crs", example="crs='EPSG:32632'")
+    if find_spec("pyproj") is not None:
+        from geopod.layers.crs import canonical_crs  # only where a CRS is given
+
+        canonical_crs(named, path_id=path_id)
+    return named
 
 
 def listed(value: Any, *, name: str, example: str) -> list[Any]:
@@ -63,7 +83,7 @@ def mapping(value: Any, *, name: str, example: str) -> dict[str, Any]:
 def variables(value: Any, *, name: str, example: str) -> list[dict[str, str]]:
     """Return environment variables, one dict per task; None is a task without any."""
     found = [
-        mapping(item or {}, name=name, example=example)
+        mapping({} if item is None else item, name=name, example=example)
         for item in listed(value, name=name, example=example)
     ]
     for key, text in (pair for item in found for pair in item.items()):
@@ -72,6 +92,33 @@ def variables(value: Any, *, name: str, example: str) -> list[dict[str, str]]:
                 name=name, value={key: text}, why="is no environment variable", fix=example
             )
     return found
+
+
+def indexes(value: Any, allowed: Sequence[int], *, name: str, whole: str) -> list[int]:
+    """Return indexes, sorted and each once; raises InvalidInputError for what `whole` lacks."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise InvalidInputError.value(
+            name=name, value=value, why="is no list of indexes", fix=f"{name}=[0, 1]"
+        )
+    items = list(value)
+    if any(isinstance(item, bool) or not isinstance(item, SupportsIndex) for item in items):
+        raise InvalidInputError.value(
+            name=name, value=items, why="holds something that is no index", fix=f"{name}=[0, 1]"
+        )
+    chosen = sorted({item.__index__() for item in items})
+    known = allowed if isinstance(allowed, range) else frozenset(allowed)
+    strange = [index for index in chosen if index not in known]
+    if strange or not chosen:
+        there = join_ranges(sorted(allowed)[:ROW_OF_INDEXES]) or "none"
+        more = " …" if len(allowed) > ROW_OF_INDEXES else ""
+        why = (
+            f"names {items_text(strange)}; {whole} has {len(allowed)}, counted from 0: "
+            f"{there}{more}"
+            if strange
+            else f"chooses none of the {len(allowed)} of {whole}"
+        )
+        raise InvalidInputError.value(name=name, value=chosen[:ROW_OF_INDEXES], why=why)
+    return chosen
 
 
 def one_of(value: Any, choices: Sequence[str], *, name: str) -> Any:

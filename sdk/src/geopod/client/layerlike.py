@@ -10,6 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from geopod.errors import InvalidInputError
+from geopod.errors.wording import value_text
 
 FORMS = (
     "{'pathId': 'dem', 'timestampId': '2024'}",
@@ -29,7 +30,10 @@ class LayerRef:
     uris: Mapping[str, tuple[str, ...]] | None = None
 
     def files(self, timestamp: str = "latest") -> tuple[str, ...]:
-        """Return where one timestamp's files lie; raises LayerNotFoundError if there is none."""
+        """Return where one timestamp's files lie, the one on top last.
+
+        Raises LayerNotFoundError if there is no such timestamp.
+        """
         name = self.timestamps[-1] if timestamp == "latest" and self.timestamps else timestamp
         found = (self.uris or {}).get(name)
         if found is None:
@@ -96,14 +100,14 @@ def read_layer(layer: Any) -> LayerChoice:
         case (str(path_id), str(timestamp_id)):
             return LayerChoice(path_id, timestamp_id, {})
         case _:
-            raise InvalidInputError(f"{layer!r} does not name a layer.", fixes=FORMS)
+            raise InvalidInputError(f"{value_text(layer)} does not name a layer.", fixes=FORMS)
 
 
 def read_layers(layers: Any) -> list[LayerChoice]:
     """Return what the `layers` argument names; one layer alone is refused, it must be a list."""
     if isinstance(layers, (str, Path, Mapping, LayerRef)) or not isinstance(layers, Sequence):
         raise InvalidInputError(
-            f"layers={layers!r} is not a list.",
+            f"layers={value_text(layers)} is not a list.",
             fixes=("layers=['dem/2024']", "layers=[Path('dem.tif')]"),
         )
     return [read_layer(layer) for layer in layers]

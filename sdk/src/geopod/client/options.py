@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from geopod.client import given
 from geopod.client.quantities import whole_seconds
@@ -93,7 +93,7 @@ def environment_spec(
     spec["enableGpu"] = options.get("enable_gpu", False)
     if resources := _resources(options):
         spec["resources"] = resources
-    env = given.mapping(options.get("env") or {}, name="env", example="env={'NAME': 'value'}")
+    env = _mapping(options, "env", example="env={'NAME': 'value'}")
     spec["env"] = [{"name": name, "value": str(value)} for name, value in env.items()]
     spec["secrets"] = [_secret(secret) for secret in _secrets(options)]
     spec["partitioning"] = _partitioning(options)
@@ -158,6 +158,14 @@ def _secret(secret: Any) -> dict[str, Any]:
     return given.mapping(secret, name="secrets", example="secrets=['s3-keys']")
 
 
+def _mapping(
+    options: EnvironmentOptions, keyword: Literal["env", "partitioning"], *, example: str
+) -> dict[str, Any]:
+    """Return what a keyword maps; None: nothing."""
+    found = options.get(keyword)
+    return given.mapping({} if found is None else found, name=keyword, example=example)
+
+
 def _cpus(cpus: Any) -> str:
     """Return a quantity of cpus; raises InvalidInputError for what is no number."""
     if isinstance(cpus, bool) or not QUANTITY.fullmatch(str(cpus)):
@@ -199,9 +207,7 @@ def _memory(memory: int | str) -> str:
 
 
 def _partitioning(options: EnvironmentOptions) -> dict[str, Any]:
-    partitioning = given.mapping(
-        options.get("partitioning") or {}, name="partitioning", example="partitioning={'unit': 64}"
-    )
+    partitioning = _mapping(options, "partitioning", example="partitioning={'unit': 64}")
     for keyword in ("overlap", "features", "balance"):
         value = options.get(keyword)
         if value is not None:
@@ -212,8 +218,14 @@ def _partitioning(options: EnvironmentOptions) -> dict[str, Any]:
     elif isinstance(extent, Mapping):
         partitioning["extent"] = dict(extent)
     elif extent is not None:
-        partitioning["extent"] = {"mode": "bbox", "bbox": [float(edge) for edge in extent]}
+        partitioning["extent"] = {"mode": "bbox", "bbox": _edges(extent)}
     return partitioning
+
+
+def _edges(extent: Any) -> list[float]:
+    example = "extent=(xmin, ymin, xmax, ymax)"
+    edges = given.listed(extent, name="extent", example=example)
+    return [given.number(edge, name="extent", example=example) for edge in edges]
 
 
 def _life_times(options: EnvironmentOptions, spec: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import math
 import re
 
 from geopod.errors import InvalidInputError
+from geopod.errors.wording import value_text
 
 DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
@@ -21,7 +22,7 @@ def seconds(value: str | float, *, name: str) -> float:
         if unit in DURATION_UNITS:
             return float(found[1]) * DURATION_UNITS[unit]
     raise InvalidInputError(
-        f"{name}={value!r} is not a duration.",
+        f"{name}={value_text(value)} is not a duration.",
         fixes=(f"{name}=90", f"{name}='90s'", f"{name}='2h'"),
     )
 

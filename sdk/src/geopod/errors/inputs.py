@@ -13,6 +13,7 @@ from geopod.errors.wording import (
     offered_text,
     quantity_text,
     size_text,
+    value_text,
 )
 
 
@@ -24,7 +25,11 @@ class InvalidInputError(GeopodError, ValueError):
     @classmethod
     def value(cls, *, name: str, value: Any, why: str, fix: str | None = None) -> Self:
         """Keyword or field `name` was given `value`; `why` reads `must be at least 0`."""
-        return cls(f"{name}={value!r} {why}.", fixes=(fix,) if fix else (), details={"name": name})
+        return cls(
+            f"{name}={value_text(value)} {why}.",
+            fixes=(fix,) if fix else (),
+            details={"name": name},
+        )
 
 
 class RequirementsError(InvalidInputError):

@@ -18,6 +18,8 @@ TENTHS_BELOW_S = 10
 """Below this a measured time shows tenths of a second."""
 ROW_OF_NAMES = 3
 """From here on consecutive names read as `first … last`."""
+VALUE_CHARACTERS = 400
+"""Of a value that a caller gave, at the most."""
 WHOLE_FROM = 100
 """From here on a decimal says nothing more: `812 MiB`, but `7.4 MiB`."""
 
@@ -92,6 +94,16 @@ def moment_text(moment: datetime, now: datetime | None = None) -> str:
     if now is None or moment.date() == now.date():
         return f"{moment:%H:%M}Z"
     return f"{moment:%Y-%m-%d %H:%M}Z"
+
+
+def value_text(value: object) -> str:
+    """Return what a caller gave, as Python writes it, cut in the middle; its type if it cannot."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # the caller's own class, or a number of too many digits
+        return f"<{type(value).__name__}>"
+    half = VALUE_CHARACTERS // 2
+    return text if len(text) <= VALUE_CHARACTERS else f"{text[:half]} … {text[-half:]}"
 
 
 def items_text(items: Sequence[object], *, limit: int = 5) -> str:

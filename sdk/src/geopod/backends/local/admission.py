@@ -65,9 +65,7 @@ def _check_schema(path_id: str, spec: Mapping[str, Any]) -> None:
     from geopod.api.common import invalid_input
     from geopod.api.layer import LayerSpec
 
-    if not 1 <= len(path_id) <= names.NAME_MAX:
-        why = f"has {len(path_id)} characters; a layer's name has 1 to {names.NAME_MAX}"
-        raise InvalidInputError.value(name="path_id", value=path_id, why=why)
+    names.check_path_id(path_id)
     try:
         LayerSpec.model_validate({"type": KINDS[0], **spec})
     except ValidationError as error:

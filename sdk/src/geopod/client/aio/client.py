@@ -11,7 +11,7 @@ from typing import Any, Self, Unpack, cast
 
 from typing_extensions import override
 
-from geopod.api.names import check_environment_name, environment_name
+from geopod.api.names import check_environment_name, check_path_id, environment_name
 from geopod.backends import Backend, Capacity, LayerRecord, Target, open_backend
 from geopod.client import given
 from geopod.client.aio.connection import Connection
@@ -97,7 +97,7 @@ class Client:
         """
 
         async def make() -> Environment:
-            made = await self._apply(name, layers, files, labels or {}, options)
+            made = await self._apply(name, layers, files, {} if labels is None else labels, options)
             try:
                 if wait:
                     await made.wait_ready(start_timeout, progress=progress)
@@ -210,7 +210,8 @@ class Client:
         user's configuration, or the keys themselves, which are kept there. Without `uri` the layer
         has no timestamp yet; results give it some.
         """
-        uris = [uri] if isinstance(uri, (str, Path)) else list(uri or ())
+        check_path_id(given.text(path_id, name="path_id", example="path_id='dem'"))
+        uris = [uri] if isinstance(uri, (str, Path)) else _listed(uri)
         spec: dict[str, Any] = {"timestamps": []}
         if uris:
             named = [_place(place) for place in uris]
@@ -223,7 +224,7 @@ class Client:
         if write_to is not None:
             spec["writeTo"] = {"uri": _place(write_to)}
         if crs is not None:
-            spec["crs"] = given.text(crs, name="crs", example="crs='EPSG:32632'")
+            spec["crs"] = given.crs(crs, path_id=path_id)
         if nodata is not None:
             spec["nodata"] = given.number(nodata, name="nodata", example="nodata=-9999")
         return _reference(await self._backend.apply_layer(path_id, spec))
@@ -265,6 +266,10 @@ def _secret_name(backend: Backend, path_id: str, secret: str | Mapping[str, str]
     from geopod.backends.local.secrets import keep_keys  # only where keys are given
 
     return keep_keys(path_id, secret)
+
+
+def _listed(uris: Sequence[str | Path] | None) -> list[Any]:
+    return given.listed(() if uris is None else uris, name="uri", example="uri='dem.tif'")
 
 
 def _place(uri: str | Path) -> str:

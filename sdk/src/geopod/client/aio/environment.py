@@ -30,7 +30,6 @@ from geopod.client.aio.submission import (
     Retry,
     RunOptions,
     capture_for,
-    check_partitions,
     function_ref,
     make_order,
     read_arguments,
@@ -150,8 +149,11 @@ class Environment(Kept):
             raise terminated_error(self.name, self.record.state)
         check_protocol(self.record)
         if options.partitions is not None:
-            chosen = check_partitions(options.partitions, self.nodes, environment=self.name)
-            options = replace(options, partitions=chosen)
+            whole = f"environment {self.name!r}"
+            chosen = given.indexes(
+                options.partitions, range(self.nodes), name="partitions", whole=whole
+            )
+            options = replace(options, partitions=tuple(chosen))
         bundle = capture_for(function, self.record, send=options.send)
         reference = function_ref(bundle)
         store = self._backend.store(self.record.uid)

@@ -12,7 +12,8 @@ import msgspec
 from geopod.api import names
 from geopod.api.bundles import ArgumentsRef, argument_span, digest, pack_arguments
 from geopod.api.runs import RunOrder
-from geopod.client.aio.submission import Retry, check_indexes, read_retries, run_name
+from geopod.client import given
+from geopod.client.aio.submission import Retry, read_retries, run_name
 from geopod.client.quantities import seconds
 from geopod.errors import InvalidInputError
 
@@ -30,7 +31,7 @@ async def choose_tasks(run: Run, tasks: str | Sequence[int], reasons: Sequence[s
     if tasks == "all":
         return list(run.indexes)
     if not isinstance(tasks, str):
-        return list(check_indexes("tasks", tasks, run.indexes, whole=f"run {run.name!r}"))
+        return given.indexes(tasks, run.indexes, name="tasks", whole=f"run {run.name!r}")
     if tasks != "failed":
         raise InvalidInputError.value(
             name="tasks", value=tasks, why="is neither 'failed', 'all' nor a list of indexes"

@@ -13,6 +13,7 @@ from typing_extensions import override
 from geopod.api.results import LogLine, TaskRecord
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
+from geopod.client import given
 from geopod.client.aio.download import download_results
 from geopod.client.aio.explain import Explanation, explain_run
 from geopod.client.aio.logs import read_logs, why_no_logs
@@ -20,7 +21,7 @@ from geopod.client.aio.outcomes import gather_results, read_outcomes
 from geopod.client.aio.rerun import choose_tasks, rerun_order
 from geopod.client.aio.showing import task_row
 from geopod.client.aio.statistics import RunStats, run_provenance, run_stats
-from geopod.client.aio.submission import Retry, check_indexes, read_target
+from geopod.client.aio.submission import Retry, read_target
 from geopod.client.aio.task import Task
 from geopod.client.aio.watched import WatchedRun
 from geopod.client.layerlike import LayerRef, layer_ref
@@ -194,7 +195,7 @@ class Run(WatchedRun):
     async def cancel(self, *, tasks: list[int] | None = None) -> None:
         """Cancel the run, or some of its tasks; finished results stay. Twice: nothing."""
         if tasks is not None and self.total:
-            tasks = list(check_indexes("tasks", tasks, self.indexes, whole=f"run {self.name!r}"))
+            tasks = given.indexes(tasks, self.indexes, name="tasks", whole=f"run {self.name!r}")
         await self._backend.cancel_run(self.name, indexes=tasks)
 
     @override

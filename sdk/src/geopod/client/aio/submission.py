@@ -7,28 +7,25 @@ import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, SupportsIndex
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, Literal
 
 import msgspec
 
 from geopod import capture
 from geopod.api import names
 from geopod.api.bundles import ArgumentsRef, FunctionBundle, FunctionRef
-from geopod.api.compact import join_ranges
 from geopod.api.runs import RetryRule, RunOrder
 from geopod.backends import EnvironmentRecord
 from geopod.client import given
 from geopod.client.layerlike import read_layer
 from geopod.client.quantities import seconds
 from geopod.errors import InvalidInputError
-from geopod.errors.wording import items_text
 from geopod.store import Store
 
 INLINE_BYTES = 128 * 1024
 """A larger function travels through the store, once per content: resources stay small."""
-ROW_OF_INDEXES = 1000
-"""So many indexes are told in a message at most: they join to few ranges."""
 ON_EMPTY = ("skip", "call", "error")
 RETRY_WORDS: dict[str, Literal["Infra", "Timeout", "OOM", "Exception"]] = {
     "infra": "Infra",
@@ -94,6 +91,14 @@ class RunOptions:
     """Set by `rerun()`."""
 
 
+_values = attrgetter(*(field.name for field in fields(RunOptions)))
+
+
+def _types(options: RunOptions) -> tuple[type, ...]:
+    """Return the types of all values; of retries, also that of the limit."""
+    return tuple(map(type, (*_values(options), getattr(options.retries, "limit", None))))
+
+
 def capture_for(function: Any, record: EnvironmentRecord, *, send: capture.Send) -> FunctionBundle:
     """Capture a function for an environment's interpreter."""
     if not callable(function):
@@ -129,10 +134,11 @@ def make_order(
 ) -> RunOrder:
     """Return the order of one run; its name is made here, so a repeated submit is the same run."""
     large_result = bool(record.spec.get("largeResult", False))
+    whole = (function, record.uid, large_result, options, _types(options))
     try:
-        known = _prepared(function, record.uid, large_result, options)
+        known = _prepared(*whole)
     except TypeError:  # lists among the options may change: they are read anew
-        known = _prepared.__wrapped__(function, record.uid, large_result, options)
+        known = _prepared.__wrapped__(*whole)
     uid = str(uuid.uuid4())
     name = options.name or run_name(function.name, uid)
     order = msgspec.structs.replace(known, uid=uid, name=name, created=time.time())
@@ -147,8 +153,12 @@ def _prepared(
     environment: str,
     large_result: bool,  # noqa: FBT001  # a key of the cache
     options: RunOptions,
+    _types: tuple[type, ...],
 ) -> RunOrder:
-    """Return the order of a run that has no name yet, checked: of equal calls it is the same."""
+    """Return the order of a run that has no name yet, checked: of equal calls it is the same.
+
+    `_types`: of the options' values, for True and 1.0 equal 1.
+    """
     given.one_of(options.on_empty, ON_EMPTY, name="on_empty")
     tags = given.texts(options.tags, name="tags", example="tags=['survey']")
     timeout_s = seconds(options.task_timeout, name="task_timeout")
@@ -201,42 +211,6 @@ def read_arguments(arguments: Any) -> tuple[Any, ...]:
             fix="args=[(1,), (2,)]",
         )
     return tuple(arguments)
-
-
-def check_partitions(partitions: Sequence[int], count: int, *, environment: str) -> tuple[int, ...]:
-    """Return the chosen partitions, sorted and each once; raises InvalidInputError for others."""
-    return check_indexes(
-        "partitions", partitions, range(count), whole=f"environment {environment!r}"
-    )
-
-
-def check_indexes(
-    name: str, indexes: Sequence[int], allowed: Sequence[int], *, whole: str
-) -> tuple[int, ...]:
-    """Return indexes, sorted and each once; raises InvalidInputError for what `whole` lacks."""
-    if isinstance(indexes, (str, bytes)) or not isinstance(indexes, Iterable):
-        raise InvalidInputError.value(
-            name=name, value=indexes, why="is no list of indexes", fix=f"{name}=[0, 1]"
-        )
-    given = list(indexes)
-    if any(isinstance(index, bool) or not isinstance(index, SupportsIndex) for index in given):
-        raise InvalidInputError.value(
-            name=name, value=given, why="holds something that is no index", fix=f"{name}=[0, 1]"
-        )
-    chosen = sorted({index.__index__() for index in given})
-    known = allowed if isinstance(allowed, range) else frozenset(allowed)
-    strange = [index for index in chosen if index not in known]
-    if strange or not chosen:
-        there = join_ranges(sorted(allowed)[:ROW_OF_INDEXES]) or "none"
-        more = " …" if len(allowed) > ROW_OF_INDEXES else ""
-        why = (
-            f"names {items_text(strange)}; {whole} has {len(allowed)}, counted from 0: "
-            f"{there}{more}"
-            if strange
-            else f"chooses none of the {len(allowed)} of {whole}"
-        )
-        raise InvalidInputError.value(name=name, value=chosen[:ROW_OF_INDEXES], why=why)
-    return tuple(chosen)
 
 
 def read_retries(retries: Retry | int) -> RetryRule:
