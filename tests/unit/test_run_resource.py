@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 
 import api_builders
+import msgspec
 import pytest
 from geopod.api.compact import join_ranges, parse_ranges
 from geopod.api.run import ComputeRun, ComputeRunSpec
@@ -20,6 +21,7 @@ from geopod.api.run_resource import (
 )
 from geopod.api.run_status import ComputeRunStatus
 from geopod.api.runs import RunState
+from geopod.dispatch.progress import MAX_PROGRESS_BYTES
 from geopod.errors import InvalidInputError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,6 +151,7 @@ states = st.builds(
         completed_indexes=ranges[:4096].rstrip(","),
         failed_indexes=ranges[:4096].rstrip(","),
         indexes_truncated=True,
+        progress=message[:MAX_PROGRESS_BYTES],
         plan_sha256="5e" * 32,
         failures=failures,
     ),
@@ -281,6 +284,15 @@ def test_transition_time_moves_with_the_status_alone():
     times = {it["type"]: it["lastTransitionTime"] for it in status["conditions"]}
     assert times["Accepted"] == before["conditions"][0]["lastTransitionTime"]
     assert times["Complete"] > times["Accepted"]
+
+
+def test_words_of_progress_are_told_while_the_run_goes_on():
+    running = a_state(progress="62 % band 4")
+    status = status_from_state(running, REPORT)
+    ComputeRunStatus.model_validate(status)
+    assert run_state(with_status(status)).progress == "62 % band 4"
+    ended = msgspec.structs.replace(running, phase="Failed", finished=NOW)
+    assert "progress" not in status_from_state(ended, REPORT)
 
 
 def test_progress_never_goes_backwards():

@@ -89,6 +89,8 @@ def status_from_state(state: RunState, report: RunReport) -> dict[str, Any]:
         },
         "progressPercentage": _percentage(state, report),
     }
+    if state.progress and state.phase == "Running":
+        status["progress"] = state.progress
     if state.started is not None:
         status["startTime"] = timestamp(state.started)
     if state.finished is not None:
@@ -116,8 +118,7 @@ def status_from_state(state: RunState, report: RunReport) -> dict[str, Any]:
 def run_state(manifest: Mapping[str, Any]) -> RunState:
     """Return a run's state as its status tells it; without a status it is new.
 
-    `chunks` is the number of tasks that have ended: it grows whenever the manifest does. What a
-    status has no room for (words of progress) is empty.
+    `chunks` is the number of tasks that have ended: it grows whenever the manifest does.
     """
     metadata, status = manifest["metadata"], manifest.get("status") or {}
     tasks, phase = status.get("tasks") or {}, status.get("phase", "")
@@ -152,6 +153,7 @@ def run_state(manifest: Mapping[str, Any]) -> RunState:
         indexes_truncated=status.get("indexesTruncated", False),
         failures=[_read_failure(item, epoch) for item in status.get("failures", ())],
         chunks=total - counts["pending"] - counts["running"],
+        progress=status.get("progress", ""),
         inline=copies,
         records=records,
     )

@@ -121,6 +121,8 @@ class ComputeRunStatus(Model):
     """The two lists are cut; the manifest is whole."""
     progress_percentage: Annotated[int, Field(ge=0, le=100)] | None = None
     """Never goes backwards."""
+    progress: Annotated[str, StringConstraints(max_length=256)] | None = None
+    """What the running task that is least far says of itself: `62 % band 4`."""
     estimated_remaining_seconds: Count | None = None
     """Estimate of the time left."""
     failures: Annotated[
