@@ -89,8 +89,6 @@ def status_from_state(state: RunState, report: RunReport) -> dict[str, Any]:
         },
         "progressPercentage": _percentage(state, report),
     }
-    if state.progress and state.phase == "Running":
-        status["progress"] = state.progress
     if state.started is not None:
         status["startTime"] = timestamp(state.started)
     if state.finished is not None:
@@ -99,6 +97,7 @@ def status_from_state(state: RunState, report: RunReport) -> dict[str, Any]:
         ("planSha256", state.plan_sha256),
         ("completedIndexes", state.completed_indexes),
         ("failedIndexes", state.failed_indexes),
+        ("progress", state.progress if state.phase == "Running" else ""),
     ):
         if text:
             status[name] = text
