@@ -21,6 +21,7 @@ from obstore.store import MemoryStore as Bucket
 
 SIGNING_KEY = b"0123456789abcdef0123456789abcdef"
 UID = "5a2f6a54-2f4e-4b21-9d0e-0c6a1f2d3e4b"
+BY_PROXY = web.ResponseKey("by_proxy", bool)
 HASTY = Patience(total_s=2.0, first_wait_s=0.01, longest_wait_s=0.05, connect_s=1.0, silence_s=5.0)
 
 
@@ -57,7 +58,7 @@ class Faults:
                 wait = {"Retry-After": "3"} if fault == "429" else {}
                 text = "no endpoints available\n"
                 answer = web.Response(status=int(fault), text=text, headers=wait)
-                answer["proxy"] = True
+                answer[BY_PROXY] = True
                 return answer
             if fault == "drop":
                 request.transport.abort()
@@ -74,7 +75,7 @@ class Faults:
 
 async def unsign(_request: web.Request, answer: web.StreamResponse) -> None:
     """Take the gateway's mark from what a proxy answers."""
-    if "proxy" in answer:
+    if BY_PROXY in answer:
         del answer.headers[deployment.GATEWAY_HEADER]
 
 
