@@ -10,7 +10,10 @@ import json
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from geopod.codecs import PickledResult
 from geopod.errors import (
     EnvironmentNotFoundError,
     InvalidInputError,
+    OutOfMemoryError,
     ProcessCrashedError,
     RemoteFunctionError,
     ResultNotSerializableError,
@@ -33,8 +37,10 @@ from geopod.errors import (
     TaskTimeoutError,
     WaitTimeoutError,
 )
+from terminal_builders import Session
 
 NODES = 2
+DEADLINE_S = 60
 OWN_INTERPRETER = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -46,8 +52,13 @@ class Place:
     env: geopod.Environment
     connect: Callable[[], geopod.Client]
     folder: Path
-    target: str | None
+    target: str
     """What `connect` is given for it, in any process of this environment."""
+
+    @property
+    def namespace(self) -> str:
+        """Where its environments and runs are."""
+        return str(self.client._aio._backend.namespace)
 
 
 def index_of(params, ctx):
@@ -139,6 +150,20 @@ def variables_of(*names):
     import os
 
     return [os.environ.get(name) for name in names]
+
+
+def hog_on_node_one(params, ctx):
+    kept = []
+    while ctx.index == 1:
+        kept.append(bytearray(b"x" * 16_000_000))
+    return "fine"
+
+
+def half_done(params, ctx):
+    import threading
+
+    ctx.progress(0.5, "half")
+    threading.Event().wait(600)
 
 
 def nothing(params):
@@ -300,7 +325,7 @@ def run_is_found_by_name_from_elsewhere(place):
 
 def run_is_found_by_name_from_another_process(place):
     run = place.env.submit(index_of).wait()
-    where = f"{place.target!r}, namespace={place.client._aio._backend.namespace!r}"
+    where = f"{place.target!r}, namespace={place.namespace!r}"
     code = f"import geopod; print(geopod.connect({where}).get_run({run.name!r}).results())"
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -429,6 +454,88 @@ def two_clients_with_one_name_share_the_environment(place):
         assert {run.environment for run in runs} == {place.env.id}
 
 
+def child_over_its_memory_is_named_and_the_others_results_stay(place):
+    with pytest.raises(OutOfMemoryError) as caught:
+        place.env.execute(hog_on_node_one)
+    error = caught.value
+    assert isinstance(error, RunFailedError)
+    assert error.completed == ["fine", None]
+    said = str(error.__cause__)
+    assert re.match(r"GP-E304 Task 1 was killed at its \S+ MiB memory limit", said), said
+    assert "fix: 1) memory=" in said
+    assert place.env.execute(len) == [0] * NODES
+
+
+def progress_of_a_task_is_shown(place):
+    run = place.env.submit(half_done)
+    deadline = time.monotonic() + DEADLINE_S
+    facts: tuple[str, ...] = ()
+    while not any("50 % half" in fact for fact in facts) and time.monotonic() < deadline:
+        facts = run.explain().facts
+    run.cancel()
+    run.wait(DEADLINE_S)
+    assert any("50 % half" in fact for fact in facts), facts
+
+
+def log_of_an_installation_is_followed_to_its_end(place):
+    env = place.client.environment("log", requirements=["no-such-package-of-geopod"], wait=False)
+    lines = list(env.build_log(follow=True))
+    assert any("No solution found when resolving dependencies" in line for line in lines), lines
+    assert lines == env.build_log().splitlines()
+    assert env.refresh_state().phase == "Failed"
+    env.delete()
+
+
+SCRIPT = """
+def slow(params):
+    import threading
+    threading.Event().wait(600)
+"""
+
+
+@contextmanager
+def command_that_waits(place):
+    """Give `geopod run` on a terminal that shows its line, and its run."""
+    script = place.folder / "analysis_that_waits.py"
+    script.write_text(SCRIPT)
+    before = {run.name for run in place.client.runs()}
+    where = ("--target", place.target, "--namespace", place.namespace)
+    session = Session(*where, "run", f"{script}:slow", "--env", place.env.name)
+    watchdog = threading.Timer(DEADLINE_S, session.process.kill)
+    watchdog.start()
+    session.until(f"0/{NODES}")
+    (run,) = [run for run in place.client.runs() if run.name not in before]
+    try:
+        yield session, run
+    finally:
+        watchdog.cancel()
+        run.cancel()
+        run.wait(DEADLINE_S)
+
+
+def first_ctrl_c_leaves_the_run_and_says_how_to_find_it(place):
+    with command_that_waits(place) as (session, run):
+        session.press_ctrl_c()
+        session.until(
+            rf"run {run.name} goes on; Ctrl-C again within 3 s cancels it; "
+            rf'client\.get_run\("{run.name}"\) finds it\r\n'
+        )
+        assert session.exit_code() == 130
+        assert "Traceback" not in session.said
+        assert not run.refresh().done
+
+
+def second_ctrl_c_cancels_the_run(place):
+    with command_that_waits(place) as (session, run):
+        session.press_ctrl_c()
+        session.until("goes on")
+        session.press_ctrl_c()
+        assert session.exit_code() == 130
+        assert f"run {run.name} is being cancelled" in session.said
+        run.wait(DEADLINE_S)
+        assert run.phase == "Cancelled"
+
+
 CASES: dict[str, Callable[[Any], None]] = {
     case.__name__: case
     for case in (
@@ -459,5 +566,10 @@ CASES: dict[str, Callable[[Any], None]] = {
         run_tells_its_numbers_and_origins,
         check_tells_what_a_function_would_cost,
         two_clients_with_one_name_share_the_environment,
+        child_over_its_memory_is_named_and_the_others_results_stay,
+        progress_of_a_task_is_shown,
+        log_of_an_installation_is_followed_to_its_end,
+        first_ctrl_c_leaves_the_run_and_says_how_to_find_it,
+        second_ctrl_c_cancels_the_run,
     )
 }

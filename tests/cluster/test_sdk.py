@@ -15,7 +15,8 @@ def place(installed, kubectl, tmp_path_factory):
     with fresh_namespace(kubectl, "sdk") as within, client_within(within) as client:
         env = client.environment("sdk", nodes=NODES, memory="512Mi", cpus=0.1)
         connect = partial(geopod.connect, namespace=within.namespace)
-        yield Place(client, env, connect, tmp_path_factory.mktemp("sdk"), None)
+        target = kubectl("config", "current-context").strip()
+        yield Place(client, env, connect, tmp_path_factory.mktemp("sdk"), target)
 
 
 @pytest.mark.timeout(300)
