@@ -63,6 +63,18 @@ def test_long_list_comes_in_chunks_and_whole():
     run(scenario)
 
 
+def test_items_of_a_list_come_without_what_only_the_server_reads():
+    async def scenario(fake, client):
+        found = a_run()
+        found["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+        fake.put(RUNS, found)
+        (item,) = (await client.list(RUNS)).items
+        assert item["metadata"]["name"] == "r1"
+        assert "managedFields" not in item["metadata"]
+
+    run(scenario)
+
+
 def test_created_object_is_found_and_a_second_one_is_a_conflict():
     async def scenario(fake, client):
         await client.create(RUNS, a_run(), field_manager="test")

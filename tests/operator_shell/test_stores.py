@@ -49,6 +49,32 @@ def test_managed_fields_are_not_kept(stores):
     assert "managedFields" not in stores.children("geo")["StatefulSet", "e1-node"]["metadata"]
 
 
+def test_copy_of_the_spec_that_kubectl_leaves_is_not_kept(stores):
+    applied = "kubectl.kubernetes.io/last-applied-configuration"
+    annotations = {applied: "{}", "geopod.dev/refresh": "1"}
+    stores.put(stored("ComputeEnvironment", an_environment(), version=30, annotations=annotations))
+    kept_ones = stores.environment(("geo", "e1"))["metadata"]["annotations"]
+    assert kept_ones == {"geopod.dev/refresh": "1"}
+    assert applied in annotations
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [
+        ("StatefulSet", {"spec": {"replicas": 3, "template": {}}, "status": {"replicas": 2}}),
+        ("Deployment", {"spec": {"replicas": 3}, "status": {"replicas": 2}}),
+        ("NetworkPolicy", {}),
+    ],
+)
+def test_of_a_child_is_kept_what_plans_read(stores, kind, rest):
+    whole = {"spec": {"replicas": 3, "template": {}}, "status": {"replicas": 2}}
+    child = {**a_child(kind=kind), **whole, "apiVersion": "v1"}
+    stores.put(child)
+    assert stores.children("geo")[kind, "e1-node"] == {
+        "apiVersion": "v1", "kind": kind, "metadata": child["metadata"], **rest
+    }  # fmt: skip  # one line less
+
+
 def test_list_sweeps_what_is_gone_and_keeps_what_is_newer(stores):
     stores.put(a_child("old", version=5))
     stores.put(a_child("new", version=50))

@@ -159,7 +159,7 @@ class Operator:
         return handlers.register(inbox, self._watched, login=self._sign_in, ended=stop.set)
 
     def _sign_in(self) -> kopf.AiohttpSession:
-        session = self._client.session(probes.stamping(self.stamps))
+        session = self._client.session(handlers.kopf_response(self.stamps))
         return kopf.AiohttpSession(server=self._client.base_url, aiohttp_session=session)
 
     def _watches(self) -> list[probes.Watch]:

@@ -1,16 +1,20 @@
 """kopf at the edge: a watch event goes into the stores and its key into the queue. Nothing else.
 
 `on.event` handlers only: they cost no PATCH, no finalizer and no annotation. They return None: a
-returned value would land in the status.
+returned value would land in the status. kopf queues every object of a list at once: it reads them
+without what nobody keeps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import aiohttp
 import kopf
+from typing_extensions import override
 
 from geopod_operator.cluster import (
     OURS_SELECTOR,
@@ -21,7 +25,10 @@ from geopod_operator.cluster import (
     WATCHED_CHILDREN,
     Kind,
 )
-from geopod_operator.stores import ENVIRONMENT, Raw, Stores, WorkKey
+from geopod_operator.probes import WatchStamps, watch_of
+from geopod_operator.stores import ENVIRONMENT, Raw, Stores, WorkKey, kept
+
+CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED"})
 
 
 class Add(Protocol):
@@ -99,13 +106,66 @@ def _register(registry: kopf.OperatorRegistry, inbox: Inbox, kind: Kind) -> None
         inbox.take(kind, event["type"], dict(event["object"]))
 
 
+def kopf_response(stamps: WatchStamps) -> type[aiohttp.ClientResponse]:
+    """Return the class of what kopf reads: its watches leave stamps, its objects are `kept`."""
+
+    class Response(aiohttp.ClientResponse):
+        @override
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:
+            await super().start(connection)
+            if self.url.query.get("watch") == "true" and self.ok:
+                watch = watch_of(self.url.path)
+                stamps.opened(watch)
+                self.content = _Events(self.content, lambda: stamps.told(watch))  # type: ignore[assignment]  # stands in for it
+            return self
+
+        @override
+        async def json(self, **options: Any) -> Any:
+            answer = await super().json(**options)
+            return _kept_list(answer) if isinstance(answer, dict) and "items" in answer else answer
+
+    return Response
+
+
+class _Events:
+    """A watch's content: calls `told` for whatever arrives, and gives whole lines."""
+
+    def __init__(self, content: aiohttp.StreamReader, told: Callable[[], None]) -> None:
+        self._content = content
+        self._told = told
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        rest = b""
+        async for chunk in self._content.iter_chunked(size):
+            self._told()
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield _kept_event(line) + b"\n"
+        yield rest
+
+
+def _kept_event(line: bytes) -> bytes:
+    event = json.loads(line)
+    if event["type"] in CHANGES:
+        event["object"] = kept(event["object"])
+    return json.dumps(event).encode()
+
+
+def _kept_list(answer: dict[str, Any]) -> dict[str, Any]:
+    kind = answer["kind"].removesuffix("List")
+    return {**answer, "items": [kept({"kind": kind, **item}) for item in answer["items"] or ()]}
+
+
 def kopf_settings(*, streams_lists: bool) -> kopf.OperatorSettings:
     """Return kopf's settings: bounded lists, selectors on the server, no traffic of its own."""
     settings = kopf.OperatorSettings()
     for kind in WATCHED_CHILDREN:  # `labels=` of a handler would filter on the client
         settings.watching.label_selectors[kind.group, kind.version, kind.plural] = OURS_SELECTOR
     settings.watching.field_selectors[RUNS.group, RUNS.version, RUNS.plural] = RUNS_SELECTOR
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = 100  # decoded whole, and then queued
     settings.watching.initial_streaming = streams_lists
     settings.networking.request_timeout = 30  # the default is five minutes
     settings.networking.connect_timeout = 10

@@ -7,13 +7,10 @@ watch must have had a byte, an event or a bookmark, within three minutes.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-import aiohttp
 from aiohttp import web
-from typing_extensions import override
 
 SILENT_S = 180.0
 """Bookmarks come once a minute; kopf begins a watch anew after 70 silent seconds."""
@@ -64,38 +61,6 @@ def watch_of(path: str) -> Watch:
     parts = path.strip("/").split("/")
     namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts[:-1] else ""
     return parts[-1], namespace
-
-
-def stamping(stamps: WatchStamps) -> type[aiohttp.ClientResponse]:
-    """Return a response class whose watches leave stamps."""
-
-    class Stamping(aiohttp.ClientResponse):
-        @override
-        async def start(self, connection: Any) -> aiohttp.ClientResponse:
-            await super().start(connection)
-            if self.url.query.get("watch") == "true" and self.ok:
-                watch = watch_of(self.url.path)
-                stamps.opened(watch)
-                self.content = _Stamped(self.content, lambda: stamps.told(watch))  # type: ignore[assignment]  # stands in for it
-            return self
-
-    return Stamping
-
-
-class _Stamped:
-    """A response's content that calls `told` for whatever arrives."""
-
-    def __init__(self, content: aiohttp.StreamReader, told: Callable[[], None]) -> None:
-        self._content = content
-        self._told = told
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._content, name)
-
-    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        async for chunk in self._content.iter_chunked(size):
-            self._told()
-            yield chunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,12 @@ ENVIRONMENT, RUN, LAYER, RUNTIME = "ComputeEnvironment", "ComputeRun", "Layer", 
 OWN = frozenset({ENVIRONMENT, RUN, LAYER, RUNTIME})
 INSTANCE, COMPONENT = "app.kubernetes.io/instance", "app.kubernetes.io/component"
 DEPENDENCIES_READY = "DependenciesReady"
+WHOLE = OWN | {"StatefulSet", "ConfigMap"}
+"""Plans read these from end to end: specs, a template that is applied again, records of builds."""
+COUNTED = frozenset({"Deployment", "Job"})
+"""Of these they read how far they are, of every other child only whose it is."""
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""The whole spec once more, as `kubectl apply` leaves it."""
 
 
 def key_of(found: Raw) -> Key:
@@ -57,10 +63,18 @@ def _is_successor(held: Raw | None, gone: Raw) -> bool:
     return _version(held) > _version(gone)
 
 
-def _slim(found: Raw) -> Raw:
-    """Return the object without what nobody reads and what is most of its size."""
-    metadata = {name: value for name, value in found["metadata"].items() if name != "managedFields"}
-    return {**found, "metadata": metadata}
+def kept(found: Raw) -> Raw:
+    """Return of an object what plans read of it; the rest is most of its size."""
+    metadata = {name: it for name, it in found["metadata"].items() if name != "managedFields"}
+    if APPLIED in (annotations := metadata.get("annotations") or {}):
+        metadata["annotations"] = {name: it for name, it in annotations.items() if name != APPLIED}
+    if found["kind"] in WHOLE:
+        return {**found, "metadata": metadata}
+    parts = ("apiVersion", "kind", "status") if found["kind"] in COUNTED else ("apiVersion", "kind")
+    slim = {part: found[part] for part in parts if part in found} | {"metadata": metadata}
+    if found["kind"] in COUNTED:
+        slim["spec"] = {"replicas": (found.get("spec") or {}).get("replicas", 1)}
+    return slim
 
 
 class Stores:
@@ -120,7 +134,7 @@ class Stores:
         held = self._one(found)
         if held is not None and _version(held) >= _version(found):
             return False
-        slim = _slim(found)
+        slim = kept(found)
         if kind not in OWN:
             self._children.setdefault(namespace, {})[ref_of(found)] = slim
             return True

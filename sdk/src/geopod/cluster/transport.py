@@ -110,9 +110,13 @@ class Transport:
 
     async def send(self, call: Call) -> Any:
         """Return the answer's JSON; raises the public errors and ApiError."""
+        return decode(await self.read(call))
+
+    async def read(self, call: Call) -> bytes:
+        """Return the answer's body; raises what `send` raises."""
         async with self.opened(call, read_s=self._timeout_s, total_s=self._timeout_s) as answer:
             try:
-                return decode(await answer.read())
+                return await answer.read()
             except LOST as error:
                 raise self._unreachable(call, error, 1) from error
 
