@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cluster.bucket_builders import ObjectStore
 from cluster.namespace_builders import fresh_namespace
 from cluster.testcluster import providers
 from cluster.testcluster.deploy import deploy
@@ -77,6 +78,12 @@ def spec(process_cluster):
 @pytest.fixture(scope="session")
 def addresses(spec):
     return Addresses(spec.slot)
+
+
+@pytest.fixture(scope="session")
+def object_store(process_cluster, addresses):
+    """The cluster's S3 server, whose buckets are folders of this machine."""
+    return ObjectStore(Places.of(process_cluster).data("s3"), addresses.s3)
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,12 @@ The cases are those of tests/conformance/ellipsis, word for word.
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import geopod.faces.ellipsis as el
 import pytest
+from cluster.bucket_builders import SECRET
 from cluster.namespace_builders import client_within, fresh_namespace
-from cluster.testcluster.control import S3_PASSWORD, S3_USER
-from cluster.testcluster.places import Places
 from ellipsis_cases import (
     CASES,
     FIELDS,
@@ -29,33 +27,24 @@ from ellipsis_cases import (
 )
 from layer_builders import write_raster
 
-KEYS = "bucket-keys"
 INTERPRETER = "python3.13"
 """Another minor than the tests' own: functions travel as source, as upstream sends them."""
 
 
 @pytest.fixture(scope="module")
-def bucket(process_cluster):
-    """A bucket of the cluster's store with both layers, as the folder that it is."""
-    folder = Places.of(process_cluster).data("s3") / f"drive-{secrets.token_hex(4)}"
-    folder.mkdir()
+def bucket(object_store):
+    """A bucket with both layers, as the folder that it is."""
+    folder = object_store.bucket("drive")
     write_raster(folder / "sentinel.tif", SPEC, VALUES)
     FRAME.to_parquet(folder / "fields.parquet")
     return folder
 
 
 @pytest.fixture(scope="module")
-def home(installed, kubectl, addresses):
+def home(installed, kubectl, object_store):
     """A namespace where ana may edit, and the keys of the bucket."""
-    keys = {
-        "AWS_ACCESS_KEY_ID": S3_USER,
-        "AWS_SECRET_ACCESS_KEY": S3_PASSWORD,
-        "AWS_ENDPOINT_URL": addresses.s3,
-        "AWS_REGION": "us-east-1",
-    }
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": KEYS}}
     with fresh_namespace(kubectl, "drive") as within:
-        within.apply({**secret, "stringData": keys})
+        within.apply(object_store.secret())
         within("create", "serviceaccount", "ana")
         ana = f"--serviceaccount={within.namespace}:ana"
         within("create", "rolebinding", "ana", "--clusterrole=geopod-edit", ana)
@@ -72,10 +61,10 @@ def drive(home, bucket, tmp_path_factory):
             (FIELDS, "fields.parquet", FIELDS_TIME),
         ):
             uri = f"s3://{bucket.name}/{file}"
-            client.add_layer(path_id, uri, timestamp=timestamp, secret=KEYS)
+            client.add_layer(path_id, uri, timestamp=timestamp, secret=SECRET)
         for name, kind in RESULTS.items():
             write_to = f"s3://{bucket.name}/{name}"
-            client.add_layer(name, type=kind, write_to=write_to, secret=KEYS)
+            client.add_layer(name, type=kind, write_to=write_to, secret=SECRET)
 
         def file_of(path_id, timestamp_id):
             (uri,) = client.get_layer(path_id).files(timestamp_id)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import runpy
 import sys
-import uuid
 from pathlib import Path
 
 import geopod
@@ -15,13 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from cluster.bucket_builders import SECRET
 from cluster.namespace_builders import client_within, fresh_namespace
-from cluster.testcluster.control import S3_PASSWORD, S3_USER
 from cluster.testcluster.image_contexts import PROJECT
-from cluster.testcluster.places import Places
 
 EXAMPLES = PROJECT / "examples"
-SECRET = "bucket-keys"  # noqa: S105  # a name
 OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
 SMALL = {"interpreter": OWN, "memory": "512Mi", "cpus": 0.3, "progress": False}
 CHOSEN = ("field_sums", "moving_window")
@@ -64,24 +61,15 @@ class OnCluster:
 
 
 @pytest.fixture(scope="module")
-def home(installed, kubectl, addresses):
-    keys = {
-        "AWS_ACCESS_KEY_ID": S3_USER,
-        "AWS_SECRET_ACCESS_KEY": S3_PASSWORD,
-        "AWS_ENDPOINT_URL": addresses.s3,
-        "AWS_REGION": "us-east-1",
-    }
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}}
+def home(installed, kubectl, object_store):
     with fresh_namespace(kubectl, "examples") as within:
-        within.apply({**secret, "stringData": keys})
+        within.apply(object_store.secret())
         yield within
 
 
 @pytest.fixture
-def bucket(process_cluster):
-    folder = Places.of(process_cluster).data("s3") / f"example-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
-    return folder
+def bucket(object_store):
+    return object_store.bucket("example")
 
 
 @pytest.fixture

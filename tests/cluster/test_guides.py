@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
-from cluster.testcluster.control import S3_PASSWORD, S3_USER
 from cluster.testcluster.image_contexts import PROJECT
-from cluster.testcluster.places import Places
 from rasterio.transform import from_origin
 
 GUIDE = PROJECT / "docs" / "guides" / "kubectl.md"
@@ -29,31 +27,24 @@ def commands(guide):
 
 
 @pytest.fixture
-def files(tmp_path, installed, process_cluster, addresses, namespace):
+def files(tmp_path, installed, object_store, namespace):
     """The examples, with a layer that lies beside the cluster: no data come from the internet."""
-    bucket = Places.of(process_cluster).data("s3") / "guides"
-    bucket.mkdir(exist_ok=True)
+    bucket = object_store.bucket("guides")
     profile = {"driver": "GTiff", "width": 128, "height": 96, "count": 1, "dtype": "float32"}
     profile |= {"crs": "EPSG:4326", "transform": from_origin(10, 47, 0.01, 0.01)}
     with rasterio.open(
         bucket / "dem.tif", "w", tiled=True, blockxsize=16, blockysize=16, **profile
     ) as written:
         written.write(HEIGHTS[np.newaxis])
-    secret = {
-        "AWS_ACCESS_KEY_ID": S3_USER,
-        "AWS_SECRET_ACCESS_KEY": S3_PASSWORD,
-        "AWS_ENDPOINT_URL": addresses.s3,
-        "AWS_REGION": "us-east-1",
-    }
-    literals = [f"--from-literal={name}={value}" for name, value in secret.items()]
+    literals = [f"--from-literal={name}={value}" for name, value in object_store.keys.items()]
     namespace("create", "secret", "generic", "bucket", *literals)
     folder = tmp_path / "examples" / "kubernetes"
     folder.mkdir(parents=True)
     for name in ("environment.yaml", "run.yaml"):
         (folder / name).write_text((EXAMPLES / name).read_text("utf-8"), "utf-8")
     layer = yaml.safe_load((EXAMPLES / "layer.yaml").read_text("utf-8"))
-    layer["spec"]["timestamps"][0]["uri"] = "s3://guides/dem.tif"
-    layer["spec"]["endpoints"] = [{"cidr": f"{addresses.control}/32", "port": 7070}]
+    layer["spec"]["timestamps"][0]["uri"] = f"s3://{bucket.name}/dem.tif"
+    layer["spec"]["endpoints"] = [object_store.address]
     layer["spec"]["credentials"] = {"secretName": "bucket"}
     (folder / "layer.yaml").write_text(yaml.safe_dump(layer), "utf-8")
     return tmp_path

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from cluster.bucket_builders import SECRET
 from cluster.namespace_builders import client_within, fresh_namespace
-from cluster.testcluster.control import S3_USER
-from cluster.testcluster.places import Places
 from geopod.errors import LayerAccessError
 from layer_builders import raster_spec, write_raster
 
@@ -20,25 +19,16 @@ def home(installed, kubectl):
 
 
 @pytest.fixture
-def dem(process_cluster, addresses, home):
+def dem(object_store, home):
     """A Layer in a bucket whose Secret has another bucket's key."""
-    bucket = Places.of(process_cluster).data("s3") / "keys"
-    bucket.mkdir(exist_ok=True)
+    bucket = object_store.bucket("keys")
     write_raster(bucket / "dem.tif", raster_spec())
-    address, _, port = addresses.s3.removeprefix("http://").partition(":")
-    keys = {
-        "AWS_ACCESS_KEY_ID": S3_USER,
-        "AWS_SECRET_ACCESS_KEY": WRONG,
-        "AWS_ENDPOINT_URL": addresses.s3,
-        "AWS_REGION": "us-east-1",
-    }
-    metadata = {"name": "bucket-keys"}
-    home.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": keys})
+    home.apply(object_store.secret(AWS_SECRET_ACCESS_KEY=WRONG))
     spec = {
         "type": "raster",
-        "timestamps": [{"id": "2024", "uri": "s3://keys/dem.tif"}],
-        "credentials": {"secretName": "bucket-keys"},
-        "endpoints": [{"cidr": f"{address}/32", "port": int(port)}],
+        "timestamps": [{"id": "2024", "uri": f"s3://{bucket.name}/dem.tif"}],
+        "credentials": {"secretName": SECRET},
+        "endpoints": [object_store.address],
     }
     kind = {"apiVersion": "geopod.dev/v1alpha1", "kind": "Layer"}
     home.apply({**kind, "metadata": {"name": "dem"}, "spec": spec})

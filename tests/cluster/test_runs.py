@@ -13,9 +13,9 @@ import uuid
 import geopod
 import pytest
 import rasterio
+from cluster.bucket_builders import SECRET
 from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.process_builders import a_run
-from cluster.testcluster.control import S3_PASSWORD, S3_USER
 from cluster.testcluster.places import Places
 from matplotlib import cbook
 from rasterio.transform import from_origin
@@ -80,7 +80,7 @@ def environment(client):
 
 
 @pytest.fixture(scope="module")
-def elevation(process_cluster, addresses, home, tmp_path_factory):
+def elevation(object_store, home, tmp_path_factory):
     """The elevation model as a COG in a bucket, and its Layer with the keys in a Secret."""
     heights = cbook.get_sample_data("jacksboro_fault_dem.npz")
     corner = [float(heights[key]) for key in ("xmin", "ymin", "dx", "dy")]  # ymin is the upper one
@@ -92,35 +92,21 @@ def elevation(process_cluster, addresses, home, tmp_path_factory):
         blockxsize=128, blockysize=128, compress="deflate",
     ) as target:  # fmt: skip
         target.write(heights["elevation"], 1)
-    bucket = Places.of(process_cluster).data("s3") / "runs"
-    bucket.mkdir(exist_ok=True)
+    bucket = object_store.bucket("runs")
     shutil.copy(path, bucket)
-    address, _, port = addresses.s3.removeprefix("http://").partition(":")
     home.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "bucket-keys"},
-            "stringData": {
-                "AWS_ACCESS_KEY_ID": S3_USER,
-                "AWS_SECRET_ACCESS_KEY": S3_PASSWORD,
-                "AWS_ENDPOINT_URL": addresses.s3,
-                "AWS_REGION": "us-east-1",
-            },
-        }
-    )
-    home.apply(
+        object_store.secret(),
         {
             "apiVersion": "geopod.dev/v1alpha1",
             "kind": "Layer",
             "metadata": {"name": "elevation"},
             "spec": {
                 "type": "raster",
-                "timestamps": [{"id": "srtm", "uri": "s3://runs/elevation.tif"}],
-                "credentials": {"secretName": "bucket-keys"},
-                "endpoints": [{"cidr": f"{address}/32", "port": int(port)}],
+                "timestamps": [{"id": "srtm", "uri": f"s3://{bucket.name}/elevation.tif"}],
+                "credentials": {"secretName": SECRET},
+                "endpoints": [object_store.address],
             },
-        }
+        },
     )
     return ("elevation", "srtm")
 
