@@ -109,6 +109,11 @@ def test_failures_of_a_run_are_shown_with_their_tracebacks(backend, script, caps
         (["env", "show", "lost"], "No environment 'lost'"),
         (["runs", "show", "lost"], "No run 'lost'"),
         (["nonsense"], "No such command"),
+        (["run", "a.py:f", "--env", "e", "--nodes", "4"], "--nodes describe a new environment"),
+        (
+            ["run", "a.py:f", "--env", "e", "--layer", "x", "--cpus", "1"],
+            "--layer, --cpus describe",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -204,6 +209,13 @@ def test_environment_and_run_are_explained(backend, script, capsys):
     name = capsys.readouterr().out.split()[-1]
     assert call("env", "explain", "e") == 0
     assert "'e' is Ready" in capsys.readouterr().out
+    assert call("env", "scale", "e", 0) == 0
+    assert call("env", "explain", "e") == 0
+    told = capsys.readouterr().out
+    assert "it has none; runs wait for some." in told
+    assert told.endswith("fix: 1) geopod env scale e 1\n")
+    assert call("env", "scale", "e", 3) == 0
+    capsys.readouterr()
     assert call("runs", "explain", name, "-o", "json") == 0
     assert "3 of 3 tasks done" in json.loads(capsys.readouterr().out)["summary"]
     assert call("runs", "stats", name, "-o", "json") == 0

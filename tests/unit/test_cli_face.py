@@ -173,7 +173,7 @@ FIXES = {fix for _, error, _ in SENTENCES for fix in error.fixes}
 
 
 def test_every_command_stands_for_a_fix_that_errors_tell():
-    others = {"run.explain()", "run.results(errors='return')"}  # of runs, not of a sentence here
+    others = {"run.explain()", "run.results(errors='return')", "env.scale(1)"}  # told elsewhere
     assert set(COMMANDS_OF_FIXES) <= FIXES | others
     python = {fix for fix in FIXES if fix.startswith(("client.", "env.", "run.", "task."))}
     calls = {fix for fix in python if fix.endswith("()")}
@@ -217,6 +217,7 @@ def test_command_that_there_is_not_names_the_nearest(capsys, typed, meant):
 BROKEN = {
     "import": ("import no_such_module_of_geopod\n", "ModuleNotFoundError: No module named"),
     "raise": ("raise OSError('the disk is gone')\n", "OSError: the disk is gone"),
+    "exit": ("raise SystemExit(3)\n", "SystemExit: 3"),
 }
 
 
@@ -364,6 +365,8 @@ def test_help_needs_no_client(tmp_path):
 
 def test_log_lines_are_objects_and_a_missing_log_says_why(told, backend, monkeypatch, capsys):
     name = told["RUN"]
+    assert call("runs", "logs", name, "--task", 9) == 2
+    assert f"task=[9] names 9; run {name!r} has " in capsys.readouterr().err
     assert call("runs", "logs", name) == 0
     assert capsys.readouterr().err.endswith(f"run {name}: no output was written\n")
 

@@ -6,7 +6,7 @@ import sys
 from types import ModuleType
 
 import pytest
-from geopod.client.options import read_requirements
+from geopod.client.options import environment_spec, read_requirements
 from geopod.client.script import script_requirements
 from geopod.errors import InvalidInputError
 
@@ -31,6 +31,46 @@ def test_script_names_its_own_requirements(running):
     running(f"#!/usr/bin/env python\n{BLOCK}\nimport numpy\n")
 
     assert read_requirements("script") == ["numpy>=2", "rasterio"]
+
+
+PYTHON = "# /// script\n# requires-python = {!r}\n# dependencies = []\n# ///\n"
+
+
+@pytest.mark.parametrize("wanted", [">=3.11", "==3.12.*", ">=3.12.4", "<3.12.4", "~=3.11"])
+def test_nodes_with_a_python_that_a_script_allows_are_taken(running, wanted):
+    running(PYTHON.format(wanted))
+    options = {"requirements": "script", "interpreter": "python3.12"}
+
+    assert environment_spec(options, layers=[], files=[])["requirements"] == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (">=3.13", "requires Python >=3.13; its nodes would have python3.12."),
+        ("<3.12", "requires Python <3.12; its nodes would have python3.12."),
+        (">=3.99", "fix: 1) correct requires-python"),
+        ("newer", "has no versions in `requires-python`: 'newer'"),
+    ],
+    ids=["newer", "older", "never", "words"],
+)
+def test_nodes_with_a_python_that_a_script_refuses_are_not_started(running, wanted, words):
+    running(PYTHON.format(wanted))
+    options = {"requirements": "script", "interpreter": "python3.12"}
+
+    with pytest.raises(InvalidInputError) as caught:
+        environment_spec(options, layers=[], files=[])
+    assert words in str(caught.value)
+
+
+def test_python_that_would_do_is_named(running):
+    running(PYTHON.format(">=3.13"))
+
+    with pytest.raises(InvalidInputError) as caught:
+        environment_spec(
+            {"requirements": "script", "interpreter": "python3.12"}, layers=[], files=[]
+        )
+    assert caught.value.fixes == ("interpreter='python3.13'",)
 
 
 @pytest.mark.parametrize(

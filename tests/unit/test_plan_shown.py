@@ -71,6 +71,9 @@ class TestCommand:
         assert len(rows) == 4
         assert all(row["windows"]["dem"][2:] != [0, 0] for row in rows)
         assert all(row["bytes"] > 0 for row in rows)
+        assert [row["partition"] for row in rows] == [0, 1, 2, 3]
+        assert all(row["west"] < row["east"] and row["south"] < row["north"] for row in rows)
+        assert sum(row["share"] for row in rows) == pytest.approx(4)
 
     def test_picture_goes_to_a_file(self, layers, tmp_path, capsys):
         pytest.importorskip("matplotlib")

@@ -82,7 +82,7 @@ def show(target: Chosen, name: str, output: str) -> None:
 def explain(target: Chosen, name: str, output: str) -> None:
     """Say why an environment is as it is, and what mends it."""
     with open_client(target) as client:
-        print_explanation(client.get_environment(name).explain(), output)
+        print_explanation(client.get_environment(name).explain(), output, ENV=name)
 
 
 @env.command("build-log")

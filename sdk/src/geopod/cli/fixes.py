@@ -1,8 +1,12 @@
-"""What an error tells to do, in the words of a shell: `geopod layer list` for `client.layers()`."""
+"""What is told to do, in the words of a shell: `geopod layer list` for `client.layers()`."""
 
 from __future__ import annotations
 
-from geopod.errors import GeopodError
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from geopod.errors import GeopodError
 
 COMMANDS = {
     "client.environments()": "geopod env list",
@@ -13,6 +17,7 @@ COMMANDS = {
     "env.build_log()": "geopod env build-log ENV",
     "env.explain()": "geopod env explain ENV",
     "env.resume()": "geopod env resume ENV",
+    "env.scale(1)": "geopod env scale ENV 1",
     "run.cancel()": "geopod runs cancel RUN",
     "run.explain()": "geopod runs explain RUN",
     "run.rerun()": "geopod runs rerun RUN",
@@ -31,8 +36,14 @@ def shell_fixes(error: GeopodError) -> list[str]:
         "TASK": error.task,
         "ENV": error.details.get("environment"),
     }
-    known = {word: str(name) for word, name in names.items() if name is not None}
-    return [_named(COMMANDS[fix], known) if fix in COMMANDS else fix for fix in error.fixes]
+    return in_shell(
+        error.fixes, {word: str(name) for word, name in names.items() if name is not None}
+    )
+
+
+def in_shell(fixes: Iterable[str], names: dict[str, str]) -> list[str]:
+    """Return fixes as commands; `names`: what RUN, TASK and ENV stand for, as far as is known."""
+    return [_named(COMMANDS[fix], names) if fix in COMMANDS else fix for fix in fixes]
 
 
 def _named(command: str, names: dict[str, str]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from geopod.cli.fixes import in_shell
 from geopod.display.colour import has_colours, paint
 from geopod.display.text import table
 
@@ -28,12 +30,8 @@ MARK_COLOURS = {"ok": "green", "no": "red", "? ": "yellow"}
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], output: str) -> None:
     """Print rows to stdout; `name` prints the first column alone."""
     match output:
-        case "json":
-            click.echo(json.dumps(list(rows), indent=2, default=plain))
-        case "yaml":
-            import yaml  # seldom asked for
-
-            click.echo(yaml.safe_dump(json.loads(json.dumps(list(rows), default=plain))), nl=False)
+        case "json" | "yaml":
+            print_value(list(rows), output)
         case "name":
             for row in rows:
                 click.echo(row[columns[0]])
@@ -68,8 +66,15 @@ def print_text(name: str, text: str, output: str, *, key: str) -> None:
             click.echo(text, nl=not text.endswith("\n"))
 
 
-def print_explanation(explanation: Explanation, output: str) -> None:
-    """Print what was found and what mends it; `name` prints the fixes alone."""
+def print_explanation(explanation: Explanation, output: str, **names: str) -> None:
+    """Print what was found and what mends it; `name` prints the fixes alone.
+
+    `names`: what RUN or ENV stands for in a fix, `RUN="ndvi-7f3"`.
+    """
+    findings = (
+        replace(found, fixes=tuple(in_shell(found.fixes, names))) for found in explanation.findings
+    )
+    explanation = replace(explanation, findings=tuple(findings))
     match output:
         case "json" | "yaml":
             told = {

@@ -16,7 +16,8 @@ from geopod.client.planning import plan_here
 from geopod.errors.wording import size_text
 
 WIDEST = 100
-COLUMNS = ("partition", "west", "south", "east", "north", "size", "features", "share")
+EDGES = ("west", "south", "east", "north")
+COLUMNS = ("partition", *EDGES, "size", "features", "share")
 
 
 @click.command()
@@ -56,7 +57,8 @@ def plan(
         found = plan_here(layers, nodes=nodes, options=asked)
     from geopod.layers.show import draw_partitions, partitions_text  # loads shapely
 
-    print_rows([_row(part, found) for part in found.partitions], COLUMNS, output)
+    rows = [_row(part, found) for part in found.partitions]
+    print_rows([_shown(row) for row in rows] if output == "table" else rows, COLUMNS, output)
     if output == "table":
         width = min(shutil.get_terminal_size().columns - 1, WIDEST)
         click.echo(f"\n{partitions_text(found, columns=width)}")
@@ -66,20 +68,26 @@ def plan(
 
 
 def _row(part: Partition, plan: Plan) -> dict[str, Any]:
-    """Return a partition as a line of the table."""
+    """Return what a partition is, as programs read it."""
     costs = [other.cost for other in plan.partitions if other.core is not None]
     mean = sum(costs) / len(costs) if costs else 0
-    edges = ("-",) * 4 if part.core is None else tuple(f"{edge:.10g}" for edge in part.core)
+    edges = (None,) * 4 if part.core is None else part.core
     return {
-        "partition": str(part.index),
-        **dict(zip(("west", "south", "east", "north"), edges, strict=True)),
-        "size": size_text(part.est_bytes),
-        "features": str(part.est_features),
-        "share": f"{part.cost / mean:.2f}" if mean else "-",
+        "partition": part.index,
+        **dict(zip(EDGES, edges, strict=True)),
         "bytes": part.est_bytes,
+        "features": part.est_features,
+        "share": part.cost / mean if mean else None,
         "cost": part.cost,
         "windows": part.windows,
     }
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a partition as a line of the table."""
+    edges = {edge: "-" if row[edge] is None else f"{row[edge]:.10g}" for edge in EDGES}
+    share = "-" if row["share"] is None else f"{row['share']:.2f}"
+    return row | edges | {"size": size_text(row["bytes"]), "share": share}
 
 
 def _say_where(plan: Plan) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from geopod.cli.asked import KEYWORDS, environment_options
 from geopod.cli.completion import ENVIRONMENT, FILE
@@ -18,8 +19,9 @@ from geopod.cli.runs import COLUMNS
 from geopod.cli.runs import row as run_row
 from geopod.cli.script import load_function
 from geopod.cli.target import Chosen, open_client
+from geopod.client.options import OWN_INTERPRETER
 from geopod.client.quantities import seconds
-from geopod.client.script import script_requirements
+from geopod.client.script import check_python, script_requirements
 from geopod.client.sync import Client, Environment
 
 
@@ -51,6 +53,8 @@ from geopod.client.sync import Client, Environment
 @click.pass_obj
 def run(target: Chosen, /, function: str, **options: Any) -> int:
     """Run FUNC on every node and print one result per node (or per line of --map)."""
+    if options["environment"] is not None:
+        _refuse_described(options["environment"])
     f = load_function(function)
     if options["environment"] is None and not options["requirements"]:
         options["requirements"] = _own_requirements(function)
@@ -68,10 +72,27 @@ def run(target: Chosen, /, function: str, **options: Any) -> int:
     return 0
 
 
+def _refuse_described(environment: str) -> None:
+    """Raise click.UsageError for options that describe an environment, where one is named."""
+    context = click.get_current_context()
+    described = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in KEYWORDS
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    if described:
+        raise click.UsageError(
+            f"{', '.join(described)} describe a new environment, and --env names one that is "
+            f"there; geopod env create {environment} {described[0]} … changes it"
+        )
+
+
 def _own_requirements(function: str) -> list[str]:
     """Return what the file of FILE.py:FUNC requires itself, and say so."""
     script = Path(function.rpartition(":")[0])
     found = script_requirements(script) or []
+    check_python(script, OWN_INTERPRETER)
     if found:
         click.echo(f"requirements of {script.name}: {', '.join(found)}", err=True)
     return found

@@ -145,7 +145,7 @@ def results(target: Chosen, name: str, *, download: Path | None, wait: bool, out
 def explain(target: Chosen, name: str, output: str) -> None:
     """Say why a run is as it is, and what mends it."""
     with open_client(target) as client:
-        print_explanation(client.get_run(name).explain(), output)
+        print_explanation(client.get_run(name).explain(), output, RUN=name)
 
 
 @runs.command()

@@ -45,7 +45,7 @@ def load_function(reference: str) -> Callable[..., Any]:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsersError(f"{path} cannot be loaded; nothing was started", exit_code=2) from error
     function = getattr(module, name, None)
     if not callable(function):

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict
 
 from geopod.client import given
 from geopod.client.quantities import whole_seconds
-from geopod.client.script import own_script, required_by
+from geopod.client.script import check_python, own_script, required_by
 from geopod.errors import InvalidInputError, RequirementsError
 from geopod.errors.wording import limit_text, size_text
 
@@ -83,6 +83,8 @@ def environment_spec(
     spec["nodes"] = options.get("nodes", 1)
     spec["requirements"] = read_requirements(options.get("requirements", ()))
     spec["interpreter"] = _interpreter(options.get("interpreter") or OWN_INTERPRETER)
+    if options.get("requirements") == "script":
+        check_python(own_script(), spec["interpreter"])
     for keyword, field in (
         ("template", "template"),
         ("gpu", "gpu"),

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ABNORMAL_WHEN_TRUE = frozenset({"Stalled", "Suspended"})
 SUMMARIES = frozenset({"Ready", "Stalled", "Progressing"})
 """Conditions that repeat what others say."""
+NO_NODES = Finding(
+    about="nodes", ok=False, fact="it has none; runs wait for some.", fixes=("env.scale(1)",)
+)
 FAILURES_SHOWN = 3
 MARKS = {True: "ok", False: "no", None: "?"}
 
@@ -88,6 +91,8 @@ async def explain_environment(environment: Environment) -> Explanation:
         findings.insert(0, _of_error("start", failed_error(state), fatal=True))
     elif state.phase == "Terminated":
         findings.insert(0, _of_error("life", terminated_error(environment.name, state), fatal=True))
+    if not environment.nodes:
+        findings.insert(0, NO_NODES)
     findings += await environment.diagnose()
     is_told = not state.message or state.phase == "Ready"  # by the number of nodes
     words = "" if is_told else f": {state.message.rstrip('.')}"

@@ -9,6 +9,7 @@ import msgspec
 
 from geopod.api import names
 from geopod.api.results import LogLine, TaskReason
+from geopod.client import given
 from geopod.store import KeyMissingError
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ async def read_logs(
 
     With `follow` the run is watched and lines come as they reach the store, until it ends. `tail`
     keeps only the last lines of each attempt, `since` only those that are not older (seconds since
-    the epoch).
+    the epoch). Raises InvalidInputError for a task that the run has not.
     """
+    if task is not None and run.total:
+        given.indexes([task], run.indexes, name="task", whole=f"run {run.name!r}")
     store = backend.store(run.order.environment)
     prefix = f"{names.run_prefix(run.order.environment, run.order.uid)}logs/"
     shown: dict[str, int] = {}
