@@ -7,6 +7,7 @@ neither the machine's identity nor a profile that lies about is ever used.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ import msgspec
 
 from geopod.api import deployment
 from geopod.layers.own_keys import CREDENTIAL_NAMES, OwnKeys, read_index
+
+_LISTINGS = "listings"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,9 @@ class Access:
     volumes: Path | None = None
     """The only folder that local files may lie in; None: a user's own machine, any folder."""
     patience: Patience = Patience()
+    listings: Path | None = None
+    """Where features that a service listed are kept for all processes of this machine or pod; None:
+    each process keeps its own until it ends."""
 
     @property
     def is_shared(self) -> bool:
@@ -80,6 +86,7 @@ def read_access(
         },
         secrets=secrets,
         volumes=volumes,
+        listings=Path(tempfile.gettempdir()) / _LISTINGS,
     )
 
 
@@ -87,7 +94,8 @@ def own_access(index: Path) -> Access:
     """Return what layers on a user's own machine may reach; `index`: pathId -> file of keys."""
     files = read_index(index)
     names = {path_id: Path(file).stem for path_id, file in files.items()}
-    return Access(credentials=OwnKeys(files), secrets=names)
+    listings = index.parent / _LISTINGS
+    return Access(credentials=OwnKeys(files), secrets=names, listings=listings)
 
 
 def read_secret(folder: Path) -> dict[str, str]:

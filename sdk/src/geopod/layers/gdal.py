@@ -15,6 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from geopod.errors import LayerAccessError
 from geopod.errors.wording import size_text
+from geopod.layers.ellipsis import ELLIPSIS
 from geopod.layers.sources import SourceFile
 from geopod.layers.vsi import gdal_path, remote_options, without_queries
 
@@ -47,10 +48,14 @@ def gdal_settings(files: Sequence[SourceFile] = (), **options: Any) -> Iterator[
 
 
 def open_raster_file(source: SourceFile, *, path_id: str) -> Any:
-    """Return an open rasterio dataset; raises LayerAccessError with GDAL's own words.
+    """Return an open rasterio dataset, or what reads like one; raises LayerAccessError.
 
     It is open within `gdal_settings` of its layer: GDAL signs each of its requests.
     """
+    if source.driver == ELLIPSIS:
+        from geopod.layers.ellipsis_tiles import open_tiles  # only for layers that lie there
+
+        return open_tiles(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

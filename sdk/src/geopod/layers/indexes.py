@@ -17,6 +17,7 @@ import msgspec
 
 from geopod.errors import LayerAccessError
 from geopod.layers.access import Access
+from geopod.layers.ellipsis import find_ellipsis, is_ellipsis
 from geopod.layers.remote import RemoteFile
 from geopod.layers.sources import (
     LayerSource,
@@ -50,12 +51,16 @@ class _Index:
 def expand_source(source: LayerSource, access: Access) -> tuple[LayerSource, dict[str, str]]:
     """Return the source with every index replaced by the files it names, and the indexes' versions.
 
-    `<item>.json#<asset>` names one asset of a STAC Item. A search has no version: what it finds at
+    `<item>.json#<asset>` names one asset of a STAC Item. A path of Ellipsis Drive gets its newest
+    timestamp. A search has no version: what it finds at
     plan time is the layer. Raises LayerAccessError.
     """
     hrefs: list[str] = []
     versions: dict[str, str] = {}
     for href in source.hrefs:
+        if is_ellipsis(href):
+            hrefs.append(_newest(href, source, access))
+            continue
         address, asset = _split_fragment(href)
         index = _Index(href=address, asset=asset, path_id=source.path_id, access=access)
         if is_search(address):
@@ -73,6 +78,14 @@ def expand_source(source: LayerSource, access: Access) -> tuple[LayerSource, dic
             words=f"it names {len(hrefs)} files, {MOST_FILES} is the limit",
         )
     return msgspec.structs.replace(source, hrefs=tuple(hrefs)), versions
+
+
+def _newest(href: str, source: LayerSource, access: Access) -> str:
+    """Return a place of Ellipsis Drive with its timestamp; the newest one where it names none."""
+    from geopod.layers.ellipsis_info import read_info
+
+    place = find_ellipsis(href, access, path_id=source.path_id)
+    return href if place.timestamp else f"{href.rstrip('/')}/{read_info(place).timestamp}"
 
 
 def _split_fragment(href: str) -> tuple[str, str]:

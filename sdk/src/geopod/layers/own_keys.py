@@ -35,6 +35,7 @@ CREDENTIAL_NAMES = frozenset(
         "GDAL_HTTP_HEADERS",
         "GDAL_HTTP_BEARER",
         "GDAL_HTTP_USERPWD",
+        "ELLIPSIS_TOKEN",
     }
 )
 """Keys of a Secret that are read; any other is left alone: GDAL has options that load plugins."""

@@ -30,7 +30,7 @@ from geopod.layers.grids import (
 from geopod.layers.raster_files import Pixels, RasterFile, fill_value, open_file
 from geopod.layers.sources import planned_source
 
-_KERNEL = 8
+WARP_KERNEL = 8
 """Pixels around a window that resampling may take in."""
 _WHOLE_EARTH = (-720.0, -90.0, 720.0, 90.0)
 
@@ -153,7 +153,7 @@ def files_within(layer: LayerPlan, window: Window | None) -> tuple[str, ...]:
         return layer.hrefs
     boxes: list[Window] | None = [window]
     if header.warp is not None:
-        boxes = _before_warp(header, header.warp, window)
+        boxes = before_warp(header, header.warp, window)
     if boxes is None:
         return layer.hrefs
     found = tuple(
@@ -164,8 +164,11 @@ def files_within(layer: LayerPlan, window: Window | None) -> tuple[str, ...]:
     return found or layer.hrefs[:1]
 
 
-def _before_warp(header: RasterHeader, warp: WarpGrid, window: Window) -> list[Window] | None:
-    """Return the windows of a layer's own grid that whole blocks around `window` are made of."""
+def before_warp(header: RasterHeader, warp: WarpGrid, window: Window) -> list[Window] | None:
+    """Return the windows of a layer's own grid that whole blocks around `window` are made of.
+
+    None: any part of it may be.
+    """
     side = warp.block
     top, left = window[0] // side * side, window[1] // side * side
     bottom = -(-(window[0] + window[2]) // side) * side
@@ -179,10 +182,10 @@ def _before_warp(header: RasterHeader, warp: WarpGrid, window: Window) -> list[W
     a, _, c, _, e, f = header.transform
     return [
         (
-            math.floor((y_max - f) / e) - _KERNEL,
-            math.floor((x_min - c) / a) - _KERNEL,
-            math.ceil((y_min - y_max) / e) + 2 * _KERNEL + 1,
-            math.ceil((x_max - x_min) / a) + 2 * _KERNEL + 1,
+            math.floor((y_max - f) / e) - WARP_KERNEL,
+            math.floor((x_min - c) / a) - WARP_KERNEL,
+            math.ceil((y_min - y_max) / e) + 2 * WARP_KERNEL + 1,
+            math.ceil((x_max - x_min) / a) + 2 * WARP_KERNEL + 1,
         )
         for x_min, y_min, x_max, y_max in boxes
     ]

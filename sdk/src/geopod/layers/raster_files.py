@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
+import msgspec
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geopod.api.plan import LayerPlan, RasterHeader, WarpGrid
 from geopod.layers.access import Patience
+from geopod.layers.ellipsis import ELLIPSIS
 from geopod.layers.file_grids import place_grid, read_grid
 from geopod.layers.gdal import open_raster_file
 from geopod.layers.grids import Window, intersect, slices_within
@@ -164,7 +166,7 @@ def open_file(
         warp, bands = header.warp, dataset.count
 
         def open_view(opened: Any) -> tuple[Any, ...]:
-            return _warped(opened, header, warp, alpha=alpha)
+            return _view(opened, header, warp, alpha=alpha)
 
         handle = Handle(dataset, source, layer.path_id, open_view)
         return RasterFile(
@@ -191,6 +193,18 @@ def open_file(
         patience=patience,
         nodata=nodata if needs_nodata else None,
     )
+
+
+def _view(
+    opened: Any, header: RasterHeader, warp: WarpGrid, *, alpha: int | None
+) -> tuple[Any, ...]:
+    """Return views of what was opened, the last one on the plan's grid."""
+    if opened.driver != ELLIPSIS:
+        return _warped(opened, header, warp, alpha=alpha)
+    from geopod.layers.ellipsis_warp import WarpedTiles  # loads what reads them
+
+    masked = msgspec.structs.replace(header, mask="perDataset")
+    return (WarpedTiles(opened, header, lambda part: _warped(part, masked, warp, alpha=None)),)
 
 
 def _warped(

@@ -32,7 +32,8 @@ from geopod.layers.web import (
 BUCKETS = ("s3", "gs", "az")
 SCHEMES = (*BUCKETS, "http", "https")
 SEARCH_SCHEMES = ("stac+http", "stac+https")
-ELSEWHERE = (*SCHEMES, *SEARCH_SCHEMES)
+ELLIPSIS_SCHEMES = ("ellipsis", "ellipsis+http", "ellipsis+https")
+ELSEWHERE = (*SCHEMES, *SEARCH_SCHEMES, *ELLIPSIS_SCHEMES)
 """Of all uris that are not on this machine."""
 _WEB = ("http", "https")
 _BUCKET = re.compile(r"[a-z0-9$][a-z0-9._-]{1,62}")

@@ -15,6 +15,7 @@ import msgspec
 
 from geopod.errors import LayerAccessError, SourceChangedError
 from geopod.layers.access import OWN_MACHINE, Access
+from geopod.layers.ellipsis import ELLIPSIS, find_ellipsis, is_ellipsis
 from geopod.layers.formats import HEAD_BYTES, PARQUET, Format, Kind, find_format
 from geopod.layers.remote import SCHEMES, RemoteFile, find_remote
 from geopod.layers.together import ask_all
@@ -80,8 +81,10 @@ def find_source(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Sou
     """Return the file that `href` names and the driver its bytes ask for.
 
     Raises LayerAccessError for anything but a readable file in a format that layers may have: an
-    absolute path, `file://`, `s3://`, `gs://`, `az://`, `http(s)://`.
+    absolute path, `file://`, `s3://`, `gs://`, `az://`, `http(s)://`, `ellipsis://`.
     """
+    if is_ellipsis(href):
+        return _on_ellipsis(href, path_id=path_id, access=access)
     address, variable = split_variable(href)
     place = find_place(address, path_id=path_id, access=access)
     if is_store(place):
@@ -103,6 +106,8 @@ def planned_source(
     href: str, kind: Kind, driver: str, *, path_id: str, access: Access
 ) -> SourceFile:
     """Return a file of a plan; its format is the one that was found when the plan was made."""
+    if kind == "vector" and is_ellipsis(href):
+        return _on_ellipsis(href, path_id=path_id, access=access)
     address, variable = split_variable(href)
     place = find_place(address, path_id=path_id, access=access)
     if isinstance(place, RemoteFile):
@@ -112,6 +117,8 @@ def planned_source(
 
 def find_place(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Path | RemoteFile:
     """Return the file or object that `href` names; raises LayerAccessError."""
+    if is_ellipsis(href):
+        return find_ellipsis(href, access, path_id=path_id)
     if href.partition("://")[0] in SCHEMES:
         return find_remote(href, access, path_id=path_id)
     return local_path(href, path_id=path_id, access=access)
@@ -210,6 +217,19 @@ def check_versions(
     for href in hrefs:
         if found[href] != planned[href]:
             raise SourceChangedError.changed(key=key, planned=planned[href], found=found[href])
+
+
+def _on_ellipsis(href: str, *, path_id: str, access: Access) -> SourceFile:
+    """Return a raster of Ellipsis Drive, or its features as the GeoParquet they were listed to."""
+    from geopod.layers.ellipsis_info import read_info
+
+    place = find_ellipsis(href, access, path_id=path_id)
+    info = read_info(place)
+    if info.kind == "raster":
+        return SourceFile(place, "raster", ELLIPSIS)
+    from geopod.layers.ellipsis_features import listed_features  # loads Arrow
+
+    return SourceFile(listed_features(place, info), "vector", PARQUET)
 
 
 def _fenced(path: Path, volumes: Path, path_id: str) -> Path:

@@ -32,6 +32,8 @@ class Answer:
     body: bytes
     size: int
     version: str
+    status: int = 200
+    """Of HTTP."""
 
 
 class SourceRefusedError(Exception):
@@ -116,7 +118,8 @@ def _ask(
                 )
             if len(body) < min(whole, length):
                 raise http.client.IncompleteRead(body, whole - len(body))
-            return Answer(body=body, size=size, version=_version(response.headers, size))
+            version = _version(response.headers, size)
+            return Answer(body=body, size=size, version=version, status=response.status)
     except urllib.error.HTTPError as error:
         with error:
             raise SourceRefusedError(error.code, error.reason) from error
