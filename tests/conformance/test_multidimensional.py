@@ -174,11 +174,12 @@ def test_metadata_that_lead_out_of_the_store_are_refused(tmp_path, file, changes
     assert words in refused(store)
 
 
-def test_zarr_of_version_3_is_refused_with_what_to_write(tmp_path):
+def test_group_of_version_3_in_a_store_of_version_2_is_refused(tmp_path):
     store = write_zarr(tmp_path / "era.zarr")
-    (store / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    write_array(store / "g" / "t2m", temperatures(), ["time", "lat", "lon"])
+    (store / "g" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
 
-    assert "zarr_format=2" in refused(store)
+    assert "g is not a plain group of Zarr 2" in refused(store, "g/t2m")
 
 
 def test_what_gdal_reads_is_what_was_checked(tmp_path):

@@ -140,12 +140,6 @@ def test_format_that_reads_elsewhere_is_refused_with_what_to_do(tmp_path, name, 
     assert words in refused(str(tmp_path / name))
 
 
-def test_hdf5_is_refused_with_how_to_convert_it(tmp_path):
-    (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
-
-    assert "gdal_translate -of COG" in refused(str(tmp_path / "a.h5"))
-
-
 def test_pod_reads_its_volumes(pod):
     inside = pod.volumes / "claim" / "dem.tif"
 

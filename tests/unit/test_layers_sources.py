@@ -43,7 +43,6 @@ def test_uri_that_is_no_plain_file_is_refused(href, words):
         pytest.param("a.xml", b"<GDAL_WMS/>", id="WMS"),
         pytest.param("a.json", b'{"type": "gdal_streamed_alg"}', id="GDAL pipeline"),
         pytest.param("a.json", b'{"stac_version": "1.1.0"}', id="STAC tile index"),
-        pytest.param("a.nc", b"\x89HDF\r\n\x1a\n", id="HDF5 with external data"),
         pytest.param("a.zip", b"PK\x03\x04", id="archive"),
         pytest.param("a.csv", b"x,y\n", id="table"),
     ],

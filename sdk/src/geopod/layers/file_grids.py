@@ -64,6 +64,8 @@ def _check_spacing(dataset: Any, *, key: str) -> None:
 
     GDAL gives such a file the transform of its mean spacing, and keeps the positions beside it.
     """
+    if steps := getattr(dataset, "uneven_steps", None):
+        raise UnsupportedGridError.irregular(key=key, smallest=steps[0], largest=steps[1])
     if "GEOLOCATION2" not in dataset.tag_namespaces():
         return
     for values in dataset.tags(ns="GEOLOCATION2").values():

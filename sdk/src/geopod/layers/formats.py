@@ -1,14 +1,17 @@
 """Which driver opens a file: its own first bytes or its name say so, GDAL is never left to guess.
 
 A layer is written by whoever may write Layers; an agent opens it beside other people's secrets.
-So formats that point elsewhere (VRT, WMS, GDALG, tile indexes, HDF5 with external data) and
-archives are refused: they would make the agent fetch what the layer's author cannot reach.
+So formats that point elsewhere (VRT, WMS, GDALG, tile indexes) and archives are refused: they would
+make the agent fetch what the layer's author cannot reach. HDF5 goes to a reader of our own, which
+cannot leave its file.
 """
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
+
+from geopod.layers.variables import HDF5
 
 Kind = Literal["raster", "vector"]
 
@@ -32,6 +35,7 @@ _MAGIC: tuple[tuple[bytes, int, Kind, str], ...] = (
     (b"CDF\x01", 0, "raster", "netCDF"),
     (b"CDF\x02", 0, "raster", "netCDF"),
     (b"CDF\x05", 0, "raster", "netCDF"),
+    (b"\x89HDF\r\n\x1a\n", 0, "raster", HDF5),
     (b"PAR1", 0, "vector", PARQUET),
     (b"fgb\x03", 0, "vector", "FlatGeobuf"),
     (b"SQLite format 3\x00", 0, "vector", "GPKG"),
@@ -98,9 +102,4 @@ def _why_not(name: str, head: bytes, text: bytes) -> str | None:
     if text.startswith(b"<"):
         what = next((what for word, what in _REFUSED if word in text), None)
         return what and _ELSEWHERE.format(name, what)
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return (
-            f"{name} is HDF5 or netCDF-4, whose data may lie in any other file; convert it: "
-            "gdal_translate -of COG"
-        )
     return f"{name} is an archive; unpack it" if head.startswith(_ARCHIVES) else None

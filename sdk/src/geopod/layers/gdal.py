@@ -17,6 +17,7 @@ from geopod.errors import LayerAccessError
 from geopod.errors.wording import size_text
 from geopod.layers.ellipsis import ELLIPSIS
 from geopod.layers.sources import SourceFile
+from geopod.layers.variables import ARRAYS
 from geopod.layers.vsi import gdal_path, remote_options, without_queries
 
 CACHE_BYTES = 64 << 20
@@ -56,6 +57,10 @@ def open_raster_file(source: SourceFile, *, path_id: str) -> Any:
         from geopod.layers.ellipsis_tiles import open_tiles  # only for layers that lie there
 
         return open_tiles(source)
+    if source.driver in ARRAYS:
+        from geopod.layers.arrays import open_array  # loads pyfive
+
+        return open_array(source, path_id=path_id)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -32,11 +32,11 @@ class NpyWriter:
             file.truncate(self._start + int(np.prod(shape)) * dtype.itemsize)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
-    def write(self, row: int, column: int, block: NDArray[Any]) -> None:
-        """Put `block` (band, row, column) at `row`, `column` of every band."""
+    def write(self, row: int, column: int, block: NDArray[Any], *, first_band: int = 0) -> None:
+        """Put `block` (band, row, column) at `row`, `column` of the bands from `first_band` on."""
         _, rows, columns = self.shape
         full_rows = block.shape[2] == columns
-        for band, pixels in enumerate(block):
+        for band, pixels in enumerate(block, first_band):
             first = (band * rows + row) * columns + column
             parts = [pixels] if full_rows else list(pixels)
             for number, part in enumerate(parts):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class RasterLayer:
     block: tuple[int, int]
     has_validity: bool = False
     """A last band says where there are pixels: 1 or 0."""
+    bands_together: int | None = None
+    """How many bands lie in one chunk of an array; None: not an array."""
 
     def read(self, window: Window) -> Pixels:
         """Return (band, row, column) of a window, `fill` where there is no pixel.
@@ -81,6 +83,23 @@ class RasterLayer:
 
     def _filled(self, window: Window) -> Pixels:
         return np.full((self.count, *window[2:]), self.fill, self.dtype)
+
+    def band_groups(self, *, most_bytes: int) -> Iterator[tuple[int, RasterLayer]]:
+        """Yield the bands of an array in groups: where each begins, and the layer of it alone.
+
+        A block of all its bands may take any amount; whole chunks where they take less than
+        `most_bytes`. Any other layer is one group.
+        """
+        at_once = self.count
+        if self.bands_together is not None and not self.has_validity:
+            block = min(self.block[0], self.shape[0]) * min(self.block[1], self.shape[1])
+            fits = max(1, most_bytes // (block * self.dtype.itemsize))
+            at_once = fits - fits % self.bands_together or fits
+        for first in range(0, self.count, at_once):
+            files = tuple(
+                replace(file, indexes=file.indexes[first : first + at_once]) for file in self.files
+            )
+            yield first, replace(self, files=files, count=len(files[0].indexes))
 
     def walk(self, window: Window, *, most_bytes: int) -> Iterator[Window]:
         """Cut a window into parts of whole blocks that hold about `most_bytes` each."""
@@ -131,6 +150,7 @@ def open_raster(
                 fill=fill_value(header),
                 block=(header.warp.block,) * 2 if header.warp else header.block_shape,
                 has_validity=with_validity,
+                bands_together=getattr(files[0].handle.dataset, "bands_together", None),
             )
         except RasterioError as error:
             raise unreadable(error, path_id=layer.path_id) from error

@@ -25,6 +25,7 @@ from geopod.layers.gdal import open_raster_file
 from geopod.layers.grids import Window, intersect, slices_within
 from geopod.layers.raster_headers import alpha_band
 from geopod.layers.sources import SourceFile
+from geopod.layers.variables import ARRAYS
 
 Pixels = NDArray[Any]
 
@@ -205,6 +206,19 @@ def _view(
 
     masked = msgspec.structs.replace(header, mask="perDataset")
     return (WarpedTiles(opened, header, lambda part: _warped(part, masked, warp, alpha=None)),)
+
+
+def _view(
+    opened: Any, header: RasterHeader, warp: WarpGrid, *, alpha: int | None
+) -> tuple[Any, ...]:
+    """Return views of what was opened, the last one on the plan's grid."""
+    if opened.driver in ARRAYS:
+        from geopod.layers.array_warp import WarpedArray  # loads pyfive
+
+        return (
+            WarpedArray(opened, header, warp, lambda part: _warped(part, header, warp, alpha=None)),
+        )
+    return _warped(opened, header, warp, alpha=alpha)
 
 
 def _warped(

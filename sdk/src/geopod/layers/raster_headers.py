@@ -179,6 +179,8 @@ def _crs_text(dataset: Any, source: LayerSource, file: SourceFile) -> str:
     text = found.to_wkt() if found else source.crs
     if text is None and file.variable is not None:
         text = file.variable.crs
+    if text is None:
+        text = getattr(dataset, "implied_crs", None)
     if text is None and dataset.rpcs is not None:
         text = "EPSG:4326"
     if text is None:

@@ -67,6 +67,11 @@ class RemoteFile:
         """Whether it is all objects below a prefix."""
         return self.key.endswith("/") and self.scheme not in _WEB
 
+    @property
+    def has_client(self) -> bool:
+        """Whether it lies in a bucket, which has a client (`store`)."""
+        return self.scheme not in _WEB
+
     def probe(self, length: int = 1) -> Answer:
         """Return the first bytes, with the size and version of the whole.
 

@@ -20,7 +20,8 @@ from geopod.layers.formats import HEAD_BYTES, PARQUET, Format, Kind, find_format
 from geopod.layers.remote import SCHEMES, RemoteFile, find_remote
 from geopod.layers.together import ask_all
 from geopod.layers.variables import Variable, split_variable
-from geopod.layers.zarr import is_store, member, read_variable
+from geopod.layers.zarr import is_store, read_variable
+from geopod.layers.zarr_files import member
 
 __all__ = ["PARQUET", "Kind", "LayerSource", "SourceFile"]
 
@@ -88,18 +89,22 @@ def find_source(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Sou
     address, variable = split_variable(href)
     place = find_place(address, path_id=path_id, access=access)
     if is_store(place):
-        variable, _ = read_variable(place, variable, path_id=path_id)
-        return SourceFile(place, "raster", "Zarr", variable)
+        found = read_variable(place, variable, path_id=path_id)
+        return SourceFile(place, "raster", found.driver, found.variable)
     if is_dataset_folder(place, path_id=path_id):
         return SourceFile(place, "vector", PARQUET)
     head = read_head(place, path_id=path_id)
     name = place.name if isinstance(place, RemoteFile) else str(place)
-    found = find_format(name, head)
-    if not isinstance(found, Format):
-        raise _refused(href, path_id, found)
-    if isinstance(place, RemoteFile) and found.driver == "netCDF":
-        raise _refused(href, path_id, f"{name} is netCDF, which is read from volumes only")
-    return SourceFile(place, found.kind, found.driver, variable)
+    form = find_format(name, head)
+    if not isinstance(form, Format):
+        raise _refused(href, path_id, form)
+    if isinstance(place, RemoteFile) and form.driver == "netCDF":
+        raise _refused(
+            href,
+            path_id,
+            f"{name} is classic netCDF, which is read from volumes only; write netCDF-4",
+        )
+    return SourceFile(place, form.kind, form.driver, variable)
 
 
 def planned_source(
@@ -171,7 +176,7 @@ def version_of(place: Path | RemoteFile, variable: Variable | None, *, path_id: 
     local file is gone, LayerAccessError for a remote one.
     """
     if is_store(place):
-        _, names = read_variable(place, variable, path_id=path_id)
+        names = read_variable(place, variable, path_id=path_id).metadata
         if isinstance(place, RemoteFile):
             return " ".join(member(place, name).version() for name in names)
         stats = [(place / name).stat() for name in names]

@@ -59,13 +59,14 @@ def stage_raster(
     with open_raster(layer, window=padded, with_validity=with_validity, access=access) as raster:
         shape = (raster.count + with_validity, padded[2], padded[3])
         with NpyWriter(path, shape=shape, dtype=raster.dtype) as target:
-            for part in raster.walk(padded, most_bytes=PART_BYTES):
-                pixels = raster.read(part)
-                target.write(part[0] - padded[0], part[1] - padded[1], pixels)
-                inside = intersect(part, core)
-                if not has_data and inside is not None:
-                    rows, columns = slices_within(inside, part)
-                    has_data = _has_data(pixels[: raster.count, rows, columns], raster.fill)
+            for first, bands in raster.band_groups(most_bytes=PART_BYTES):
+                for part in bands.walk(padded, most_bytes=PART_BYTES):
+                    pixels = bands.read(part)
+                    place = part[0] - padded[0], part[1] - padded[1]
+                    target.write(*place, pixels, first_band=first)
+                    has_data = has_data or _core_has_data(
+                        pixels[: bands.count], part, core, raster.fill
+                    )
     record = _record(layer, header, padded, core, with_validity=with_validity)
     return StagedLayer(record, has_data)
 
@@ -107,6 +108,15 @@ def place_record(key: str, transform: Coefficients, padded: Window, core: Window
         "core": [rows.start, rows.stop, columns.start, columns.stop],
         "coreExtent": list(window_extent(transform, core)),
     }
+
+
+def _core_has_data(pixels: NDArray[Any], part: Window, core: Window, fill: float) -> bool:
+    """Say whether a part's pixels hold anything but nodata inside the core."""
+    inside = intersect(part, core)
+    if inside is None:
+        return False
+    rows, columns = slices_within(inside, part)
+    return _has_data(pixels[:, rows, columns], fill)
 
 
 def _has_data(pixels: NDArray[Any], fill: float) -> bool:

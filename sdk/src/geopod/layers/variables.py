@@ -14,7 +14,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 ZARR = ".zarr"
-_SUFFIXES = frozenset({".nc", ".nc3", ".cdf", ZARR})
+ZARR_2 = "Zarr"
+"""GDAL's driver."""
+ZARR_3 = "Zarr3"
+HDF5 = "HDF5"
+"""Our own names for what GDAL does not open: arrays of our own readers."""
+ARRAYS = frozenset({ZARR_3, HDF5})
+_SUFFIXES = frozenset({".nc", ".nc3", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ZARR})
 _SINCE = re.compile(r"(second|minute|hour|day)s? since (.+)", re.IGNORECASE)
 _CALENDARS = frozenset({"standard", "gregorian", "proleptic_gregorian", ""})
 """Those whose days are the ones we count."""

@@ -7,28 +7,22 @@ in the store, and consolidated metadata are not used: what was checked is what G
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from geopod.errors import LayerAccessError
 from geopod.errors.wording import size_text
 from geopod.layers.remote import RemoteFile
-from geopod.layers.variables import ZARR, Variable
-from geopod.layers.web import SourceRefusedError
+from geopod.layers.variables import ZARR, ZARR_2, ZARR_3, Variable
+from geopod.layers.zarr_files import NAME, PATH, StoreFiles, beside
 
 MOST_CHUNK_BYTES = 1 << 30
 """A chunk is decoded whole, whatever is read of it."""
 _MOST_COORDINATES = 10_000_000
-_MOST_METADATA = 1 << 20
-_MISSING = 404
 _STORE = (".zgroup", ".zarray", "zarr.json")
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. -]*[A-Za-z0-9_-])?")
-_PATH = re.compile(rf"{_NAME.pattern}(?:/{_NAME.pattern})*")
 _DTYPE = re.compile(r"[<>|][biufc]([0-9]{1,2})")
 _KEYS = frozenset(
     {
@@ -54,38 +48,6 @@ class _Array:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Store:
-    """A store that is being read, and the metadata files that were."""
-
-    place: Path | RemoteFile
-    path_id: str
-    read: list[str] = field(default_factory=list)
-
-    def get(self, name: str) -> dict[str, Any] | None:
-        """Return a JSON object of the store; None: it is not there."""
-        data = _read(self.place, name)
-        if data is None:
-            return None
-        self.read.append(name)
-        if len(data) > _MOST_METADATA:
-            raise self.refused(f"{name} has more than {size_text(_MOST_METADATA)}")
-        try:
-            found = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise self.refused(f"{name} is not JSON ({error})") from error
-        if not isinstance(found, dict):
-            raise self.refused(f"{name} is not a JSON object")
-        return found
-
-    def refused(self, words: str) -> LayerAccessError:
-        """Return the error that says what is wrong with the store."""
-        href = self.place.href if isinstance(self.place, RemoteFile) else str(self.place)
-        return LayerAccessError.unreachable(
-            path_id=self.path_id, words=f"{href}: {words}", details={"href": href}
-        )
-
-
 def is_store(place: Path | RemoteFile) -> bool:
     """Say whether a place is a Zarr store; one elsewhere says so by its name."""
     if isinstance(place, RemoteFile):
@@ -93,18 +55,34 @@ def is_store(place: Path | RemoteFile) -> bool:
     return place.is_dir() and any((place / name).is_file() for name in _STORE)
 
 
-def read_variable(
-    place: Path | RemoteFile, wanted: Variable | None, *, path_id: str
-) -> tuple[Variable, tuple[str, ...]]:
-    """Return the variable as its store describes it, and the names of the metadata that did.
+class Described(NamedTuple):
+    """An array as its store describes it."""
+
+    driver: str
+    variable: Variable
+    metadata: tuple[str, ...]
+    """The names of the files that say so."""
+
+
+def read_variable(place: Path | RemoteFile, wanted: Variable | None, *, path_id: str) -> Described:
+    """Return the variable as its store describes it, whichever version that is.
 
     Raises LayerAccessError for one that is not there, and for one that leads out of the store.
     """
-    store = _Store(place, path_id)
-    if wanted is None or not _PATH.fullmatch(wanted.name):
+    store = StoreFiles(place, path_id)
+    if wanted is None or not PATH.fullmatch(wanted.name):
         arrays = _arrays(place)
         there = f" ({', '.join(arrays[:16])})" if arrays else ""
         raise store.refused(f"name one of its arrays{there}: {place.name}#<array>")
+    if store.get("zarr.json") is None:
+        return Described(ZARR_2, _read_variable_2(store, wanted), tuple(store.read))
+    from geopod.layers.zarr3 import Zarr3Store  # loads numpy
+
+    Zarr3Store(place, path_id=path_id, files=store).check(wanted.name)
+    return Described(ZARR_3, wanted, tuple(store.read))
+
+
+def _read_variable_2(store: StoreFiles, wanted: Variable) -> Variable:
     _check_groups(store, wanted.name)
     array = _read_array(store, wanted.name)
     if array is None:
@@ -114,54 +92,28 @@ def read_variable(
     units = [_check_coordinates(store, group, array, axis) for axis in range(len(array.shape))]
     if crs is None and units[-2:] == ["degrees_north", "degrees_east"]:
         crs = "EPSG:4326"
-    return replace(wanted, crs=crs), tuple(store.read)
+    return replace(wanted, crs=crs)
 
 
-def _check_groups(store: _Store, name: str) -> None:
-    """Raise LayerAccessError unless the groups down to an array are of version 2 and nothing else.
-
-    GDAL reads the codecs of version 3 from 3.11 on; the wheels of Python 3.11 have 3.10.
-    """
+def _check_groups(store: StoreFiles, name: str) -> None:
+    """Raise LayerAccessError unless the groups down to an array are of version 2 alone."""
     parts = name.split("/")
     for depth in range(len(parts)):
         group = "/".join(parts[:depth])
-        if store.get(_beside(group, "zarr.json")) is not None:
-            raise store.refused("it is Zarr 3; write it with zarr_format=2")
-        found = store.get(_beside(group, ".zgroup"))
-        if found != {"zarr_format": 2} or store.get(_beside(group, ".zarray")) is not None:
+        others = [store.get(beside(group, other)) for other in (".zarray", "zarr.json")]
+        if store.get(beside(group, ".zgroup")) != {"zarr_format": 2} or any(others):
             raise store.refused(f"{group or 'it'} is not a plain group of Zarr 2")
-
-
-def _read(place: Path | RemoteFile, name: str) -> bytes | None:
-    if not isinstance(place, RemoteFile):
-        try:
-            with (place / name).open("rb") as file:
-                return file.read(_MOST_METADATA + 1)
-        except OSError:
-            return None
-    inside = member(place, name)
-    try:
-        return inside.probe(_MOST_METADATA + 1).body
-    except LayerAccessError as error:
-        cause = error.__cause__
-        if isinstance(cause, SourceRefusedError) and cause.status == _MISSING:
-            return None
-        raise
-
-
-def member(place: RemoteFile, name: str) -> RemoteFile:
-    """Return an object of a store."""
-    return replace(place, href=f"{place.href}/{name}", key=f"{place.key}/{name}")
 
 
 def _arrays(place: Path | RemoteFile) -> list[str]:
     """Return the arrays of a store of this machine that may be rasters."""
     if isinstance(place, RemoteFile):
         return []
-    return sorted(path.parent.name for path in place.glob("*/.zarray"))
+    found = [*place.glob("*/.zarray"), *place.glob("*/zarr.json")]
+    return sorted({path.parent.name for path in found})
 
 
-def _read_array(store: _Store, name: str) -> _Array | None:
+def _read_array(store: StoreFiles, name: str) -> _Array | None:
     """Return an array's metadata, every part of them one that GDAL takes for what it is."""
     said = store.get(f"{name}/.zarray")
     if said is None:
@@ -209,14 +161,14 @@ def _check_dimensions(array: _Array) -> None:
         raise ValueError(f"dimensions {array.dimensions} of shape {array.shape}")
     others = f"{array.attributes.get('coordinates', '')} {array.attributes.get('grid_mapping', '')}"
     for name in (*array.dimensions, *others.split()):
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name")
 
 
-def _check_coordinates(store: _Store, group: str, array: _Array, axis: int) -> str:
+def _check_coordinates(store: StoreFiles, group: str, array: _Array, axis: int) -> str:
     """Return the unit of a dimension, whose coordinates lie beside the array."""
     name = array.dimensions[axis]
-    coordinates = _read_array(store, _beside(group, name))
+    coordinates = _read_array(store, beside(group, name))
     if coordinates is None:
         # GDAL would look for them in the folders above.
         raise store.refused(f"dimension {name!r} has no coordinates; add them: assign_coords")
@@ -228,15 +180,11 @@ def _check_coordinates(store: _Store, group: str, array: _Array, axis: int) -> s
     return str(coordinates.attributes.get("units", ""))
 
 
-def _grid_mapping(store: _Store, group: str, array: _Array) -> str | None:
+def _grid_mapping(store: StoreFiles, group: str, array: _Array) -> str | None:
     """Return the CRS of the variable that the array's `grid_mapping` names."""
     name = array.attributes.get("grid_mapping")
     if not name:
         return None
-    found = store.get(f"{_beside(group, str(name))}/.zattrs") or {}
+    found = store.get(f"{beside(group, str(name))}/.zattrs") or {}
     text = found.get("crs_wkt") or found.get("spatial_ref")
     return text if isinstance(text, str) else None
-
-
-def _beside(group: str, name: str) -> str:
-    return f"{group}/{name}" if group else name

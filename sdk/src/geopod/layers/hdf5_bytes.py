@@ -1,0 +1,149 @@
+"""Where an HDF5 file keeps its bytes: reads that are counted, and the index of an array's chunks.
+
+Source: https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geopod.errors.wording import size_text
+from geopod.layers.chunks import Layout, Place
+
+_MOST_READ = 256 << 20
+_MOST_READS = 1_000_000
+_NODE_HEAD = 24
+_MOST_LEVELS = 16
+_MOST_NODES = 4096
+"""Nodes of an index that are kept: 64 entries of 24 bytes each."""
+
+
+class CountedFile:
+    """An open file whose headers are read up to a limit: a loop among them runs into it.
+
+    Without a descriptor or a path: what reads it cannot open anything beside it.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._size = file.seek(0, os.SEEK_END)
+        self._reads = self._bytes = 0
+        file.seek(0)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return bool(self._file.closed)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place in the file."""
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Return the place in the file."""
+        return int(self._file.tell())
+
+    def read(self, length: int = -1) -> bytes:
+        """Return bytes of headers; raises ValueError when they never end."""
+        left = max(0, self._size - self._file.tell())
+        length = left if length < 0 else min(length, left)
+        self._reads += 1
+        self._bytes += length
+        if self._reads > _MOST_READS or self._bytes > _MOST_READ:
+            raise ValueError(f"its headers take more than {size_text(_MOST_READ)}")
+        return bytes(self._file.read(length))
+
+    def take(self, offset: int, length: int) -> bytes:
+        """Return bytes of pixels; raises ValueError where the file ends before."""
+        if offset + length > self._size:
+            raise ValueError(f"the file ends at {self._size}, before byte {offset + length}")
+        self._file.seek(offset)
+        return bytes(self._file.read(length))
+
+
+class StoredChunk(NamedTuple):
+    """Where a chunk lies, and which filters it went without."""
+
+    address: int
+    size: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    level: int
+    numbers: NDArray[np.int64]
+    entries: NDArray[Any]
+
+
+class ChunkIndex:
+    """The chunks of one array: a tree of which only the branches that are asked for are read."""
+
+    def __init__(self, file: CountedFile, address: int, layout: Layout) -> None:
+        self._file = file
+        self._root = address
+        self._steps = layout.chunks
+        self._counts = tuple(
+            -(-size // step) for size, step in zip(layout.shape, layout.chunks, strict=True)
+        )
+        self._entry = np.dtype(
+            [
+                ("size", "<u4"),
+                ("mask", "<u4"),
+                ("offsets", "<u8", (len(layout.chunks) + 1,)),
+                ("address", "<u8"),
+            ]
+        )
+        self._nodes: OrderedDict[int, _Node] = OrderedDict()
+
+    def find(self, place: Place) -> StoredChunk | None:
+        """Return where a chunk lies; None: it was never written."""
+        number = self._number(place)
+        node = self._node(self._root)
+        for level in range(node.level, 0, -1):
+            if node.level != level or level > _MOST_LEVELS or not len(node.numbers):
+                raise ValueError("the index of its chunks is damaged")
+            child = max(0, int(np.searchsorted(node.numbers, number, side="right")) - 1)
+            node = self._node(int(node.entries["address"][child]))
+        at = int(np.searchsorted(node.numbers, number))
+        if at == len(node.numbers) or node.numbers[at] != number:
+            return None
+        found = node.entries[at]
+        return StoredChunk(int(found["address"]), int(found["size"]), int(found["mask"]))
+
+    def _number(self, place: Place) -> int:
+        """Return which chunk it is, counted row by row: the order of the tree."""
+        number = 0
+        for one, count in zip(place, self._counts, strict=True):
+            number = number * count + one
+        return number
+
+    def _node(self, address: int) -> _Node:
+        if address in self._nodes:
+            self._nodes.move_to_end(address)
+            return self._nodes[address]
+        head = self._file.take(address, _NODE_HEAD)
+        if head[:5] != b"TREE\x01":
+            raise ValueError("the index of its chunks is damaged")
+        count = int.from_bytes(head[6:8], "little")
+        data = self._file.take(address + _NODE_HEAD, count * self._entry.itemsize)
+        entries = np.frombuffer(data, self._entry)
+        places = entries["offsets"][:, :-1] // np.array(self._steps, np.uint64)
+        weights = [math.prod(self._counts[axis + 1 :]) for axis in range(len(self._counts))]
+        numbers = (places.astype(np.int64) * np.array(weights, np.int64)).sum(axis=1)
+        node = _Node(head[5], numbers, entries)
+        self._nodes[address] = node
+        while len(self._nodes) > _MOST_NODES:
+            self._nodes.popitem(last=False)
+        return node

@@ -1,0 +1,106 @@
+"""The files of a Zarr store, on this machine or elsewhere: metadata as JSON, chunks as bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from geopod.errors import LayerAccessError
+from geopod.errors.wording import size_text
+from geopod.layers.remote import RemoteFile
+from geopod.layers.web import SourceRefusedError
+
+NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. -]*[A-Za-z0-9_-])?")
+"""What a dimension or an array is called; no path."""
+PATH = re.compile(rf"{NAME.pattern}(?:/{NAME.pattern})*")
+_MOST_METADATA = 1 << 20
+_MISSING = 404
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFiles:
+    """A store that is being read, and the metadata files that were."""
+
+    place: Path | RemoteFile
+    path_id: str
+    read: list[str] = field(default_factory=list)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether each read is a round trip."""
+        return isinstance(self.place, RemoteFile)
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        """Return a JSON object of the store; None: it is not there."""
+        data = self.take(name, 0, _MOST_METADATA + 1)
+        if data is None:
+            return None
+        if name not in self.read:
+            self.read.append(name)
+        if len(data) > _MOST_METADATA:
+            raise self.refused(f"{name} has more than {size_text(_MOST_METADATA)}")
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise self.refused(f"{name} is not JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise self.refused(f"{name} is not a JSON object")
+        return found
+
+    def take(self, name: str, start: int, length: int) -> bytes | None:
+        """Return a range of a file, less where it ends; None: it is not there."""
+        if not isinstance(self.place, RemoteFile):
+            try:
+                with (self.place / name).open("rb") as file:
+                    file.seek(start)
+                    return file.read(length)
+            except OSError:
+                return None
+        try:
+            return member(self.place, name).read(start, length).body
+        except LayerAccessError as error:
+            if _is_missing(error):
+                return None
+            raise
+
+    def size(self, name: str) -> int | None:
+        """Return how large a file is; None: it is not there."""
+        if not isinstance(self.place, RemoteFile):
+            try:
+                return (self.place / name).stat().st_size
+            except OSError:
+                return None
+        try:
+            return member(self.place, name).probe().size
+        except LayerAccessError as error:
+            if _is_missing(error):
+                return None
+            raise
+
+    def refused(self, words: str) -> LayerAccessError:
+        """Return the error that says what is wrong with the store."""
+        href = self.place.href if isinstance(self.place, RemoteFile) else str(self.place)
+        return LayerAccessError.unreachable(
+            path_id=self.path_id, words=f"{href}: {words}", details={"href": href}
+        )
+
+
+def member(place: RemoteFile, name: str) -> RemoteFile:
+    """Return an object of a store, which shares the store's client."""
+    inside = replace(place, href=f"{place.href}/{name}", key=f"{place.key}/{name}")
+    if place.has_client:
+        inside.__dict__["store"] = place.store
+    return inside
+
+
+def beside(group: str, name: str) -> str:
+    """Return the path of a name in a group; the root group is empty."""
+    return f"{group}/{name}" if group else name
+
+
+def _is_missing(error: LayerAccessError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, SourceRefusedError) and cause.status == _MISSING
