@@ -200,25 +200,18 @@ def _view(
     opened: Any, header: RasterHeader, warp: WarpGrid, *, alpha: int | None
 ) -> tuple[Any, ...]:
     """Return views of what was opened, the last one on the plan's grid."""
-    if opened.driver != ELLIPSIS:
-        return _warped(opened, header, warp, alpha=alpha)
-    from geopod.layers.ellipsis_warp import WarpedTiles  # loads what reads them
-
-    masked = msgspec.structs.replace(header, mask="perDataset")
-    return (WarpedTiles(opened, header, lambda part: _warped(part, masked, warp, alpha=None)),)
-
-
-def _view(
-    opened: Any, header: RasterHeader, warp: WarpGrid, *, alpha: int | None
-) -> tuple[Any, ...]:
-    """Return views of what was opened, the last one on the plan's grid."""
     if opened.driver in ARRAYS:
         from geopod.layers.array_warp import WarpedArray  # loads pyfive
 
         return (
             WarpedArray(opened, header, warp, lambda part: _warped(part, header, warp, alpha=None)),
         )
-    return _warped(opened, header, warp, alpha=alpha)
+    if opened.driver != ELLIPSIS:
+        return _warped(opened, header, warp, alpha=alpha)
+    from geopod.layers.ellipsis_warp import WarpedTiles  # loads what reads them
+
+    masked = msgspec.structs.replace(header, mask="perDataset")
+    return (WarpedTiles(opened, header, lambda part: _warped(part, masked, warp, alpha=None)),)
 
 
 def _warped(
