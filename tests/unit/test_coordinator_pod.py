@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from coordinator_builders import an_order
 from geopod.api import tokens
 from geopod.api.layer_sources import catalogue_spec, find_timestamp, on_volume
 from geopod.api.results import Entry, TaskRecord
+from geopod.api.runs import EnvironmentState
 from geopod.coordinator.figures import SAMPLES, RunFigures
 from geopod.coordinator.pod.admission import complete_target, refusal_of
 from geopod.coordinator.pod.rollout import choose, max_unavailable
 from geopod.coordinator.pod.settings import PodSettings, read_pod
 from geopod.coordinator.pod.spec import coordinator_settings, planning_request
-from geopod.coordinator.pod.throttle import ProgressBudget, progress_interval
+from geopod.coordinator.pod.throttle import ProgressBudget, environment_pause, progress_interval
 from geopod.coordinator.pod.tokens import LIFETIME_S, TokenMint
 from geopod.errors import InvalidInputError
 from geopod.process.pod import Pod, PodVariableError
@@ -146,6 +148,27 @@ def test_ten_minutes_of_progress_are_at_most_ninety_writes():
         elapsed += progress_interval(elapsed)
         writes += 1
     assert writes <= 87  # Queued, Running and the end come on top
+
+
+WRITTEN = EnvironmentState(uid="u", name="e", phase="Starting", nodes=2, ready=1, busy=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "pause"),
+    [
+        ({}, None),
+        ({"phase": "Ready", "ready": 2, "last_activity": 9.0}, 0.0),
+        ({"phase": "Failed"}, 1.0),
+        ({"phase": "Pending"}, 1.0),
+        ({"ready": 2}, 1.0),
+        ({"active_runs": 1, "busy": 2}, 1.0),
+        ({"busy": 2, "last_activity": 9.0}, 10.0),
+        ({"last_activity": 9.0}, 30.0),
+    ],
+    ids=["nothing", "ready", "failed", "read anew", "a node", "a run", "busy nodes", "activity"],
+)
+def test_steps_towards_ready_are_told_at_once_and_busy_nodes_seldom(changes, pause):
+    assert environment_pause(msgspec.structs.replace(WRITTEN, **changes), WRITTEN) == pause
 
 
 def test_many_runs_share_two_progress_writes_a_second():

@@ -30,6 +30,8 @@ from geopod.process.frames import dial_frames
 SHORTEST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 """A thousand agents whose coordinator restarts dial again within about two seconds."""
+PAUSE_GROWTH = 1.3
+"""Agents start beside their coordinator, and are late by a third of its own start at most."""
 ANSWER_WITHIN_S = 10.0
 SILENCE_S = 6 * HEARTBEAT_S
 """The coordinator asks every HEARTBEAT_S; this long without a word, the connection is dead."""
@@ -169,7 +171,7 @@ class CoordinatorLink:
             except (OSError, TimeoutError, ValueError) as error:
                 log.info("No coordinator at %s: %s", self._address, error or type(error).__name__)
             met = conversation.is_welcome
-            pause = SHORTEST_PAUSE_S if met else min(2 * pause, LONGEST_PAUSE_S)
+            pause = SHORTEST_PAUSE_S if met else min(PAUSE_GROWTH * pause, LONGEST_PAUSE_S)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the dials
 
 

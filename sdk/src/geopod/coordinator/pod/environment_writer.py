@@ -11,8 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from geopod.api.control import EnvironmentUpdate, RunUpdate
 from geopod.api.environment_resource import CoordinatorReport, coordinator_status
 from geopod.api.runs import EnvironmentState
@@ -20,7 +18,7 @@ from geopod.cluster.kinds import ENVIRONMENTS
 from geopod.cluster.problems import ConflictApiError, InvalidApiError
 from geopod.coordinator.pod.epochs import epoch_in
 from geopod.coordinator.pod.office import Object, Office, later_version
-from geopod.coordinator.pod.throttle import ACTIVITY_EVERY_S, COUNTS_EVERY_S
+from geopod.coordinator.pod.throttle import ACTIVITY_EVERY_S, COUNTS_EVERY_S, environment_pause
 
 log = logging.getLogger(__name__)
 Describe = Callable[[], tuple[EnvironmentState, CoordinatorReport]]
@@ -57,7 +55,7 @@ class EnvironmentWriter:
         self.changed()
 
     def changed(self) -> None:
-        """Write soon what has changed: at once, but once a second at most."""
+        """Write soon what has changed: at once, or when it is not too soon after the last time."""
         due = self._due()
         if due is None or self.is_gone:
             return
@@ -90,11 +88,10 @@ class EnvironmentWriter:
         written = self._written
         if written is None:
             return self._loop.time()
-        if _but_activity(state) != _but_activity(written) or _told(report) != self._told:
-            return self._wrote_at + COUNTS_EVERY_S
-        if state.last_activity != written.last_activity:
-            return self._wrote_at + ACTIVITY_EVERY_S
-        return None
+        pause = environment_pause(state, written)
+        if _told(report) != self._told:
+            pause = COUNTS_EVERY_S if pause is None else min(pause, COUNTS_EVERY_S)
+        return None if pause is None else self._wrote_at + pause
 
     def _start(self) -> None:
         self._timer = None
@@ -140,10 +137,6 @@ class EnvironmentWriter:
                 log.warning("A newer coordinator tells of the environment.")
                 return None
             self.observe(seen)
-
-
-def _but_activity(state: EnvironmentState) -> EnvironmentState:
-    return msgspec.structs.replace(state, last_activity=0.0)
 
 
 def _told(report: CoordinatorReport) -> tuple[object, ...]:

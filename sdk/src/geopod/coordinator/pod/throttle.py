@@ -5,6 +5,10 @@ Source: the project's operator design, §6 "Status writes".
 
 from __future__ import annotations
 
+import msgspec
+
+from geopod.api.runs import EnvironmentState
+
 SHORTEST_S, LONGEST_S = 1.0, 10.0
 PROGRESS_PER_S = 2.0
 """Of one coordinator, all its runs together."""
@@ -13,6 +17,25 @@ RUNNING_AFTER_S = 0.1
 ACTIVITY_EVERY_S = 30.0
 """No sleep is shorter than a minute, so an activity this fresh keeps an environment awake."""
 COUNTS_EVERY_S = 1.0
+BUSY_EVERY_S = 10.0
+"""A map makes nodes busy and idle many times a second, and nothing is decided by it."""
+WAY_UP = ("Pending", "Starting", "Ready")
+
+
+def environment_pause(state: EnvironmentState, written: EnvironmentState) -> float | None:
+    """Return the pause between what was written of an environment and this; None: it says it all.
+
+    Somebody waits for each step towards Ready: they are told at once.
+    """
+    if state == written:
+        return None
+    if state.phase in WAY_UP[1:] and written.phase in WAY_UP[: WAY_UP.index(state.phase)]:
+        return 0.0
+    calm = msgspec.structs.replace(state, last_activity=written.last_activity)
+    if calm == written:
+        return ACTIVITY_EVERY_S
+    is_busyness = msgspec.structs.replace(calm, busy=written.busy) == written
+    return BUSY_EVERY_S if is_busyness else COUNTS_EVERY_S
 
 
 def progress_interval(elapsed_s: float) -> float:
