@@ -536,6 +536,15 @@ def second_ctrl_c_cancels_the_run(place):
         assert run.phase == "Cancelled"
 
 
+def name_of_a_run_is_one_runs_alone(place):
+    run = place.env.submit(index_of, name="named")
+    assert place.env.submit(index_of, name="named").id == run.id
+    with pytest.raises(InvalidInputError, match="name='named' is the name of another run"):
+        place.env.submit(nothing, name="named")
+    with pytest.raises(InvalidInputError, match="name='Named_1' is no resource name"):
+        place.env.submit(index_of, name="Named_1")
+
+
 CASES: dict[str, Callable[[Any], None]] = {
     case.__name__: case
     for case in (
@@ -566,6 +575,7 @@ CASES: dict[str, Callable[[Any], None]] = {
         run_tells_its_numbers_and_origins,
         check_tells_what_a_function_would_cost,
         two_clients_with_one_name_share_the_environment,
+        name_of_a_run_is_one_runs_alone,
         child_over_its_memory_is_named_and_the_others_results_stay,
         progress_of_a_task_is_shown,
         log_of_an_installation_is_followed_to_its_end,

@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 import pytest
 from geopod.api import names
+from geopod.errors import InvalidInputError
 from local_builders import (
     a_map,
     an_order,
@@ -48,10 +49,13 @@ class TestRuns:
         async def act(backend):
             record = await ready(backend)
             first = an_order(record.uid, name="same")
-            second = an_order(record.uid, "def f(params): return 2", name="same")
+            second = an_order(record.uid, name="same")
+            other = an_order(record.uid, "def f(params): return 2", name="same")
             await finished(backend, first)
             state = await finished(backend, second)
             assert state.uid == first.uid
+            with pytest.raises(InvalidInputError, match="name='same' is the name of another run"):
+                await finished(backend, other)
 
         story(local_home, act)
 

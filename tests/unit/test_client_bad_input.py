@@ -287,3 +287,55 @@ def test_input_that_raises_names_the_runs_that_were_sent(monkeypatch):
     assert list(caught.value.runs) == list(backend.orders)
     assert len(backend.orders) == 1
     assert caught.value.__notes__ == [f"sent before: {next(iter(backend.orders))}"]
+
+
+NAMES = [
+    (lambda client, env: client.get_run(4), InvalidInputError, "name=4 is no text"),
+    (lambda client, env: client.get_environment(None), InvalidInputError, "name=None is no text"),
+    (lambda client, env: env.submit(plain, name=3), InvalidInputError, "name=3 is no text"),
+    (lambda client, env: env.submit(plain, name=""), InvalidInputError, "name='' is no resource"),
+    (lambda client, env: env.submit(plain, name="Run_1"), InvalidInputError, "name='Run_1' is no"),
+    (
+        lambda client, env: env.submit(plain, nodes=3),
+        TypeError,
+        "submit() got an unexpected keyword argument 'nodes'",
+    ),
+    (
+        lambda client, env: env.submit_map(plain, [(1,)], nodes=3),
+        TypeError,
+        "submit_map() got an unexpected keyword argument 'nodes'",
+    ),
+    (
+        lambda client, env: geopod.function(node=3)(plain),
+        TypeError,
+        "function() got an unexpected keyword argument 'node'",
+    ),
+    (
+        lambda client, env: geopod.function(plain).with_options(node=3),
+        TypeError,
+        "with_options() got an unexpected keyword argument 'node'",
+    ),
+    (
+        lambda client, env: env.submit_map(plain, [(threading.Lock(),)]),
+        TypeError,
+        "GP-E102 Cannot send task 0: argument 0 (_thread.lock) cannot be pickled.",
+    ),
+    (
+        lambda client, env: env.submit(plain).logs(tail=-1),
+        InvalidInputError,
+        "tail=-1 is no number",
+    ),
+    (lambda client, env: geopod.wait([3]), InvalidInputError, "runs=3 is no run"),
+    (lambda client, env: geopod.gather("a"), InvalidInputError, "runs='a' is no run"),
+]
+
+
+@pytest.mark.parametrize(("act", "kind", "words"), NAMES, ids=[words for *_, words in NAMES])
+def test_wrong_call_is_told_in_the_callers_words(act, kind, words):
+    client = sync.Client(aio.Client(ScriptedBackend([1], python=PYTHON)), shared_loop())
+    env = client.environment("e", progress=False)
+
+    with pytest.raises(kind) as caught:
+        list(act(client, env))
+
+    assert words in str(caught.value)

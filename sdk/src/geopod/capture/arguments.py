@@ -10,7 +10,7 @@ from geopod.api.bundles import ArgumentsRef, digest, pack_arguments
 from geopod.capture.bytecode import find_unpicklable, pickle_arguments
 from geopod.capture.function import OWN_MINOR
 from geopod.capture.names import type_name
-from geopod.errors import CaptureError, InvalidInputError
+from geopod.errors import InvalidInputError, UnpicklableFunctionError
 
 
 def encode_arguments(
@@ -24,7 +24,8 @@ def encode_arguments(
     """Return the arguments object of a map: `f(*args_list[i], **kwargs[i])` for each task i.
 
     `kwargs` None: positional arguments only; `variables`: each task's environment variables.
-    Raises InvalidInputError when lengths differ, CaptureError when an argument cannot be sent.
+    Raises InvalidInputError when lengths differ, and UnpicklableFunctionError for an argument that
+    cannot be sent.
     """
     for name, several in (("kwargs", kwargs), ("environments", variables)):
         if several is not None and len(several) != len(args_list):
@@ -57,7 +58,12 @@ def _pickled(task: int, args: Sequence[Any], kwargs: dict[str, Any], *more: Any)
         for name, value in named.items():
             found = find_unpicklable(value)
             if found is not None:
-                raise _refusal(task, f"{name}{found[0]}", found[1], "cannot be pickled") from error
+                raise UnpicklableFunctionError.argument(
+                    task=task,
+                    name=f"{name}{found[0]}",
+                    type_name=type_name(found[1]),
+                    why="cannot be pickled",
+                ) from error
         raise
 
 
@@ -69,7 +75,9 @@ def _json(task: int, args: Sequence[Any], kwargs: dict[str, Any], *more: Any) ->
         why = "is not JSON, the only form that arguments cross Python minors in"
         for name, value in named.items():
             if not _is_json(value):
-                raise _refusal(task, name, value, why) from error
+                raise UnpicklableFunctionError.argument(
+                    task=task, name=name, type_name=type_name(value), why=why
+                ) from error
         raise
 
 
@@ -86,11 +94,3 @@ def _numpy_scalar(value: Any) -> Any:
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         return value.item()
     raise TypeError(type_name(value))
-
-
-def _refusal(task: int, name: str, value: object, why: str) -> CaptureError:
-    return CaptureError(
-        f"Cannot send task {task}: {name} ({type_name(value)}) {why}.",
-        fixes=("pass what makes it, a path or an id", "the same Python minor"),
-        details={"task": task, "name": name, "type": type_name(value)},
-    )

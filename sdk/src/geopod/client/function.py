@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -81,6 +82,15 @@ class FunctionOptions:
         return {name: getattr(self, name) for name in ("task_timeout", "retries", "send")}
 
 
+@contextmanager
+def _refused_by(call: str) -> Iterator[None]:
+    """Have a keyword that there is not be refused in the name of the call that was made."""
+    try:
+        yield
+    except TypeError as error:
+        raise TypeError(str(error).replace("FunctionOptions.__init__", call)) from None
+
+
 class RemoteFunction(Generic[Parameters, Result]):
     """A function that runs here when called, and on nodes through `remote`, `submit` and `map`.
 
@@ -117,9 +127,9 @@ class RemoteFunction(Generic[Parameters, Result]):
         self, *, client: Client | None = None, **options: Any
     ) -> RemoteFunction[Parameters, Result]:
         """Return the same function with other options, or on another client."""
-        return RemoteFunction(
-            self.__geopod_function__, replace(self.options, **options), client or self._client
-        )
+        with _refused_by("with_options"):
+            changed = replace(self.options, **options)
+        return RemoteFunction(self.__geopod_function__, changed, client or self._client)
 
     @property
     def __geopod_include__(self) -> capture.Inclusion:
@@ -194,7 +204,8 @@ def function(given: Any = None, /, **options: Any) -> Any:
 
     Options: `FunctionOptions`.
     """
-    settings = FunctionOptions(**options)
+    with _refused_by("function"):
+        settings = FunctionOptions(**options)
     if given is not None:
         return RemoteFunction(given, settings, None)
     return lambda decorated: RemoteFunction(decorated, settings, None)

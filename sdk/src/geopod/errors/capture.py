@@ -46,7 +46,7 @@ class PythonVersionMismatchError(CaptureError):
 
 
 class UnpicklableFunctionError(CaptureError, TypeError):
-    """Something that the function holds cannot be sent by value."""
+    """Something that the function holds, or is called with, cannot be sent by value."""
 
     code = "E102"
 
@@ -61,6 +61,15 @@ class UnpicklableFunctionError(CaptureError, TypeError):
             "Everything else can be sent.",
             fixes=(f"open it inside {function}(), or pass what opens it",),
             details={"role": role, "name": name, "type": type_name},
+        )
+
+    @classmethod
+    def argument(cls, *, task: int, name: str, type_name: str, why: str) -> Self:
+        """`name` is `argument 0` or a keyword's; `why` reads `cannot be pickled`."""
+        return cls(
+            f"Cannot send task {task}: {name} ({type_name}) {why}.",
+            fixes=("pass what makes it, a path or an id", "the same Python minor"),
+            details={"task": task, "name": name, "type": type_name},
         )
 
 

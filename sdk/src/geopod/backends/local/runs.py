@@ -7,6 +7,8 @@ import time
 from contextlib import aclosing, suppress
 from functools import partial
 
+import msgspec
+
 from geopod.api import names
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends.local import launch
@@ -17,6 +19,7 @@ from geopod.backends.local.publish import Publisher
 from geopod.backends.local.standing import require_awake, start_error
 from geopod.backends.local.state import StateFolder
 from geopod.backends.local.unfinished import cancel_stored, stored_state
+from geopod.errors import InvalidInputError
 from geopod.store import Store
 
 LOOK_AGAIN_S = 0.01
@@ -40,7 +43,8 @@ class Runs:
     def submit(self, order: RunOrder) -> RunStates:
         """Name the run and start it; yields its states, the first one at once.
 
-        A name that is taken yields the run that has it. Raises EnvironmentTerminatedError.
+        The same order under the same name is the same run. Raises EnvironmentTerminatedError, and
+        InvalidInputError for a name that another run has.
         """
         return RunStates(self, partial(self._name, order))
 
@@ -59,6 +63,13 @@ class Runs:
             raise
         if claimed.uid != order.uid:
             _take_back(watch)
+            if not _is_same(claimed, order):
+                raise InvalidInputError.value(
+                    name="name",
+                    value=order.name,
+                    why="is the name of another run",
+                    fix="another name",
+                )
             return Begun(claimed)
         self._folder.prepare_run(order)
         return Begun(order, watch, is_new=True)
@@ -222,6 +233,11 @@ class Runs:
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
+
+
+def _is_same(known: RunOrder, order: RunOrder) -> bool:
+    """Whether two orders differ in when they were made alone."""
+    return msgspec.structs.replace(known, uid=order.uid, created=order.created) == order
 
 
 def _take_back(watch: Watch | None) -> None:

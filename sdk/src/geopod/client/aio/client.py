@@ -15,6 +15,7 @@ from geopod.api.names import check_environment_name, check_path_id, environment_
 from geopod.backends import Backend, Capacity, LayerRecord, Target, open_backend
 from geopod.client import given
 from geopod.client.aio.connection import Connection
+from geopod.client.aio.drive import name_timestamps
 from geopod.client.aio.environment import Environment
 from geopod.client.aio.explain import Explanation, explain_target
 from geopod.client.aio.opening import Opening
@@ -164,6 +165,7 @@ class Client:
 
     async def get_environment(self, name: str) -> Environment:
         """Return an environment by name or id; raises EnvironmentNotFoundError."""
+        given.text(name, name="name", example="name='ndvi-env'")
         return Environment(self._backend, await self._backend.get_environment(name), created=False)
 
     async def environments(self) -> Search[Environment]:
@@ -174,6 +176,7 @@ class Client:
 
     async def get_run(self, name: str) -> Run:
         """Return a run by name or id, from any process; raises RunNotFoundError."""
+        given.text(name, name="name", example="name='ndvi-7f3a9c'")
         order, state = await self._backend.get_run(name)
         base = await self.get_run(order.rerun_of) if order.rerun_of else None
         return Run(self._backend, order, state, base=base)
@@ -208,7 +211,7 @@ class Client:
         `secret` opens its object store: the name of a Secret of the cluster; on this machine the
         name of a file `<name>.env` or `<name>.json` (mode 0600) in the folder `secrets` of the
         user's configuration, or the keys themselves, which are kept there. Without `uri` the layer
-        has no timestamp yet; results give it some.
+        has no timestamp yet; results give it some. `ellipsis://<pathId>` gives it those of the path.
         """
         check_path_id(given.text(path_id, name="path_id", example="path_id='dem'"))
         uris = [uri] if isinstance(uri, (str, Path)) else _listed(uri)
@@ -221,6 +224,8 @@ class Client:
             spec["type"] = type
         if secret is not None:
             spec["credentials"] = {"secretName": _secret_name(self._backend, path_id, secret)}
+        if uris and not timestamp:
+            await name_timestamps(spec, path_id, self._backend)
         if write_to is not None:
             spec["writeTo"] = {"uri": _place(write_to)}
         if crs is not None:

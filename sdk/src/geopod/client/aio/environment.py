@@ -33,6 +33,7 @@ from geopod.client.aio.submission import (
     function_ref,
     make_order,
     read_arguments,
+    run_options,
     upload,
 )
 from geopod.client.aio.upkeep import Kept
@@ -134,7 +135,7 @@ class Environment(Kept):
 
     async def submit(self, function: Any, **options: Any) -> Run:
         """Start `function` on every node and return at once; options as `execute`."""
-        return await self._start(function, RunOptions(**options))
+        return await self._start(function, run_options("submit", options))
 
     async def _start(
         self,
@@ -227,7 +228,7 @@ class Environment(Kept):
             variables = given.variables(environments, name="environments", example=example)
         return await self._start(
             function,
-            RunOptions(**options),
+            run_options("submit_map", options),
             arguments=calls,
             keywords=keywords,
             variables=variables,

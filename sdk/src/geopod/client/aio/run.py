@@ -185,6 +185,10 @@ class Run(WatchedRun):
         `since`: only lines of the last so many seconds, `"10m"`; `tail`: only the last lines of
         each attempt. Without any line `why_no_logs` says the reason.
         """
+        if tail is not None and (isinstance(tail, bool) or not isinstance(tail, int) or tail < 0):
+            raise InvalidInputError.value(
+                name="tail", value=tail, why="is no number of lines", fix="tail=100"
+            )
         oldest = 0.0 if since is None else time.time() - seconds(since, name="since")
         return read_logs(self._backend, self, task=task, follow=follow, since=oldest, tail=tail)
 

@@ -91,6 +91,14 @@ class RunOptions:
     """Set by `rerun()`."""
 
 
+def run_options(call: str, options: Mapping[str, Any]) -> RunOptions:
+    """Return the options of a call; raises TypeError for others, as Python words it."""
+    try:
+        return RunOptions(**options)
+    except TypeError as error:
+        raise TypeError(str(error).replace("RunOptions.__init__", call)) from None
+
+
 _values = attrgetter(*(field.name for field in fields(RunOptions)))
 
 
@@ -134,6 +142,8 @@ def make_order(
 ) -> RunOrder:
     """Return the order of one run; its name is made here, so a repeated submit is the same run."""
     large_result = bool(record.spec.get("largeResult", False))
+    if options.name is not None:
+        names.check_run_name(given.text(options.name, name="name", example="name='ndvi-1'"))
     whole = (function, record.uid, large_result, options, _types(options))
     try:
         known = _prepared(*whole)

@@ -20,7 +20,7 @@ from geopod.client.layerlike import LayerRef
 from geopod.client.loop import LoopThread, shared_loop
 from geopod.client.sync.forwarding import Forwarded, mirrors
 from geopod.display.lists import Search
-from geopod.errors import RunFailedError
+from geopod.errors import InvalidInputError, RunFailedError
 
 
 class Task:
@@ -240,7 +240,7 @@ def make_plain(error: RunFailedError, loop: LoopThread) -> None:
 def wait(runs: Iterable[Run], timeout: float | str | None = None) -> list[Run]:
     loop = shared_loop()
     waiting = list(runs)
-    loop.run(aio.wait([run._aio for run in waiting], timeout))  # noqa: SLF001  # same module
+    loop.run(aio.wait(_behind(waiting), timeout))
     return waiting
 
 
@@ -248,7 +248,15 @@ def wait(runs: Iterable[Run], timeout: float | str | None = None) -> list[Run]:
 def gather(*runs: Run, errors: Errors = "raise") -> list[list[Any]]:
     loop = shared_loop()
     with plain_failures(loop):
-        return loop.run(aio.gather(*(run._aio for run in runs), errors=errors))  # noqa: SLF001  # same module
+        return loop.run(aio.gather(*_behind(runs), errors=errors))
+
+
+def _behind(runs: Iterable[Run]) -> list[aio.Run]:
+    """Return the runs with coroutines; raises InvalidInputError for what is no run."""
+    for run in runs:
+        if not isinstance(run, Run):
+            raise InvalidInputError.value(name="runs", value=run, why="is no run of this client")
+    return [run._aio for run in runs]  # noqa: SLF001  # same module
 
 
 @mirrors(aio.as_completed)
