@@ -206,7 +206,7 @@ def test_wrong_login_is_told_with_the_registrys_words(tmp_path, asks):
         published(FakeRegistry(asks), OneBundle(tmp_path), login="me:wrong")
 
 
-def test_registry_that_is_away_is_named_as_what_it_is(tmp_path, monkeypatch, capsysbinary):
+def test_bundle_that_no_registry_takes_is_built_and_says_so(tmp_path, monkeypatch, capsysbinary):
     class Stored(OneBundle):
         async def close(self):
             """Nothing is open."""
@@ -219,11 +219,12 @@ def test_registry_that_is_away_is_named_as_what_it_is(tmp_path, monkeypatch, cap
     monkeypatch.setattr(upload.Target, "read", lambda _environ: bundle)
     monkeypatch.setattr(upload, "upload", stored)
     named = {"GEOPOD_BUNDLE_REGISTRY": "http://127.0.0.1:9/team/b"}
-    assert upload.main(named, result_file=tmp_path / "said") == 1
+    assert upload.main(named, result_file=tmp_path / "said") == 0
     said = json.loads((tmp_path / "said").read_bytes())
     assert json.loads(capsysbinary.readouterr().out) == said
-    [line] = said["lines"]
-    assert "bundleRegistry 'http://127.0.0.1:9/team/b' does not answer: Cannot connect" in line
+    problem = said.pop("registryProblem")
+    assert "bundleRegistry 'http://127.0.0.1:9/team/b' does not answer: Cannot connect" in problem
+    assert said == {"ok": True, "bundleSha256": bundle.digest}
 
 
 def test_build_that_failed_is_not_pushed(tmp_path):

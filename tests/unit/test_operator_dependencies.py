@@ -95,6 +95,23 @@ def test_bundle_with_an_image_is_mounted_and_not_unpacked():
         assert place == {"name": "bundle", "mountPath": "/geopod/env", "readOnly": True}
 
 
+def test_bundle_that_no_registry_takes_is_unpacked_and_the_condition_says_why():
+    world = World(an_environment(requirements=["six"]), runtime=a_runtime(bundleRegistry="r/b"))
+    world.settle()
+    problem = "bundleRegistry 'https://me:secret-word@r/b' does not answer: Cannot connect."
+    end(world, {**GOOD, "registryProblem": problem}, ok=True)
+    world.settle()
+    world.start_coordinator()
+    world.settle()
+    assert world.condition("DependenciesReady") == ("True", "Built")
+    [told] = [it for it in world.status["conditions"] if it["type"] == "DependenciesReady"]
+    assert "me:***@r/b' does not answer: Cannot connect. Nodes unpack" in told["message"]
+    assert "geopod.dev/refresh" in told["message"]
+    agent, pod = container_of(world.stateful_set, "agent")
+    assert {it["name"]: it.get("value") for it in agent["env"]}["GEOPOD_BUNDLE_SHA256"] == "b" * 64
+    assert not [it for it in pod["volumes"] if "image" in it]
+
+
 def test_requirements_are_built_once():
     world = world_with("Xarray >=2024", "numpy")
     world.settle()

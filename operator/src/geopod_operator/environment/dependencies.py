@@ -39,6 +39,11 @@ LAST_RETRY_S = 600.0
 """An index that does not answer is asked again after as long as it has been away, within these."""
 RETRIED = {"IndexUnreachable": FIRST_RETRY_S, "BuilderFailed": LAST_RETRY_S}
 """Reason -> seconds before the first retry; what cannot be resolved is not tried again."""
+UNPACKED = (
+    "{problem}. Nodes unpack the bundle, which takes seconds longer; when the registry answers, "
+    "a new text in the annotation "
+    f"{names.ANNOTATION_REFRESH} builds and pushes it again."
+)
 NO_BUNDLE = Bundle()
 OUTCOMES = frozenset({"ResolutionFailed", *RETRIED})
 
@@ -120,7 +125,7 @@ def _recorded(observed: Observed, key: str, record: Raw, job_ref: Ref) -> Depend
     return Dependencies(
         ready=True,
         reason="Built",
-        message=say("Built", key=key),
+        message=_built_message(key, data),
         key=key,
         bundle=Bundle(
             key=key,
@@ -131,6 +136,14 @@ def _recorded(observed: Observed, key: str, record: Raw, job_ref: Ref) -> Depend
         # Its pod holds the unpacked tree on some machine's disk, and the Secret a token.
         deletes=_drop(job) if job is not None and is_left and is_builders(job, key) else (),
     )
+
+
+def _built_message(key: str, data: dict[str, str]) -> str:
+    """Return what a record says, and why nodes unpack a bundle that they could have mounted."""
+    built, problem = say("Built", key=key), data.get(builder.REGISTRY_PROBLEM)
+    if not problem:
+        return built
+    return f"{built} {UNPACKED.format(problem=problem)}"
 
 
 def _drop(job: Raw) -> tuple[Delete, ...]:

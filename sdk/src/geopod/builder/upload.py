@@ -1,9 +1,9 @@
 """Last step of the builder's Job: `python -m geopod.builder.upload`.
 
 Packs what was installed, puts lock, log and bundle in the store, pushes the bundle as an image if a
-registry is named, and says in the pod's termination
-message how it went (`geopod.api.deployment.UPLOAD_COMMAND`). It alone holds a token, and runs no
-code of the packages; what their installation left behind is read as hostile.
+registry is named and takes it, and says in the pod's termination message how it went
+(`geopod.api.deployment.UPLOAD_COMMAND`). It alone holds a token, and runs no code of the packages;
+what their installation left behind is read as hostile.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ LOG_LIMIT_BYTES = 16 << 20
 FAILURES = (
     TreeError, GeopodError, KeyMissingError, RegistryError, aiohttp.ClientError, ValueError, OSError
 )  # fmt: skip  # names read best in lines
+PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=120.0)
+"""Of a registry: a bundle of gigabytes takes as long as it takes, a silent one does not."""
+PROBLEM_LIMIT = 512
 EXITS = {
     "ResolutionFailed": deployment.BUILD_EXIT_UNRESOLVABLE,
     "IndexUnreachable": deployment.BUILD_EXIT_INDEX,
@@ -153,12 +156,15 @@ async def _run(environ: Mapping[str, str]) -> dict[str, Any]:
             return result
         repository = Repository.parse(named)
         login = read_login(Path(deployment.BUILD_REGISTRY_DIR), repository.host)
-        async with aiohttp.ClientSession(auto_decompress=False) as session:
+        async with aiohttp.ClientSession(auto_decompress=False, timeout=PATIENCE) as session:
             try:
                 return await publish(result, target, Registry(repository, session, login))
             except (aiohttp.ClientError, TimeoutError) as error:
-                said = f"bundleRegistry {named!r} does not answer: {error}"
-                raise RegistryError(said) from error
+                problem = f"bundleRegistry {named!r} does not answer: {error}"
+            except RegistryError as error:
+                problem = f"bundleRegistry {named!r}: {error}"
+        # The bundle is in the store: nodes unpack it, as they do where no registry is named.
+        return {**result, "registryProblem": problem[:PROBLEM_LIMIT]}
     except FAILURES as error:
         return failure("BuilderFailed", [f"{type(error).__name__}: {error}"])
     finally:

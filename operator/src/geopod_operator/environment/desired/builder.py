@@ -23,6 +23,7 @@ from geopod_operator.environment.desired.common import (
     secret_volume,
     variables,
 )
+from geopod_operator.environment.masking import mask, shortened
 from geopod_operator.environment.observed import Raw, Settings
 from geopod_operator.environment.resolved import Resolved
 
@@ -40,6 +41,9 @@ UPLOAD_RESOURCES = {
 }
 FULL_KEY, BUNDLE_SHA256, LOCK_SHA256 = "key", "bundleSha256", "lockSha256"
 BUNDLE_BYTES, BUNDLE_IMAGE, TIME = "bundleBytes", "bundleImage", "time"
+REGISTRY_PROBLEM = "registryProblem"
+"""Why there is no image of the bundle, although the ComputeRuntime names a registry."""
+PROBLEM_WORDS = 512
 
 
 def builder_labels(key: str) -> dict[str, str]:
@@ -100,6 +104,7 @@ def build_job(resolved: Resolved, settings: Settings, key: str) -> Raw:
 def bundle_record(resolved: Resolved, key: str, result: Raw, time: str) -> Raw:
     """Return the ConfigMap that says that a bundle is in the store; it never changes."""
     image = result.get(BUNDLE_IMAGE)
+    problem = shortened(mask(str(result.get(REGISTRY_PROBLEM) or "")), PROBLEM_WORDS)
     return {
         **_shared("v1", "ConfigMap", names.bundle_name(key), resolved, key),
         "immutable": True,
@@ -110,6 +115,7 @@ def bundle_record(resolved: Resolved, key: str, result: Raw, time: str) -> Raw:
             BUNDLE_BYTES: str(result.get("bundleBytes", 0)),
             TIME: time,
             **({BUNDLE_IMAGE: str(image)} if image else {}),
+            **({REGISTRY_PROBLEM: problem} if problem else {}),
         },
     }
 
