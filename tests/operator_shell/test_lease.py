@@ -169,6 +169,41 @@ def test_server_that_is_away_costs_nobody_the_lease():
     drive(scenario)
 
 
+def test_connection_that_hangs_costs_nobody_the_lease(caplog):
+    class OneHangs:
+        """What a Cluster says, but for one question that nobody answers."""
+
+        def __init__(self, cluster):
+            self.cluster, self.hangs = cluster, False
+
+        def __getattr__(self, name):
+            return getattr(self.cluster, name)
+
+        async def get(self, *where):
+            if self.hangs:
+                self.hangs = False
+                await asyncio.Event().wait()
+            return await self.cluster.get(*where)
+
+    async def scenario():
+        fake = FakeCluster()
+        async with fake.running() as url, await a_client(url) as client:
+            leases = OneHangs(Cluster(client, instance="any"))
+            terms = replace(QUICK, answer_s=1.0)
+            one = Lease(leases, WHERE, holder="one", clocks=Clocks(), terms=terms)
+            await one.acquire()
+            leases.hangs = True
+            keeping = asyncio.create_task(one.keep())
+            await eventually(lambda: not leases.hangs)
+            before = fake.count("patch", "Lease")
+            await fake.until(lambda: fake.count("patch", "Lease") > before)
+            keeping.cancel()
+
+    with caplog.at_level(logging.WARNING):
+        drive(scenario)
+    assert "the Lease is renewed later: no answer in 1 s" in caplog.messages
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_server_that_is_ill_at_the_start_is_asked_again(status):
     async def scenario():

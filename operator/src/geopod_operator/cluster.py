@@ -20,7 +20,7 @@ from geopod.cluster.kinds import Kind as Kind  # noqa: PLC0414  # the resync nam
 from geopod.cluster.problems import ConflictApiError, NotFoundApiError
 from geopod.cluster.transport import passes_by_itself as passes_by_itself  # noqa: PLC0414  # as above
 from geopod.cluster.watching import Listing
-from geopod.errors import ConfigError, PermissionDeniedError
+from geopod.errors import ConfigError, GeopodError, PermissionDeniedError
 
 Raw = dict[str, Any]
 Ref = tuple[str, str]
@@ -212,6 +212,10 @@ class Cluster:
             )
         except (ConflictApiError, NotFoundApiError):
             return None
+
+    def may_answer_later(self, error: GeopodError) -> bool:
+        """Whether an error is about the server, which is away or ill, and about no object."""
+        return passes_by_itself(error)
 
     async def tell(self, about: Raw, event: tuple[str, str, str], now: datetime) -> None:
         """Create one Event (type, reason, note); a second one in the same minutes is no error."""

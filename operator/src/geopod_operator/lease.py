@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from geopod.errors import ClusterUnreachableError, GeopodError, RateLimitedError
+from geopod.errors import GeopodError
 
 Raw = dict[str, Any]
-ILL = 500
-"""From this status on an answer says nothing of the Lease."""
 logger = logging.getLogger(__name__)
 
 
@@ -29,6 +27,8 @@ class Terms:
     lasts_s: int = 30
     renew_s: float = 10.0
     look_s: float = 2.0
+    answer_s: float = 5.0
+    """A renewal that takes longer hangs: another connection may answer while the Lease lasts."""
 
 
 class Leases(Protocol):
@@ -39,6 +39,9 @@ class Leases(Protocol):
 
     async def write_lease(self, lease: Raw) -> Raw | None:
         """Return it as written, on the very version it names; None: somebody was faster."""
+
+    def may_answer_later(self, error: GeopodError) -> bool:
+        """Whether an error says nothing of the Lease: the server is away, or ill."""
 
 
 class Clocks(Protocol):
@@ -98,7 +101,7 @@ class Lease:
                         return
                     other = ""  # somebody was faster: the next look tells who
             except GeopodError as error:
-                if not _passes_by_itself(error):
+                if not self._leases.may_answer_later(error):
                     raise
                 watched = Watched()  # its holder could not renew it either
                 logger.warning("the Lease is asked for again: %s", error.fact)
@@ -110,17 +113,32 @@ class Lease:
 
     async def keep(self) -> None:
         """Renew it until somebody else has it."""
+        pause_s = self._terms.renew_s
         while True:
-            await asyncio.sleep(self._terms.renew_s)
+            await asyncio.sleep(pause_s)
+            pause_s = self._terms.look_s
             try:
-                found = await self._leases.get(self._namespace, self._ref)
-                other = self._other(found)
+                async with asyncio.timeout(self._terms.answer_s):
+                    other = await self._renew()
+            except GeopodError as error:
+                logger.warning("the Lease is renewed later: %s", error.fact)
+            except TimeoutError:
+                logger.warning(
+                    "the Lease is renewed later: no answer in %g s", self._terms.answer_s
+                )
+            else:
                 if other:
                     logger.error("the operator %s has taken over; this one ends", other)
                     return
-                await self._write(found, self._holder)
-            except GeopodError as error:
-                logger.warning("the Lease is renewed later: %s", error.fact)
+                pause_s = self._terms.renew_s
+
+    async def _renew(self) -> str:
+        """Renew it unless somebody else has it; return who."""
+        found = await self._leases.get(self._namespace, self._ref)
+        other = self._other(found)
+        if not other:
+            await self._write(found, self._holder)
+        return other
 
     async def release(self) -> None:
         """Give it back, so that the next operator need not wait until it is over."""
@@ -151,8 +169,3 @@ class Lease:
         if found is not None:
             metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
         return await self._leases.write_lease({"metadata": metadata, "spec": told}) is not None
-
-
-def _passes_by_itself(error: GeopodError) -> bool:
-    is_away = isinstance(error, (ClusterUnreachableError, RateLimitedError))
-    return is_away or int(getattr(error, "status", 0)) >= ILL
