@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from contextlib import nullcontext
+
 import pytest
 from geopod.api.plan import FilePlan
 from geopod.errors import DuplicateKeyError, InvalidInputError, PartitionError
 from geopod.partitions import NodeLimits, read_options
 from geopod.partitions.guards import fewest_fitting, most_fitting
 from layer_builders import ORIGIN, raster_spec
+from msgspec.structs import replace
 from plan_builders import plan_of, raster_input, vector_input
 
 MB = 1_000_000
@@ -107,6 +111,18 @@ def test_a_block_larger_than_the_agents_memory_is_refused_whatever_the_node_coun
         "GP-E123 Reading dem takes 512 MiB at once, the agent needs 783 MiB and has 768 MiB.\n"
         "fix: 1) write the layer in tiles (COG) 2) agentResources.memory of the ComputeRuntime"
     )
+
+
+@pytest.mark.parametrize(("read_bytes", "fits"), [(100 * MB, True), (600 * MB, False)])
+def test_an_array_counts_by_its_chunks_and_not_by_a_block_of_all_bands(read_bytes, fits):
+    spec = raster_spec(rows=8192, cols=8192, dtype="float64", block=8192)
+    raster = raster_input(spec)
+    header = replace(raster.header, read_bytes=read_bytes)
+    raster = dataclasses.replace(raster, layer=replace(raster.layer, raster=header))
+    limits = NodeLimits(agent_memory=768 * 2**20)
+
+    with nullcontext() if fits else pytest.raises(PartitionError, match="Reading dem takes 572"):
+        plan_of(raster, nodes=64, limits=limits)
 
 
 @pytest.mark.parametrize("threshold", [5, 8, 13, 250, 999, 1000])

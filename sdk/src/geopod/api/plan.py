@@ -43,6 +43,8 @@ class RasterHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     band_indexes: tuple[int, ...]
     """1-based source bands delivered, in this order."""
     block_shape: tuple[int, int]
+    read_bytes: int | msgspec.UnsetType = msgspec.UNSET
+    """What an array takes to be read, at least; unset: a block of all bands."""
     mask: Literal["nodata", "alpha", "perDataset", "allValid"] = "allValid"
     south_up: bool = False
     """The source's rows run south to north; staging flips them, `transform` is north-up."""

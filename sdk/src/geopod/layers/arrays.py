@@ -28,6 +28,7 @@ from geopod.layers.zarr3 import Zarr3Store
 _MOST_BANDS = 65_536
 """As many as GDAL reads of one dataset."""
 _LEAST_DIMENSIONS = 2
+_PART_BYTES = 16 << 20
 # Types that rasters do not have, and what holds all their values.
 _WIDER = {"b1": "u1", "f2": "f4"}
 
@@ -160,6 +161,11 @@ class ArrayDataset:
         """How each band says where it has pixels."""
         flag = MaskFlags.all_valid if self.meaning.nodata is None else MaskFlags.nodata
         return [[flag]] * self.count
+
+    @property
+    def read_bytes(self) -> int:
+        """How much it takes to read: a chunk, what it is decoded from, and the pixels of a part."""
+        return 2 * self._variable.array.layout.chunk_bytes + _PART_BYTES
 
     @property
     def bands_together(self) -> int:

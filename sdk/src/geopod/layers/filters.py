@@ -19,11 +19,12 @@ _BLOSC_HEADER = 16
 _ZSTD, _ZSTD_HEADER = b"\x28\xb5\x2f\xfd", 6
 _MODULUS = 65_535
 
-Filter = Callable[[bytes, int], bytes]
+Bytes = bytes | memoryview
+Filter = Callable[[Bytes, int], Bytes]
 """(stored bytes, the most that they may become) -> bytes before this filter."""
 
 
-def decode_bytes(data: bytes, filters: Sequence[Filter], *, size: int) -> bytes:
+def decode_bytes(data: Bytes, filters: Sequence[Filter], *, size: int) -> Bytes:
     """Return the `size` bytes of a chunk; `filters` in the order they are undone.
 
     Raises ValueError for bytes that are damaged, or become more or less than that.
@@ -35,17 +36,17 @@ def decode_bytes(data: bytes, filters: Sequence[Filter], *, size: int) -> bytes:
     return data
 
 
-def undo_zlib(data: bytes, most: int) -> bytes:
+def undo_zlib(data: Bytes, most: int) -> Bytes:
     """Undo deflate with the header of zlib."""
     return _inflate(data, most, _ZLIB)
 
 
-def undo_gzip(data: bytes, most: int) -> bytes:
+def undo_gzip(data: Bytes, most: int) -> Bytes:
     """Undo deflate with the header of gzip."""
     return _inflate(data, most, _GZIP)
 
 
-def _inflate(data: bytes, most: int, header: int) -> bytes:
+def _inflate(data: Bytes, most: int, header: int) -> bytes:
     decoder = zlib.decompressobj(header)
     try:
         found = decoder.decompress(data, most)
@@ -56,7 +57,7 @@ def _inflate(data: bytes, most: int, header: int) -> bytes:
     return found
 
 
-def undo_zstd(data: bytes, most: int) -> bytes:
+def undo_zstd(data: Bytes, most: int) -> Bytes:
     """Undo Zstandard."""
     from numcodecs.zstd import decompress  # type: ignore[import-untyped]  # it has no types
 
@@ -64,7 +65,7 @@ def undo_zstd(data: bytes, most: int) -> bytes:
     return _decode_into(decompress, data, most - _SLACK if size is None else size, most)
 
 
-def undo_blosc(data: bytes, most: int) -> bytes:
+def undo_blosc(data: Bytes, most: int) -> Bytes:
     """Undo Blosc, whatever it compressed with."""
     from numcodecs.blosc import decompress  # type: ignore[import-untyped]  # it has no types
 
@@ -74,7 +75,7 @@ def undo_blosc(data: bytes, most: int) -> bytes:
     return _decode_into(decompress, data, int.from_bytes(data[4:8], "little"), most)
 
 
-def _decode_into(decompress: Callable[..., Any], data: bytes, size: int, most: int) -> bytes:
+def _decode_into(decompress: Callable[..., Any], data: Bytes, size: int, most: int) -> Bytes:
     """Return what a decoder writes into a buffer that it cannot outgrow."""
     if size > most:
         raise ValueError(f"a chunk has {size} bytes, {most} at most")
@@ -83,10 +84,10 @@ def _decode_into(decompress: Callable[..., Any], data: bytes, size: int, most: i
         decompress(data, target)
     except RuntimeError as error:
         raise ValueError(f"a chunk is damaged: {error}") from error
-    return target.tobytes()
+    return target.data
 
 
-def _zstd_size(data: bytes) -> int | None:
+def _zstd_size(data: Bytes) -> int | None:
     """Return what the head of a Zstandard frame says that it becomes; None: it does not.
 
     Source: https://datatracker.ietf.org/doc/html/rfc8878#section-3.1.1.1
@@ -103,7 +104,7 @@ def _zstd_size(data: bytes) -> int | None:
 def undo_shuffle(item_bytes: int) -> Filter:
     """Return what undoes HDF5's byte shuffle of items of that size."""
 
-    def undo(data: bytes, _: int) -> bytes:
+    def undo(data: Bytes, _: int) -> Bytes:
         end = len(data) // item_bytes * item_bytes
         planes = np.frombuffer(data[:end], np.uint8).reshape(item_bytes, -1)
         return planes.T.tobytes() + data[end:]
@@ -111,13 +112,13 @@ def undo_shuffle(item_bytes: int) -> Filter:
     return undo
 
 
-def undo_fletcher32(data: bytes, _: int) -> bytes:
+def undo_fletcher32(data: Bytes, _: int) -> Bytes:
     """Check and drop HDF5's checksum.
 
     Source: https://github.com/HDFGroup/hdf5/blob/develop/src/H5checksum.c
     """
     body, said = data[:-_CHECKSUM], int.from_bytes(data[-_CHECKSUM:], "little")
-    words = np.frombuffer(body + bytes(len(body) % 2), ">u2").astype(np.uint64)
+    words = np.frombuffer(bytes(body) + bytes(len(body) % 2), ">u2").astype(np.uint64)
     weights = np.arange(len(words), 0, -1, dtype=np.uint64) % _MODULUS
     sums = int((words * weights).sum()) % _MODULUS, int(words.sum()) % _MODULUS
     if sums != (said // 65_536 % _MODULUS, said % 65_536 % _MODULUS):
@@ -125,7 +126,7 @@ def undo_fletcher32(data: bytes, _: int) -> bytes:
     return body
 
 
-def undo_crc32c(data: bytes, _: int) -> bytes:
+def undo_crc32c(data: Bytes, _: int) -> Bytes:
     """Check and drop a CRC-32C."""
     from google_crc32c import value
 

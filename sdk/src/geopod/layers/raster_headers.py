@@ -70,6 +70,7 @@ def read_raster_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
             bands=tuple(names[index - 1] for index in indexes),
             band_indexes=indexes,
             block_shape=first.block_shapes[indexes[0] - 1],
+            read_bytes=getattr(first, "read_bytes", msgspec.UNSET),
             mask=_mask_kind(first, indexes),
             south_up=head.grid.south_up,
             scales=tuple(first.scales[index - 1] for index in indexes),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
+import msgspec
+
 from geopod.api.plan import FilePlan, Partition
 from geopod.errors import InvalidInputError, PartitionError
 from geopod.errors.wording import size_text
@@ -98,10 +100,7 @@ def check_agent(scene: Scene, limits: NodeLimits) -> None:
     """Raise `PartitionError` if the agent cannot hold the largest block or batch it must read."""
     if limits.agent_memory is None:
         return
-    reads = [
-        (raster.block[0] * raster.block[1] * raster.pixel_bytes, raster.layer.key)
-        for raster in scene.rasters
-    ]
+    reads = [(_read_bytes(raster), raster.layer.key) for raster in scene.rasters]
     reads += [
         (min(len(vector.points), BATCH_ROWS) * FEATURE_BYTES, vector.source.layer.key)
         for vector in scene.vectors
@@ -123,6 +122,13 @@ def check_agent(scene: Scene, limits: NodeLimits) -> None:
             "nmin": None,
         },
     )
+
+
+def _read_bytes(raster: PlacedRaster) -> int:
+    header = raster.layer.raster
+    if header is None or header.read_bytes is msgspec.UNSET:
+        return raster.block[0] * raster.block[1] * raster.pixel_bytes
+    return header.read_bytes
 
 
 def _check(scene: Scene, split: Split, nodes: int, demand: Demand) -> None:

@@ -25,7 +25,12 @@ LIMIT_BYTES = 1 << 20
 """etcd refuses objects over 1.5 MiB; a status and its managed fields must fit beside the spec."""
 Manifest = dict[str, Any]
 OWN_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
-RASTERS = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".nc", ".img", ".zarr", ".grib", ".grib2"})
+RASTERS = frozenset(
+    {
+        ".tif", ".tiff", ".vrt", ".jp2", ".img", ".zarr", ".grib", ".grib2",
+        ".nc", ".nc4", ".h5", ".hdf5", ".he5",
+    }
+)  # fmt: skip
 VECTORS = frozenset(
     {".parquet", ".geoparquet", ".gpkg", ".fgb", ".geojson", ".json", ".shp", ".gml", ".kml"}
 )
@@ -117,10 +122,12 @@ def layer_spec(path_id: str, spec: Mapping[str, Any], *, known_type: str | None)
 
 def _type_of(places: Sequence[str]) -> str | None:
     for place in places:
-        suffix = PurePath(place.partition("?")[0]).suffix.lower()
-        if suffix in RASTERS:
+        bare = place.partition("?")[0]
+        # `<file>.nc#<variable>`: the variable is not the end of the file's name.
+        suffixes = {PurePath(name).suffix.lower() for name in (bare, bare.partition("#")[0])}
+        if suffixes & RASTERS:
             return "raster"
-        if suffix in VECTORS:
+        if suffixes & VECTORS:
             return "vector"
     return None
 

@@ -62,6 +62,7 @@ def _likely(href: str, kind: str | None) -> tuple[str, str]:
 def agent_modules(drivers: Drivers) -> list[str]:
     """Return what agents need to stage these layers and to encode results like them."""
     from geopod.layers.sources import PARQUET
+    from geopod.layers.variables import ARRAYS
 
     modules = ["geopod.agent.node"]
     if drivers:
@@ -70,6 +71,8 @@ def agent_modules(drivers: Drivers) -> list[str]:
         modules += [_STAGING[kind], _ENCODING[kind]]
     if any(kind == "vector" and driver != PARQUET for kind, driver in drivers):
         modules.append("geopod.layers.ogr")
+    if any(driver in ARRAYS for _, driver in drivers):
+        modules.append("geopod.layers.arrays")
     return modules
 
 
