@@ -548,6 +548,7 @@ def name_of_a_run_is_one_runs_alone(place):
 CASES: dict[str, Callable[[Any], None]] = {
     case.__name__: case
     for case in (
+        log_of_an_installation_is_followed_to_its_end,
         every_node_is_called_without_layers,
         values_come_back_as_documented,
         results_of_every_size_come_back_whole,
@@ -578,7 +579,6 @@ CASES: dict[str, Callable[[Any], None]] = {
         name_of_a_run_is_one_runs_alone,
         child_over_its_memory_is_named_and_the_others_results_stay,
         progress_of_a_task_is_shown,
-        log_of_an_installation_is_followed_to_its_end,
         first_ctrl_c_leaves_the_run_and_says_how_to_find_it,
         second_ctrl_c_cancels_the_run,
     )

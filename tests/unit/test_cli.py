@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 
@@ -65,6 +66,25 @@ def test_run_prints_json(backend, script, capsys):
     out, err = capsys.readouterr()
     assert json.loads(out) == [1, None, "x"]
     assert err == ""
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_result_that_stdout_has_no_characters_for_is_printed(
+    backend, script, monkeypatch, output, encoding
+):
+    backend._script[:] = ["a\ud800b", "\N{N-ARY SUMMATION}"]
+    printed = io.BytesIO()
+    stdout = io.TextIOWrapper(printed, encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+
+    assert call("run", f"{script}:fine", "-o", output, "--nodes", 2) == 0
+
+    stdout.flush()
+    text = printed.getvalue().decode(encoding)
+    found = [line.split("\t")[1] for line in text.splitlines()] if output == "table" else text
+    values = [json.loads(one) for one in found] if output == "table" else json.loads(found)
+    assert values == ["a\ud800b", "\N{N-ARY SUMMATION}"]
 
 
 def test_detached_run_prints_its_name_and_goes_on(backend, script, capsys):

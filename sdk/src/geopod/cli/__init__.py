@@ -8,6 +8,7 @@ was sent; 3 cluster, gateway or permission; 4 the wait timed out, the run goes o
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -155,8 +156,15 @@ def _exit_of(error: Exception) -> int | None:
     return exit_code(error)
 
 
+def _print_every_character() -> None:
+    """Have stdout escape what its encoding has no character for."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; every error of ours is one sentence and its fixes on stderr."""
+    _print_every_character()
     try:
         code = geopod.main(args=arguments, standalone_mode=False)
     except click.ClickException as error:
