@@ -90,8 +90,8 @@ class EllipsisDrive:
     changes: dict[str, Any] = field(default_factory=dict)
     """Of what it says of its timestamps."""
     instead: dict[str, Any] = field(default_factory=dict)
-    """End of a path → the status, or the bytes, that are answered to the next request or to all of
-    them (a list of several, or one)."""
+    """End of a path → what is answered to all requests, or (a list) to the next ones: a status,
+    bytes, JSON, `cut` in the middle of what would be answered, or `-> <url>`."""
 
     def uri(self, path: str, timestamp: str = "") -> str:
         return f"ellipsis+{self.url}/{path}" + (f"/{timestamp}" if timestamp else "")
@@ -207,23 +207,28 @@ def ellipsis_drive(raster: TiledRaster | None = None, **changes: Any) -> Iterato
             parts = urlsplit(self.path)
             query = dict(parse_qsl(parts.query))
             drive.asked.append((parts.path, query, dict(self.headers)))
-            found = _instead(drive, parts.path)
+            told = _instead(drive, parts.path)
             if drive.token and self.headers.get("Authorization") != f"Bearer {drive.token}":
-                found = 403
-            if found is None:
-                found = drive.answer(parts.path, query)
+                told = 403
+            is_cut = told == "cut"
+            found = drive.answer(parts.path, query) if told is None or is_cut else told
+            if isinstance(found, str):
+                self.send_response(302)
+                self.send_header("Location", found.removeprefix("-> "))
+                found = b""
+            else:
+                self.send_response(found if isinstance(found, int) else 200)
+            self._send(found, is_cut=is_cut)
+
+        def _send(self, found: Any, *, is_cut: bool) -> None:
             if isinstance(found, (dict, list)):
                 found = json.dumps(found).encode()
-            self._send(found)
-
-        def _send(self, found: bytes | int) -> None:
             body = b"" if isinstance(found, int) else found
-            self.send_response(found if isinstance(found, int) else 200)
             if found != 204:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             with contextlib.suppress(OSError):  # clients hang up on what is too long
-                self.wfile.write(body)
+                self.wfile.write(body[: len(body) // 2] if is_cut else body)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         drive.url = f"http://127.0.0.1:{server.server_port}"

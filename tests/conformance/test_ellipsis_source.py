@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections import Counter
 
@@ -24,6 +25,7 @@ from ellipsis_drive import (
 from geopod.api.plan import encode_plan
 from geopod.coordinator.planning import PlanRequest, plan_layers
 from geopod.errors import LayerAccessError, SourceChangedError
+from geopod.faces import ellipsis as el
 from geopod.layers.headers import read_header
 from geopod.layers.stage import stage_partition
 from source_builders import quick_access
@@ -32,6 +34,8 @@ from staging_builders import stage_job, web_source
 with warnings.catch_warnings():  # it silences the warnings of the whole process
     import ellipsis
 
+FIELDS = "0b7c5a52-93c2-4f7c-8d51-5d1d7f2f0a11"
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 TOKEN = "t0ken-of-ana"  # noqa: S105  # of a server in this test
 FEATURES = [a_feature(number, name="" if number % 3 else f"n{number}") for number in range(30)]
 
@@ -292,12 +296,39 @@ def test_tile_of_another_shape_is_refused(drive, tmp_path):
         stage_job(tmp_path, source_of(drive), nodes=1, access=quick_access())
 
 
-def test_server_that_is_busy_for_a_moment_is_asked_again(drive, tmp_path):
-    drive.instead = {RASTER: [503], "/tile/12/2101/1300": [429, 500]}
+def test_server_that_is_busy_or_cut_off_for_a_moment_is_asked_again(drive, tmp_path):
+    drive.instead = {RASTER: [503], "/tile/12/2101/1300": [429, "cut"]}
 
     job = stage_job(tmp_path, source_of(drive), nodes=1, access=quick_access())
 
     np.testing.assert_array_equal(job.core(0, "it"), in_all_pixels(drive.raster.values))
+
+
+def test_answer_that_is_always_cut_says_how_often_it_was_asked_for(drive):
+    drive.instead = {"/bounds": "cut"}
+
+    with pytest.raises(LayerAccessError, match="did not answer") as caught:
+        read_header(source_of(drive), quick_access())
+
+    assert caught.value.details["tries"] == 3
+    assert sum(path.endswith("/bounds") for path in drive.routes()) == 3
+
+
+def test_drive_that_is_away_is_told_with_its_address(drive, tmp_path):
+    with ellipsis_drive() as away:
+        source = source_of(away)
+
+    with pytest.raises(LayerAccessError, match="did not answer") as caught:
+        read_header(source, quick_access())
+
+    assert caught.value.details["host"] == away.url.removeprefix("http://")
+
+
+def test_drive_that_leads_to_the_metadata_address_is_not_followed(drive):
+    drive.instead = {RASTER: "-> http://169.254.169.254/latest"}
+
+    with pytest.raises(LayerAccessError, match="an address that layers may not have"):
+        read_header(source_of(drive), quick_access())
 
 
 def test_block_over_too_many_tiles_names_a_grid_that_is_finer(drive, tmp_path):
@@ -318,24 +349,31 @@ def test_block_over_too_many_tiles_names_a_grid_that_is_finer(drive, tmp_path):
     assert not drive.tiles()
 
 
-def test_function_runs_over_a_path_with_a_token(drive, geopod_home):
+def test_script_of_the_drive_runs_over_its_own_paths(drive, geopod_home):
     drive.token = TOKEN
 
     def describe(params):
         import numpy as np
 
-        raster, fields = params["may"]["raster"], params["fields"]
+        raster, fields = params[MAY]["raster"], params[FIELDS]
         return int(np.isfinite(raster).sum()), sorted(fields["number"])
 
     with geopod.connect("local") as client:
         secret = {"ELLIPSIS_TOKEN": TOKEN}
-        client.add_layer(RASTER, drive.uri(RASTER, MAY), timestamp="may", secret=secret)
+        added = client.add_layer(RASTER, drive.uri(RASTER), secret=secret)
         client.add_layer(
-            VECTOR, drive.uri(VECTOR, MAY), timestamp="fields", type="vector", secret=secret
+            VECTOR, drive.uri(VECTOR, MAY), timestamp=FIELDS, secret=secret, type="vector"
         )
-        layers = [(RASTER, "may"), (VECTOR, "fields")]
-        with client.environment(layers=layers, nodes=2) as env:
-            results = env.execute(describe)
+    assert (added.type, list(added.timestamps)) == ("raster", [MAY, JUNE])
+
+    el.connect("local")
+    layers = [
+        {"pathId": RASTER, "timestampId": MAY},
+        {"pathId": VECTOR, "timestampId": FIELDS},
+    ]
+    compute = el.createCompute(layers, None, nodes=2, interpreter=PYTHON)["id"]
+    results = el.execute(compute, describe, None)
+    el.terminateCompute(compute, None)
 
     assert sum(count for count, _ in results) == 2 * int(drive.raster.values[-1].sum())
     numbers = [number for _, found in results for number in found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,6 +24,7 @@ _DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 _KINDS = ("raster", "vector")
 _UNSTABLE = frozenset({"availability", "description", "styles"})
 """What is said of a timestamp and may change while its data do not."""
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(T[0-9:.]{1,20}Z?)?")
 _SLACK = 1e-6
 """An edge that lies closer to a tile's, in tiles, lies on it."""
 
@@ -163,7 +165,8 @@ def _date(stamp: Mapping[str, Any]) -> str:
     """Return when a timestamp's data begin, as ISO 8601; empty: it does not say."""
     date = stamp.get("date")
     begin = date.get("from") if isinstance(date, dict) else date
-    return begin.replace(" ", "T") if isinstance(begin, str) else ""
+    text = begin.replace(" ", "T") if isinstance(begin, str) else ""
+    return text if _DATE.fullmatch(text) else ""
 
 
 def _named(stamps: Sequence[Mapping[str, Any]]) -> str:

@@ -25,7 +25,7 @@ from geopod.layers.raster import WARP_KERNEL, before_warp
 
 MOST_SOURCE_BYTES = 128 << 20
 """Of the pixels below one block: a coarse grid over fine tiles would ask for any number."""
-KEPT_BYTES = 32 << 20
+KEPT_BYTES = 96 << 20
 """Decoded tiles that are kept: neighbouring blocks share those at their edges."""
 
 

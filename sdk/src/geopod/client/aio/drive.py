@@ -1,4 +1,4 @@
-"""A path of Ellipsis Drive as a layer: its active timestamps, under the ids that they have there."""
+"""A path of Ellipsis Drive as a layer: its active timestamps, under their own ids."""
 
 from __future__ import annotations
 
