@@ -12,6 +12,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+from array_builders import small_scene, write_netcdf4, write_zarr3
 from geopod.api.plan import encode_plan
 from geopod.errors import LayerAccessError, SourceChangedError
 from geopod.layers.access import Access
@@ -100,6 +101,23 @@ def test_raster_in_s3_is_the_file_read_whole(store, tmp_path):
         row, column, height, width = job.plan.partitions[partition].windows["scene"]
         found[:, row : row + height, column : column + width] = job.core(partition, "scene")
     np.testing.assert_array_equal(found, whole)
+
+
+@pytest.mark.parametrize("name", ["era.zarr", "era.nc"])
+def test_array_in_s3_is_read_by_its_chunks_with_the_layers_keys(store, tmp_path, name):
+    folder, access = store
+    write = write_zarr3 if name == "era.zarr" else write_netcdf4
+    storage = {"shards": (3, 20, 20), "chunks": (1, 10, 10)} if name == "era.zarr" else {}
+    write(folder / name, small_scene(), **storage)
+    source = web_source(f"s3://layers/{name}#t2m", key="t2m", path_id="t2m")
+
+    job = stage_job(tmp_path, source, nodes=3, access=access("t2m"))
+
+    found = np.concatenate([job.core(part, "t2m").reshape(3, -1) for part in job], axis=1)
+    np.testing.assert_array_equal(np.sort(found), small_scene().values.reshape(3, -1))
+    wrong = {"AWS_SECRET_ACCESS_KEY": "wrong-secret"}
+    with pytest.raises(LayerAccessError, match="403"):
+        read_header(source, access("t2m", **wrong))
 
 
 @pytest.mark.parametrize("name", ["features.parquet", "features.fgb", "features.gpkg"])
