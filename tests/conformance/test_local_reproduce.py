@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import geopod
 import pytest
+from capture_builders import user_module
 from geopod.errors import InvalidInputError, RunFailedError, SourceChangedError
 from layer_builders import raster_spec, write_raster
 
@@ -45,6 +49,39 @@ def test_task_gives_here_what_it_gave_on_its_node(env):
     with pytest.raises(ValueError, match="total") as here:
         second.reproduce()
     assert str(here.value) in str(results[1])
+
+
+ANALYSIS = """
+from pathlib import Path
+import geopod
+import helper_of_reproduce
+
+@geopod.function(include_modules=["helper_of_reproduce"], include_data=[DATA])
+def f(x):
+    import late_of_reproduce
+    return helper_of_reproduce.twice(x) + late_of_reproduce.NUMBER + int(Path("n.txt").read_text())
+"""
+
+
+def test_function_with_files_has_them_here_too_and_leaves_ours_alone(env, folder):
+    (folder / "helper_of_reproduce.py").write_text("def twice(x):\n    return 2 * x\n")
+    (folder / "late_of_reproduce.py").write_text("NUMBER = 10\n")
+    (folder / "n.txt").write_text("100")
+    text = ANALYSIS.replace("DATA", repr(str(folder / "n.txt")))
+    text = text.replace('"helper_of_reproduce"]', '"helper_of_reproduce", "late_of_reproduce"]')
+    with user_module(folder, text, name="analysis_of_reproduce") as analysis:
+        run = env.submit_map(analysis.f, [(1,), (2,)])
+        assert run.results() == [112, 114]
+        (folder / "helper_of_reproduce.py").write_text("def twice(x):\n    return 0\n")
+        (folder / "n.txt").write_text("0")
+        place, path = Path.cwd(), list(sys.path)
+        helper = sys.modules["helper_of_reproduce"]
+        assert [task.reproduce() for task in run.tasks] == [112, 114]
+        assert (Path.cwd(), sys.path) == (place, path)
+        assert sys.modules["helper_of_reproduce"] is helper
+        assert sys.modules["analysis_of_reproduce"] is analysis
+        assert "late_of_reproduce" not in sys.modules
+    del sys.modules["helper_of_reproduce"]
 
 
 def test_changed_source_is_not_staged_again(env, dem, tmp_path):

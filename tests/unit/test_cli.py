@@ -253,6 +253,24 @@ def test_task_is_reproduced_here(backend, script, capsys):
     assert call("runs", "reproduce", name, 9) == 2
 
 
+@pytest.mark.parametrize(
+    ("keys", "code", "last"), [("c\n", 0, "1"), ("q\n", 130, "(Pdb) "), ("", 130, "(Pdb) ")]
+)
+def test_debugger_that_is_left_prints_no_result(
+    backend, script, monkeypatch, capsys, keys, code, last
+):
+    assert call("env", "create", "e", "--nodes", 3) == 0
+    assert call("run", f"{script}:fine", "--env", "e", "--detach") == 0
+    name = capsys.readouterr().out.split()[-1]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(keys))
+
+    assert call("runs", "reproduce", name, 2, "--debug") == code
+
+    out = capsys.readouterr().out
+    assert "-> return 1" in out
+    assert out.splitlines()[-1].endswith(last)
+
+
 def test_environment_is_put_to_sleep_and_woken(backend):
     assert call("env", "create", "e") == 0
     assert call("env", "suspend", "e") == 0

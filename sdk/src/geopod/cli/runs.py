@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bdb import BdbQuit
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,8 @@ def reproduce(target: Chosen, name: str, task: int, *, debug: bool, output: str)
             value = found[0].reproduce(debug=debug)
         except GeopodError:
             raise
+        except BdbQuit as left:
+            raise click.Abort from left
         except Exception as error:
             raise UsersError(f"task {task} of {name} failed here too", exit_code=1) from error
         print_value(value, "yaml" if output == "yaml" else "json")

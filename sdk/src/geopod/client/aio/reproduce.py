@@ -13,16 +13,19 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from geopod.api import names
 from geopod.api.bundles import argument_span
 from geopod.api.plan import decode_plan
+from geopod.client.aio.bundled import Bundle
 from geopod.codecs import PickledResult
 from geopod.codecs.plain import decode_json
-from geopod.errors import InvalidInputError, MissingExtraError, PythonVersionMismatchError
+from geopod.errors import MissingExtraError, PythonVersionMismatchError
 from geopod.runner.context import Cancellation, Context, Place, enter
 from geopod.runner.loading import declares_context, load_source
 from geopod.runner.params import Staged
@@ -42,14 +45,15 @@ class Reproduction:
 
     def __init__(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | Bundle,
         given: Given | None,
         staged: Staged,
         context: Context,
         scratch: Path,
     ) -> None:
         """`scratch` is removed when nobody holds this any more."""
-        self.function = function
+        self._bundle = function if isinstance(function, Bundle) else None
+        self.function = function.load() if isinstance(function, Bundle) else function
         """What the user sent."""
         self._given = given
         self._staged = staged
@@ -59,18 +63,15 @@ class Reproduction:
     def __call__(self, *, debug: bool = False) -> Any:
         """Run the task and return what it returns, or raise what it raises.
 
-        `debug`: step into it with pdb, from its first line. An `async def` gives a coroutine.
+        `debug`: step into it with pdb, from its first line; raises BdbQuit when the debugger is
+        left. An `async def` gives a coroutine.
         """
         args, kwargs, variables = self._given or ([self._staged.params()], {}, {})
         if declares_context(self.function):
             kwargs = {**kwargs, "ctx": self._context}
         with self._as_task(variables):
-            if debug:
-                import pdb  # noqa: T100  # the caller asked for it
-
-                value = pdb.runcall(self.function, *args, **kwargs)
-            else:
-                value = self.function(*args, **kwargs)
+            run = _stepping(self.function) if debug else self.function
+            value = run(*args, **kwargs)
         return self._awaited(value, variables) if asyncio.iscoroutine(value) else value
 
     async def _awaited(self, work: Coroutine[Any, Any, Any], variables: dict[str, str]) -> Any:
@@ -79,10 +80,11 @@ class Reproduction:
 
     @contextmanager
     def _as_task(self, variables: dict[str, str]) -> Iterator[None]:
-        """Make `current_context()` and the environment variables those of the task."""
+        """Make `current_context()`, environment variables and files those of the task."""
         enter(self._context)
+        place = nullcontext() if self._bundle is None else self._bundle.entered()
         try:
-            with task_variables(variables):
+            with task_variables(variables), place:
                 yield
         finally:
             enter(None)
@@ -95,9 +97,9 @@ async def prepare(task: Task) -> Reproduction:
     source is not what it was, ResultExpiredError or KeyMissingError when the store forgot.
     """
     run, order = task.run, task.run.order
-    function = await _function(task)
-    record = await run.record(task.index)
     scratch = Path(tempfile.mkdtemp(prefix="geopod-"))
+    function = await _function(task, scratch)
+    record = await run.record(task.index)
     given = None
     staged = Staged(None, {})
     if order.arguments is not None:
@@ -123,7 +125,32 @@ def _unheard(index: int, fraction: float | None, text: str) -> None:
     del index, fraction, text
 
 
-async def _function(task: Task) -> Callable[..., Any]:
+def _stepping(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what calls a function under pdb; raises BdbQuit when its user leaves."""
+    import bdb
+    import pdb  # noqa: T100  # the caller asked for it
+
+    class Debugger(pdb.Pdb):
+        """Knows afterwards whether it was left before the function's end."""
+
+        is_left = False
+
+        @override
+        def set_quit(self) -> None:
+            self.is_left = True
+            super().set_quit()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        debugger = Debugger()
+        value = debugger.runcall(function, *args, **kwargs)
+        if debugger.is_left:
+            raise bdb.BdbQuit
+        return value
+
+    return call
+
+
+async def _function(task: Task, scratch: Path) -> Callable[..., Any] | Bundle:
     reference, order = task.run.order.function, task.run.order
     if reference.format == "cloudpickle" and reference.python != OWN_MINOR:
         raise PythonVersionMismatchError.refused(made_on=reference.python, runs=OWN_MINOR)
@@ -138,10 +165,8 @@ async def _function(task: Task) -> Callable[..., Any]:
         payload = await task.run.store.get(names.function_key(order.environment, reference.sha256))
     if reference.format == "source":
         return load_source(payload)
-    if reference.format != "cloudpickle":
-        raise InvalidInputError.value(
-            name="format", value=reference.format, why="cannot be run in this process"
-        )
+    if reference.format == "bundle":
+        return Bundle(payload, scratch / "bundle")
     return _unpickled(payload, reference.sha256)  # type: ignore[no-any-return]  # what the user sent
 
 
