@@ -10,7 +10,7 @@ import pytest
 import shapely
 from geopod.errors import LayerAccessError
 from geopod.layers.access import Access
-from geopod.layers.ellipsis import find_ellipsis, is_ellipsis
+from geopod.layers.ellipsis import find_ellipsis, is_ellipsis, read_uri
 from geopod.layers.ellipsis_info import TileBox, tiles_around
 from geopod.layers.ellipsis_table import RAW, write_listing
 
@@ -40,6 +40,13 @@ def test_uri_names_an_api_a_path_and_perhaps_a_timestamp(href, api, timestamp):
     assert is_ellipsis(href)
     assert (found.api.href, found.path, found.timestamp) == (api, PATH, timestamp)
     assert found.href == href
+
+
+@pytest.mark.parametrize("timestamp", ["", TIME])
+def test_uri_without_an_address_is_one_of_the_public_api(timestamp):
+    href = f"ellipsis://{PATH}/{timestamp}"
+
+    assert read_uri(href, path_id="it") == ("https://api.ellipsis-drive.com/v3", PATH, timestamp)
 
 
 @pytest.mark.parametrize(

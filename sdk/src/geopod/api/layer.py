@@ -34,7 +34,7 @@ class Timestamp(Model):
     uri: Uri | None = None
     """Where the data lie: a path, file://, s3://, gs://, az://, https:// or a search, stac+https://.
 
-    `ellipsis://<pathId>/<timestampId>` is a timestamp of Ellipsis Drive, without one the newest.
+    `ellipsis://<pathId>/<timestampId>` is a timestamp of Ellipsis Drive; without one, the newest.
     `store.zarr#t2m@2024-05` names a variable and a time step.
     """
     uris: (

@@ -29,7 +29,7 @@ TOKEN = "ELLIPSIS_TOKEN"  # noqa: S105  # a name
 PUBLIC_API = "https://api.ellipsis-drive.com/v3"
 _MOST_ABOUT = 16 << 20
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_PLACE = re.compile(rf"(?:([^?#]+?)/)?({_UUID})(?:/({_UUID}))?/?")
+_PLACE = re.compile(rf"(?:([^?#]+?)/)??({_UUID})(?:/({_UUID}))?/?")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,8 +90,11 @@ def is_ellipsis(href: str) -> bool:
     return href.partition("://")[0] in ELLIPSIS_SCHEMES
 
 
-def find_ellipsis(href: str, access: Access, *, path_id: str) -> EllipsisPlace:
-    """Return the place that `href` names; raises LayerAccessError for one no layer may name."""
+def read_uri(href: str, *, path_id: str) -> tuple[str, str, str]:
+    """Return the address of the API, the path and the timestamp (or nothing) that a uri names.
+
+    Raises LayerAccessError for a uri of another form.
+    """
     scheme, _, rest = href.partition("://")
     found = _PLACE.fullmatch(rest)
     elsewhere = scheme.removeprefix("ellipsis").removeprefix("+")
@@ -101,20 +104,26 @@ def find_ellipsis(href: str, access: Access, *, path_id: str) -> EllipsisPlace:
             words=f"{href.partition('?')[0]} is not ellipsis://<pathId>/<timestampId>",
         )
     address = f"{elsewhere}://{found[1]}" if elsewhere else PUBLIC_API
+    return address, found[2].lower(), (found[3] or "").lower()
+
+
+def find_ellipsis(href: str, access: Access, *, path_id: str) -> EllipsisPlace:
+    """Return the place that `href` names; raises LayerAccessError for one no layer may name."""
+    address, path, timestamp = read_uri(href, path_id=path_id)
     keys = _bearer(access, path_id)
     fenced = replace(access, credentials={path_id: keys})
     api = find_remote(address, fenced, path_id=path_id)
     return EllipsisPlace(
         href=href,
-        scheme=scheme,
+        scheme=href.partition("://")[0],
         bucket=api.bucket,
-        key=f"{found[2]}/{found[3] or ''}".rstrip("/"),
+        key=f"{path}/{timestamp}".rstrip("/"),
         path_id=path_id,
         keys=keys,
         access=fenced,
         api=api,
-        path=found[2].lower(),
-        timestamp=(found[3] or "").lower(),
+        path=path,
+        timestamp=timestamp,
     )
 
 

@@ -211,7 +211,7 @@ class Client:
         `secret` opens its object store: the name of a Secret of the cluster; on this machine the
         name of a file `<name>.env` or `<name>.json` (mode 0600) in the folder `secrets` of the
         user's configuration, or the keys themselves, which are kept there. Without `uri` the layer
-        has no timestamp yet; results give it some. `ellipsis://<pathId>` gives it its own.
+        has no timestamp yet; results give it some. With `ellipsis://<pathId>` it has the path's.
         """
         check_path_id(given.text(path_id, name="path_id", example="path_id='dem'"))
         uris = [uri] if isinstance(uri, (str, Path)) else _listed(uri)

@@ -39,24 +39,21 @@ def _list(
 ) -> tuple[str, list[tuple[str, str | None]]] | None:
     """Return what the path is and its timestamps with their dates; None: it is no bare path."""
     from geopod.layers.access import Access
-    from geopod.layers.ellipsis import find_ellipsis, is_ellipsis
+    from geopod.layers.ellipsis import find_ellipsis, is_ellipsis, read_uri
     from geopod.layers.ellipsis_info import list_timestamps
 
-    if not is_ellipsis(uri):
-        return None
-    keys: dict[str, str] = {}
-    if secret is not None and is_here:
-        from geopod.backends.local.secrets import secrets_folder
-        from geopod.layers.own_keys import find_keys, read_keys
-
-        keys = read_keys(find_keys(secrets_folder(), secret))
-    access = Access(credentials={path_id: keys}, secrets={path_id: secret} if secret else {})
-    place = find_ellipsis(uri, access, path_id=path_id)
-    if place.timestamp:
+    if not is_ellipsis(uri) or read_uri(uri, path_id=path_id)[2]:
         return None
     if secret is not None and not is_here:
         raise InvalidInputError(
             f"The timestamps of {uri} cannot be listed: the token is in Secret {secret!r}.",
             fixes=(f"name one: {uri.rstrip('/')}/<timestampId>", "timestamp='newest'"),
         )
-    return list_timestamps(place)
+    keys: dict[str, str] = {}
+    if secret is not None:
+        from geopod.backends.local.secrets import secrets_folder
+        from geopod.layers.own_keys import find_keys, read_keys
+
+        keys = read_keys(find_keys(secrets_folder(), secret))
+    access = Access(credentials={path_id: keys}, secrets={path_id: secret} if secret else {})
+    return list_timestamps(find_ellipsis(uri, access, path_id=path_id))
