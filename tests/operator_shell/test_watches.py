@@ -11,7 +11,7 @@ from cluster_request_builders import refusal
 from geopod.api.crd import KINDS, structural_schema
 from geopod.cluster import kinds
 from geopod.errors import ConfigError, CRDsNotInstalledError
-from geopod_operator.handlers import Inbox, _Events, kopf_response
+from geopod_operator.handlers import WAITED_S, Inbox, _Events, kopf_response
 from geopod_operator.probes import SILENT_S, WatchStamps
 from geopod_operator.stores import Stores
 from shell_builders import (
@@ -356,16 +356,23 @@ def test_missing_definitions_end_the_operator_with_the_fix():
     run(scenario)
 
 
+def is_ready(generation):
+    ready = {"type": "Ready", "status": "True", "observedGeneration": generation}
+    return {"status": {"conditions": [ready]}}
+
+
 @pytest.mark.parametrize(
     ("environment", "after_s"),
     [
         (an_environment(), 0.0),
         (an_environment(layers=[{"pathId": "dem", "timestampId": "1"}]), None),
-        (an_environment() | {"status": {"phase": "Pending"}}, None),
+        (an_environment() | {"status": {"phase": "Pending"}}, WAITED_S),
+        (an_environment() | is_ready(3), None),
+        (an_environment() | is_ready(2), WAITED_S),
     ],
-    ids=["alone", "with-layers", "known"],
+    ids=["alone", "with-layers", "on-its-way", "ready", "changed"],
 )
-def test_new_environment_that_waits_for_nothing_is_looked_at_at_once(environment, after_s):
+def test_environment_that_somebody_waits_for_is_looked_at_soon(environment, after_s):
     added = []
     inbox = Inbox(
         stores=Stores(),
@@ -373,6 +380,7 @@ def test_new_environment_that_waits_for_nothing_is_looked_at_at_once(environment
         saw=lambda _: None,
         gone=lambda _: None,
     )
-    environment["metadata"]["resourceVersion"] = "7"
-    inbox.take(kinds.ENVIRONMENTS, "ADDED", environment)
+    metadata = {**environment["metadata"], "resourceVersion": "7", "generation": 3, "uid": "u"}
+    metadata["creationTimestamp"] = "2026-03-01T12:00:00Z"
+    inbox.take(kinds.ENVIRONMENTS, "ADDED", environment | {"metadata": metadata})
     assert added == [(("ComputeEnvironment", "geo", "e1"), after_s)]

@@ -29,6 +29,8 @@ from geopod_operator.probes import WatchStamps, watch_of
 from geopod_operator.stores import ENVIRONMENT, Raw, Stores, WorkKey, kept
 
 CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED"})
+WAITED_S = 0.05
+"""Somebody waits for an environment on its way to Ready, and several events bring it there."""
 
 
 class Add(Protocol):
@@ -59,9 +61,16 @@ class Inbox:
             self.saw(found)
         else:
             return
-        after_s = 0.0 if _stands_alone(found) else None
         for key in concerned:
-            self.add(key, after_s=after_s)
+            self.add(key, after_s=self._after_s(found, key))
+
+    def _after_s(self, found: Raw, key: WorkKey) -> float | None:
+        """Return how soon a key is looked at; None: as the queue is used to."""
+        if _stands_alone(found):
+            return 0.0
+        kind, namespace, name = key
+        is_waited = kind == ENVIRONMENT and self.stores.is_on_its_way((namespace, name))
+        return WAITED_S if is_waited else None
 
 
 def _stands_alone(found: Raw) -> bool:

@@ -92,6 +92,11 @@ class Stores:
         """Return one ComputeEnvironment."""
         return self._objects[ENVIRONMENT].get(key)
 
+    def is_on_its_way(self, key: Key) -> bool:
+        """Whether an environment was begun and is not Ready yet, as its spec is now."""
+        found = self.environment(key)
+        return found is not None and bool(found.get("status")) and not _has(found, "Ready")
+
     def environments(self) -> Mapping[Key, Raw]:
         """Return all ComputeEnvironments."""
         return MappingProxyType(self._objects[ENVIRONMENT])

@@ -39,7 +39,7 @@ ENV_OWN_SECRETS = "GEOPOD_OWN_SECRETS"
 # ---- environment variables of the agent alone
 
 ENV_COORDINATOR = "GEOPOD_COORDINATOR"
-"""`ws://<env>-coordinator.<namespace>.svc:7420/v1`."""
+"""`ws://<env>-coordinator:7420/v1`."""
 ENV_NODE = "GEOPOD_NODE"
 """Index of the node, from the pod's `apps.kubernetes.io/pod-index` label."""
 ENV_TEMPLATE_HASH = "GEOPOD_TEMPLATE_HASH"

@@ -136,6 +136,8 @@ def coordinator_service(resolved: Resolved) -> Raw:
     manifest = child("v1", "Service", name, identity=identity, component="coordinator")
     manifest["spec"] = {
         "type": "ClusterIP",
+        # Agents start beside it and dial until it listens: nobody waits for a probe and its news.
+        "publishNotReadyAddresses": True,
         "selector": names.child_labels(identity.name, "coordinator"),
         "ports": [
             {

@@ -92,7 +92,8 @@ def _variables(
     resolved: Resolved, settings: Settings, bundle: Bundle, wanted: str
 ) -> dict[str, str]:
     identity = resolved.identity
-    coordinator = f"{names.coordinator_name(identity.name)}.{identity.namespace}.svc"
+    # Of this namespace: the first name that a resolver tries, where a longer one is its third.
+    coordinator = names.coordinator_name(identity.name)
     return {
         deployment.ENV_NAMESPACE: identity.namespace,
         deployment.ENV_ENVIRONMENT: identity.name,
