@@ -78,6 +78,8 @@ class EllipsisDrive:
     """What is on it, how it answers, and what was asked of it."""
 
     raster: TiledRaster
+    others: dict[str, TiledRaster] = field(default_factory=dict)
+    """Pixels of timestamps that have others."""
     features: list[dict[str, Any]] = field(default_factory=list)
     token: str = ""
     page: int = 7
@@ -103,10 +105,10 @@ class EllipsisDrive:
         return [path.partition("/tile/")[2] for path in self.routes() if "/tile/" in path]
 
     def answer(self, path: str, query: dict[str, str]) -> Any:
-        found = re.fullmatch(rf"/path/{RASTER}/raster/timestamp/\S+/tile/(\d+)/(\d+)/(\d+)", path)
+        found = re.fullmatch(rf"/path/{RASTER}/raster/timestamp/(\S+)/tile/(\d+)/(\d+)/(\d+)", path)
         if found and query.get("applyStyle") == "false":
-            zoom, x, y = map(int, found.groups())
-            return self._tiff(self.raster.tile(zoom, x, y))
+            zoom, x, y = map(int, found.groups()[1:])
+            return self._tiff(self.others.get(found[1], self.raster).tile(zoom, x, y))
         if path.endswith("/bounds"):
             return self.raster.bounds()
         if path.endswith("/listFeatures"):

@@ -18,6 +18,7 @@ from ellipsis_drive import (
     RASTER,
     TRASHED,
     VECTOR,
+    TiledRaster,
     a_feature,
     a_raster,
     ellipsis_drive,
@@ -47,7 +48,8 @@ def drive():
 
 
 def source_of(drive, path=RASTER, timestamp=MAY, **changes):
-    return web_source(drive.uri(path, timestamp), key="it", path_id="it", **changes)
+    href = drive.uri(path, timestamp)
+    return web_source(href, **{"key": "it", "path_id": "it", **changes})
 
 
 def in_all_pixels(values):
@@ -188,6 +190,29 @@ def test_path_without_a_timestamp_is_its_newest_active_one(drive):
     opened = read_header(source_of(drive, timestamp=""), quick_access())
 
     assert opened.source.hrefs == (drive.uri(RASTER, JUNE),)
+
+
+def test_timestamps_make_a_mosaic_with_the_later_one_on_top(drive, tmp_path):
+    hrefs = (drive.uri(RASTER, MAY), drive.uri(RASTER, JUNE))
+    newer = np.where(drive.raster.values[-1] > 0, drive.raster.values, 0)
+    newer[:, :, :400] = 0
+    drive.others[JUNE] = TiledRaster(newer + (newer > 0))
+
+    job = stage_job(tmp_path, source_of(drive, hrefs=hrefs), nodes=2, access=quick_access())
+
+    below, above = in_all_pixels(drive.raster.values), in_all_pixels(drive.others[JUNE].values)
+    whole = np.where(np.isnan(above), below, above)
+    for k in job:
+        row, column, height, width = job.plan.partitions[k].windows["it"]
+        part = whole[:, row : row + height, column : column + width]
+        np.testing.assert_array_equal(job.core(k, "it"), part)
+
+
+def test_drive_and_a_file_make_no_mosaic(drive):
+    hrefs = (drive.uri(RASTER, MAY), "/data/scene.tif")
+
+    with pytest.raises(LayerAccessError, match="make no mosaic"):
+        read_header(source_of(drive, hrefs=hrefs), quick_access())
 
 
 def test_timestamp_that_changes_after_planning_is_told(drive, tmp_path):

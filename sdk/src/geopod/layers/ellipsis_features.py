@@ -29,6 +29,8 @@ _PAGE_ROWS = 2_000
 _MOST_PAGE = 64 << 20
 _MOST_BYTES = 4 << 30
 """Of all pages: what they make is written to disk."""
+_MOST_IN_POD = 256 << 20
+"""The same, where that is a pod's `/tmp`, of 1 GiB."""
 _MOST_FEATURES = 1 << 25
 _PREFIX = "ellipsis-"
 
@@ -103,6 +105,7 @@ def _list(place: EllipsisPlace, info: EllipsisInfo, path: Path) -> None:
 
 def _pages(place: EllipsisPlace, info: EllipsisInfo) -> Iterator[list[_Feature]]:
     route = f"/vector/timestamp/{info.timestamp}/listFeatures"
+    most = _MOST_IN_POD if place.access.is_shared else _MOST_BYTES
     start: Any = None
     rows = size = 0
     while True:
@@ -114,8 +117,11 @@ def _pages(place: EllipsisPlace, info: EllipsisInfo) -> Iterator[list[_Feature]]
             raise place.refused(f"a page of its features cannot be read: {error}") from error
         features, after = page.result.features, page.next_page_start
         rows, size = rows + len(features), size + len(body)
-        if rows > _MOST_FEATURES or size > _MOST_BYTES:
-            raise place.refused(f"it has more than {rows:,} features, or {size_text(size)} of them")
+        if rows > _MOST_FEATURES or size > most:
+            raise place.refused(
+                f"it has more than {rows:,} features in {size_text(size)}, {_MOST_FEATURES:,} and "
+                f"{size_text(most)} are the limits; export it as GeoParquet"
+            )
         yield features
         if after is None:
             return

@@ -20,7 +20,7 @@ _MOST_ZOOM = 26
 _MOST_BANDS = 1024
 _WEST, _SOUTH = -180.0, -90.0
 _MOST_LATITUDE = 85.0511287798066
-_DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 _KINDS = ("raster", "vector")
 _UNSTABLE = frozenset({"availability", "description", "styles"})
 """What is said of a timestamp and may change while its data do not."""
@@ -137,8 +137,8 @@ def _info(kind: str, about: Mapping[str, Any], stamp: Mapping[str, Any]) -> Elli
     zoom, bands, dtype = stamp["zoom"], about["bands"], about["format"]
     if not isinstance(zoom, int) or not 0 <= zoom <= _MOST_ZOOM:
         raise ValueError(f"zoom {zoom!r} is not 0 to {_MOST_ZOOM}")
-    if dtype not in _DTYPES:
-        raise ValueError(f"format {dtype!r} is not one of {', '.join(_DTYPES)}")
+    if dtype not in DTYPES:
+        raise ValueError(f"format {dtype!r} is not one of {', '.join(DTYPES)}")
     if not isinstance(bands, list) or not 1 <= len(bands) <= _MOST_BANDS:
         raise ValueError(f"it has not 1 to {_MOST_BANDS} bands")
     return EllipsisInfo(

@@ -24,6 +24,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geopod.layers.ellipsis import ELLIPSIS, EllipsisPlace
 from geopod.layers.ellipsis_info import (
+    DTYPES,
     HALF_EARTH,
     TILE,
     EllipsisInfo,
@@ -38,7 +39,7 @@ from geopod.layers.together import ask_all
 _NO_CONTENT = 204
 _SPARE_BYTES = 1 << 16
 """What a tile may have beside its pixels."""
-_MOST_SIDE = 4096
+_MOST_SIDE = 2 * TILE
 """Of the blocks that a tile says it is stored in."""
 
 Pixels = NDArray[Any]
@@ -186,6 +187,8 @@ def _read_page(dataset: Any, count: int) -> Pixels:
         raise ValueError(f"it is {shape}, not {count} x {TILE} x {TILE}")
     if max(dataset.block_shapes[0]) > _MOST_SIDE:
         raise ValueError(f"its blocks are {dataset.block_shapes[0]}")
+    if strange := set(dataset.dtypes) - set(DTYPES):
+        raise ValueError(f"its pixels are {', '.join(strange)}")
     pixels: Pixels = dataset.read()
     return pixels
 

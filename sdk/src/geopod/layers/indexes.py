@@ -52,8 +52,9 @@ def expand_source(source: LayerSource, access: Access) -> tuple[LayerSource, dic
     """Return the source with every index replaced by the files it names, and the indexes' versions.
 
     `<item>.json#<asset>` names one asset of a STAC Item. A path of Ellipsis Drive gets its newest
-    timestamp. A search has no version: what it finds at
-    plan time is the layer. Raises LayerAccessError.
+    timestamp. A search has no version: what it finds at plan time is the layer.
+
+    Raises LayerAccessError.
     """
     hrefs: list[str] = []
     versions: dict[str, str] = {}
@@ -76,6 +77,10 @@ def expand_source(source: LayerSource, access: Access) -> tuple[LayerSource, dic
         raise LayerAccessError.unreachable(
             path_id=source.path_id,
             words=f"it names {len(hrefs)} files, {MOST_FILES} is the limit",
+        )
+    if len(set(map(is_ellipsis, hrefs))) > 1:
+        raise LayerAccessError.unreachable(
+            path_id=source.path_id, words="places of Ellipsis Drive and others make no mosaic"
         )
     return msgspec.structs.replace(source, hrefs=tuple(hrefs)), versions
 
