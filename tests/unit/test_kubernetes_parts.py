@@ -144,6 +144,7 @@ def test_resource_that_etcd_would_refuse_is_refused_with_its_size():
     [
         ("s3://b/dem.tif", "raster"),
         ("https://host/a.TIF?sig=1", "raster"),
+        ("s3://b/era.nc#t2m@2024-05", "raster"),
         ("gs://b/roads.gpkg", "vector"),
         ("s3://b/parcels.parquet", "vector"),
     ],

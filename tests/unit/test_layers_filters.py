@@ -19,7 +19,6 @@ from geopod.layers.filters import (
 )
 from numcodecs import blosc, zstd
 from numcodecs.fletcher32 import Fletcher32
-from numcodecs.shuffle import Shuffle
 
 DATA = np.random.default_rng(7).integers(0, 9, 40_000, dtype=np.uint8).tobytes()
 PACKED = {
@@ -81,6 +80,10 @@ def test_crc32c_is_checked():
 
 @pytest.mark.parametrize("item_bytes", [1, 2, 4, 8])
 def test_shuffle_is_undone(item_bytes):
-    shuffled = bytes(Shuffle(item_bytes).encode(DATA))
+    planes = np.frombuffer(DATA, np.uint8).reshape(-1, item_bytes).T
+    # What is left over at the end stays where it is.
+    shuffled = planes.tobytes() + DATA[: item_bytes - 1]
 
-    assert decode_bytes(shuffled, [undo_shuffle(item_bytes)], size=len(DATA)) == DATA
+    found = decode_bytes(shuffled, [undo_shuffle(item_bytes)], size=len(shuffled))
+
+    assert found == DATA + DATA[: item_bytes - 1]

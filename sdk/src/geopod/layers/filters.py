@@ -104,10 +104,13 @@ def _zstd_size(data: Bytes) -> int | None:
 def undo_shuffle(item_bytes: int) -> Filter:
     """Return what undoes HDF5's byte shuffle of items of that size."""
 
+    from numcodecs.shuffle import Shuffle  # type: ignore[import-untyped]  # it has no types
+
+    decoder = Shuffle(item_bytes)
+
     def undo(data: Bytes, _: int) -> Bytes:
         end = len(data) // item_bytes * item_bytes
-        planes = np.frombuffer(data[:end], np.uint8).reshape(item_bytes, -1)
-        return planes.T.tobytes() + data[end:]
+        return bytes(decoder.decode(data[:end])) + data[end:]
 
     return undo
 
