@@ -103,7 +103,6 @@ def _zstd_size(data: Bytes) -> int | None:
 
 def undo_shuffle(item_bytes: int) -> Filter:
     """Return what undoes HDF5's byte shuffle of items of that size."""
-
     from numcodecs.shuffle import Shuffle  # type: ignore[import-untyped]  # it has no types
 
     decoder = Shuffle(item_bytes)
