@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections import Counter
@@ -180,10 +181,22 @@ def test_features_are_listed_once_for_all_who_share_a_folder(drive, tmp_path):
     assert len(pages) == -(-len(FEATURES) // drive.page)
     assert len(list((tmp_path / "listings").iterdir())) == 1
 
+    unused = tmp_path / "listings" / "ellipsis-of-another-path.parquet"
+    unused.touch()
+    os.utime(unused, (0, 0))
     drive.features = FEATURES[:20]
     job = stage_job(tmp_path / "again", source_of(drive, VECTOR), nodes=1, access=access)
     assert job.rows(0, "it").num_rows == 20
     assert len(list((tmp_path / "listings").iterdir())) == 1, "what is old is let go"
+
+
+def test_listing_over_the_limit_is_refused(drive, monkeypatch):
+    monkeypatch.setattr("geopod.layers.ellipsis_features._MOST_BYTES", 2000)
+
+    with pytest.raises(LayerAccessError, match="export it as GeoParquet"):
+        read_header(source_of(drive, VECTOR), quick_access())
+
+    assert sum(path.endswith("/listFeatures") for path in drive.routes()) <= 2
 
 
 def test_path_without_a_timestamp_is_its_newest_active_one(drive):
@@ -268,7 +281,7 @@ def test_token_is_in_a_header_and_nowhere_else(drive, tmp_path, caplog, path):
         pytest.param(RASTER, MAY, {MAY: {"zoom": 99}}, "zoom 99", id="zoom"),
         pytest.param(RASTER, MAY, {MAY: {"zoom": "9"}}, "zoom '9'", id="zoom as text"),
         pytest.param(RASTER, MAY, {RASTER: {"format": "object"}}, "format 'object'", id="format"),
-        pytest.param(RASTER, MAY, {RASTER: {"bands": [{}] * 5000}}, "1 to 1024", id="bands"),
+        pytest.param(RASTER, MAY, {RASTER: {"bands": [{}] * 5000}}, "1 to 256", id="bands"),
         pytest.param(RASTER, MAY, {RASTER: {"timestamps": {}}}, "which timestamps", id="no list"),
     ],
 )  # fmt: skip
@@ -282,6 +295,13 @@ def test_path_that_is_no_layer_says_why_before_a_node_starts(
 
     assert caught.value.code == "E122"
     assert not drive.tiles()
+
+
+def test_path_of_the_other_kind_is_refused_by_its_uri(drive):
+    source = source_of(drive, VECTOR, kind="raster")
+
+    with pytest.raises(LayerAccessError, match=f"{drive.uri(VECTOR, MAY)[9:]} is Parquet, not a"):
+        read_header(source, quick_access())
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,11 @@ def test_api_where_no_layer_may_lie_is_refused(href, words):
         place(href)
 
 
+def test_shared_node_asks_no_service_of_its_own_machine(tmp_path):
+    with pytest.raises(LayerAccessError, match="an address that layers may not have"):
+        find_ellipsis(f"{LOCAL}/{PATH}", Access(volumes=tmp_path), path_id="it")
+
+
 def test_token_is_not_sent_in_the_clear():
     with pytest.raises(LayerAccessError, match="use https"):
         place(f"ellipsis+http://8.8.8.8/{PATH}", "t0ken")

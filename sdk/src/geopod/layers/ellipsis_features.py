@@ -7,6 +7,7 @@ number wherever it was listed. Memory holds one page, and the ids.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import secrets
 import shutil
 import tempfile
@@ -33,6 +34,7 @@ _MOST_IN_POD = 256 << 20
 """The same, where that is a pod's `/tmp`, of 1 GiB."""
 _MOST_FEATURES = 1 << 25
 _PREFIX = "ellipsis-"
+_KEPT_S = 7 * 24 * 3600.0
 
 
 class _Feature(msgspec.Struct):
@@ -69,6 +71,7 @@ def listed_features(place: EllipsisPlace, info: EllipsisInfo) -> Path:
     stem = f"{_PREFIX}{sha256(where.encode()).hexdigest()[:24]}"
     target = folder / f"{stem}-{sha256(info.version.encode()).hexdigest()[:24]}.parquet"
     if target.exists():
+        target.touch()
         return target
     work = folder / f".{stem}-{secrets.token_hex(8)}"
     work.mkdir(mode=0o700)
@@ -76,13 +79,20 @@ def listed_features(place: EllipsisPlace, info: EllipsisInfo) -> Path:
         rows = work / "rows.arrow"
         _list(place, info, rows)
         write_listing(rows, work / "whole.parquet")
-        before = [path for path in folder.glob(f"{stem}-*.parquet") if path != target]
         (work / "whole.parquet").replace(target)
-        for path in before:
-            path.unlink(missing_ok=True)
+        _let_go(folder, stem, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def _let_go(folder: Path, stem: str, newest: Path) -> None:
+    """Remove older versions of a listing, and all that nobody has asked for in a week."""
+    for path in folder.glob(f"{_PREFIX}*.parquet"):
+        with contextlib.suppress(FileNotFoundError):  # by another process
+            age = newest.stat().st_mtime - path.stat().st_mtime
+            if (path != newest and path.name.startswith(stem)) or age > _KEPT_S:
+                path.unlink()
 
 
 @cache

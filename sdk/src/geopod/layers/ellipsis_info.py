@@ -17,7 +17,7 @@ TILE = 256
 HALF_EARTH = 20037508.342789244
 """Half the width of Web Mercator's square, in metres; its grids begin at its upper left corner."""
 _MOST_ZOOM = 26
-_MOST_BANDS = 1024
+_MOST_BANDS = 256
 _WEST, _SOUTH = -180.0, -90.0
 _MOST_LATITUDE = 85.0511287798066
 DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")

@@ -80,10 +80,10 @@ def read_header(source: LayerSource, access: Access = OWN_MACHINE) -> OpenedHead
 def _common_kind(source: LayerSource, files: list[SourceFile]) -> Kind:
     if not files:
         raise LayerAccessError.unreachable(path_id=source.path_id, words="it names no file")
-    for file in files:
+    for href, file in zip(source.hrefs, files, strict=True):
         expected = source.kind or files[0].kind
         if file.kind != expected:
             raise LayerAccessError.unreachable(
-                path_id=source.path_id, words=f"{file.href} is {file.driver}, not a {expected}"
+                path_id=source.path_id, words=f"{href} is {file.driver}, not a {expected}"
             )
     return files[0].kind
