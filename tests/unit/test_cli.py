@@ -291,3 +291,10 @@ def test_file_brings_its_own_requirements(backend, script, capsys):
     assert call("run", f"{script}:fine", "--detach") == 0
     assert "requirements of analysis_of_cli.py: shapely" in capsys.readouterr().err
     assert backend.environments.popitem()[1].spec["requirements"] == ["shapely"]
+
+
+def test_file_for_another_python_starts_nothing(backend, script, capsys):
+    script.write_text('# /// script\n# requires-python = ">=3.99"\n# ///\n' + SCRIPT)
+    assert call("run", f"{script}:fine", "--detach") == 2
+    assert "analysis_of_cli.py requires Python >=3.99; its nodes" in capsys.readouterr().err
+    assert backend.environments == {}
