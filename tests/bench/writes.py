@@ -7,6 +7,7 @@ no audit log.
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 from bench.functions import nothing
@@ -18,6 +19,8 @@ from cluster.testcluster.places import Places, cluster_name
 
 TASKS, JOB_TASKS = 10_000, 20
 MOST_OF_A_RUN, MOST_OF_A_MAP = 6.0, 10.0
+QUIET_S = 12.0
+"""Kubelets look every ten seconds whether a node is ready, and others write what they find."""
 
 
 def writes() -> list[Row]:
@@ -29,17 +32,21 @@ def writes() -> list[Row]:
         with geopod.connect(namespace=NAMESPACE) as client:
             environment = client.environment("writes", nodes=2, interpreter=MINOR, **SMALL)
             environment.execute(nothing, progress=False)
+            _until_quiet(kubectl, log)
             before = Audit.now(log, kubectl)
             environment.execute(nothing, progress=False)
+            _until_quiet(kubectl, log)
             one = _count(before)
             before = Audit.now(log, kubectl)
             found = list(environment.map(nothing, range(TASKS), progress=False))
+            _until_quiet(kubectl, log)
             many = _count(before)
             assert len(found) == TASKS
             environment.delete()
         image = runner.run(_image(api))
         before = Audit.now(log, kubectl)
         runner.run(_job(api, "written", image, JOB_TASKS))
+        _until_quiet(kubectl, log)
         job = _count(before)
     return [
         _row("a run on two nodes", one, MOST_OF_A_RUN, job, JOB_TASKS),
@@ -51,6 +58,15 @@ def _reach() -> tuple[Kubectl, Path]:
     places = Places.of(cluster_name())
     kubectl = Kubectl(str(places.commands / "kubectl"), places.kubeconfig, NAMESPACE)
     return kubectl, places.audit_log
+
+
+def _until_quiet(kubectl: Kubectl, log: Path) -> None:
+    """Wait until nobody writes any more of what began before: a start, the run before."""
+    while True:
+        before = Audit.now(log, kubectl)
+        time.sleep(QUIET_S)  # noqa: TID251  # nothing tells of nothing
+        if not _count(before):
+            return
 
 
 def _count(before: Audit) -> float:
