@@ -190,6 +190,26 @@ def test_features_are_listed_once_for_all_who_share_a_folder(drive, tmp_path):
     assert len(list((tmp_path / "listings").iterdir())) == 1, "what is old is let go"
 
 
+def test_preset_of_the_drive_appends_where_there_are_pixels(drive, tmp_path):
+    grid = {"preset": "ellipsis"}
+    job = stage_job(tmp_path, source_of(drive), nodes=1, grid=grid, access=quick_access())
+
+    record, whole = job.record(0, "it"), job.core(0, "it")
+    assert record["bands"] == ["band 1", "band 2", "validity"]
+    np.testing.assert_array_equal(whole[-1], drive.raster.values[-1])
+    np.testing.assert_array_equal(whole[:-1], in_all_pixels(drive.raster.values))
+
+
+def test_bands_are_chosen_by_name_and_the_last_one_by_its_own(drive, tmp_path):
+    source = source_of(drive, bands=("band 2", 3))
+    job = stage_job(tmp_path, source, nodes=1, access=quick_access())
+
+    there = drive.raster.values[-1] > 0
+    second, last = job.core(0, "it")
+    np.testing.assert_array_equal(second[there], drive.raster.values[1][there])
+    assert (last[there] == 1.0).all()
+
+
 def test_listing_over_the_limit_is_refused(drive, monkeypatch):
     monkeypatch.setattr("geopod.layers.ellipsis_features._MOST_BYTES", 2000)
 

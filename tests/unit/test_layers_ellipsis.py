@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from geopod.api import deployment
 from geopod.errors import LayerAccessError
-from geopod.layers.access import Access
+from geopod.layers.access import Access, read_access
 from geopod.layers.ellipsis import find_ellipsis, is_ellipsis, read_uri
 from geopod.layers.ellipsis_info import TileBox, tiles_around
 from geopod.layers.ellipsis_table import RAW, write_listing
@@ -84,6 +85,14 @@ def test_api_where_no_layer_may_lie_is_refused(href, words):
 def test_shared_node_asks_no_service_of_its_own_machine(tmp_path):
     with pytest.raises(LayerAccessError, match="an address that layers may not have"):
         find_ellipsis(f"{LOCAL}/{PATH}", Access(volumes=tmp_path), path_id="it")
+
+
+def test_processes_of_a_pod_and_of_a_machine_share_their_listings(tmp_path):
+    pod = read_access({deployment.ENV_POD_NAME: "alps-node-0"}, secrets_folder=tmp_path)
+    here = read_access({deployment.ENV_OWN_SECRETS: str(tmp_path / "layer-secrets.json")})
+
+    assert pod.listings is not None
+    assert here.listings == tmp_path / "listings"
 
 
 def test_token_is_not_sent_in_the_clear():
