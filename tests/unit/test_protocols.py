@@ -12,8 +12,8 @@ from geopod.api.runs import EnvironmentState
 from geopod.backends.kubernetes.refusals import UNDECLARED, callers_error
 from geopod.client import aio
 from geopod.client.aio.state_errors import check_protocol
-from geopod.cluster.problems import ApiError
-from geopod.errors import ProtocolMismatchError
+from geopod.cluster.problems import ApiError, NotFoundApiError
+from geopod.errors import InvalidInputError, ProtocolMismatchError
 from geopod.testing import ScriptedBackend
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -105,3 +105,12 @@ def test_field_that_the_clusters_definitions_lack_is_no_fault_of_the_caller():
         callers_error("environment 'e'"),
     ):
         raise ApiError(500, "InternalError", words)
+
+
+def test_namespace_that_is_not_there_is_the_callers_error():
+    message = 'namespaces "geo" not found'
+    with pytest.raises(InvalidInputError) as caught, callers_error("environment 'e'"):
+        raise NotFoundApiError(404, "NotFound", message)
+    assert str(caught.value) == (
+        "GP-E110 namespace='geo' is not there.\nfix: 1) kubectl create namespace geo"
+    )

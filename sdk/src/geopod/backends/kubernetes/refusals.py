@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from geopod.cluster.problems import ApiError, InvalidApiError
 from geopod.errors import InvalidInputError, ProtocolMismatchError
 
+NO_NAMESPACE = re.compile(r'namespaces "([^"]+)" not found')
 UNDECLARED = "failed to create typed patch object"
 """Server-side apply answers 500 with these words where a field is not in the schema."""
 
@@ -25,6 +27,13 @@ def callers_error(what: str) -> Iterator[None]:
         if UNDECLARED in error.message:
             raise ProtocolMismatchError.undeclared(
                 client=version("geopod"), what=what, words=error.message
+            ) from error
+        if found := NO_NAMESPACE.match(error.message):
+            raise InvalidInputError.value(
+                name="namespace",
+                value=found[1],
+                why="is not there",
+                fix=f"kubectl create namespace {found[1]}",
             ) from error
         if isinstance(error, InvalidApiError):
             raise InvalidInputError(
