@@ -162,12 +162,17 @@ WRITTEN = EnvironmentState(uid="u", name="e", phase="Starting", nodes=2, ready=1
         ({"phase": "Pending"}, 1.0),
         ({"ready": 2}, 1.0),
         ({"active_runs": 1, "busy": 2}, 1.0),
+        ({"lost": "1"}, 1.0),
         ({"busy": 2, "last_activity": 9.0}, 10.0),
+        ({"connected": 2, "message": "1 of 2 nodes are ready, 2 are connected."}, 10.0),
         ({"last_activity": 9.0}, 30.0),
     ],
-    ids=["nothing", "ready", "failed", "read anew", "a node", "a run", "busy nodes", "activity"],
+    ids=[
+        *("nothing", "ready", "failed", "read anew", "a node", "a run", "lost", "busy nodes"),
+        *("connected", "activity"),
+    ],
 )
-def test_steps_towards_ready_are_told_at_once_and_busy_nodes_seldom(changes, pause):
+def test_steps_towards_ready_are_told_at_once_and_what_decides_nothing_seldom(changes, pause):
     assert environment_pause(msgspec.structs.replace(WRITTEN, **changes), WRITTEN) == pause
 
 

@@ -17,8 +17,10 @@ RUNNING_AFTER_S = 0.1
 ACTIVITY_EVERY_S = 30.0
 """No sleep is shorter than a minute, so an activity this fresh keeps an environment awake."""
 COUNTS_EVERY_S = 1.0
-BUSY_EVERY_S = 10.0
-"""A map makes nodes busy and idle many times a second, and nothing is decided by it."""
+BESIDE_EVERY_S = 10.0
+BESIDE = ("busy", "connected", "staged", "message", "conditions")
+"""Nothing is decided by these: a map makes nodes busy and idle many times a second, and nodes that
+start say so one by one. Conditions follow from the phase and the message."""
 WAY_UP = ("Pending", "Starting", "Ready")
 
 
@@ -34,8 +36,8 @@ def environment_pause(state: EnvironmentState, written: EnvironmentState) -> flo
     calm = msgspec.structs.replace(state, last_activity=written.last_activity)
     if calm == written:
         return ACTIVITY_EVERY_S
-    is_busyness = msgspec.structs.replace(calm, busy=written.busy) == written
-    return BUSY_EVERY_S if is_busyness else COUNTS_EVERY_S
+    rest = msgspec.structs.replace(calm, **{name: getattr(written, name) for name in BESIDE})
+    return BESIDE_EVERY_S if rest == written else COUNTS_EVERY_S
 
 
 def progress_interval(elapsed_s: float) -> float:
