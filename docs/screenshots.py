@@ -79,17 +79,17 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Make both pictures."""
+    """Make both pictures; the terminal's first, for it needs no browser."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         elevation(folder)
         for part in countries().parent.glob("naturalearth_lowres.*"):
             shutil.copy(part, folder)
         (folder / "analysis.py").write_text(SCRIPT)
-        os.environ["GEOPOD_HOME"] = str(folder / "home-of-notebook")
-        photograph_notebook(folder, DOCS / "notebook.png")
         os.environ["GEOPOD_HOME"] = str(folder / "home-of-terminal")
         draw_terminal(folder, DOCS / "terminal.svg")
+        os.environ["GEOPOD_HOME"] = str(folder / "home-of-notebook")
+        photograph_notebook(folder, DOCS / "notebook.png")
 
 
 def photograph_notebook(folder: Path, target: Path) -> None:
