@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pyarrow as pa
@@ -9,11 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 from geopod.api import deployment
-from geopod.errors import LayerAccessError
+from geopod.client.aio.drive import name_timestamps
+from geopod.errors import InvalidInputError, LayerAccessError
 from geopod.layers.access import Access, read_access
 from geopod.layers.ellipsis import find_ellipsis, is_ellipsis, read_uri
 from geopod.layers.ellipsis_info import TileBox, tiles_around
 from geopod.layers.ellipsis_table import RAW, write_listing
+from geopod.testing import ScriptedBackend
 
 PATH = "7b0a5ea2-3a0a-4e52-9d3c-3c6ad1f0f3a1"
 TIME = "9a3f1f7e-0f0b-4a3e-9f57-7d3b6a1f2c10"
@@ -112,6 +115,27 @@ def test_token_of_several_lines_is_refused_without_showing_it():
         place(f"{LOCAL}/{PATH}", "t0ken\r\nHost: other")
 
     assert "t0ken" not in str(caught.value.to_wire())
+
+
+def named(uri, **spec):
+    """Return what a client of a cluster makes of a layer at `uri`."""
+    asked = {"timestamps": [{"id": "it", "uris": [uri]}], **spec}
+    asyncio.run(name_timestamps(asked, "it", ScriptedBackend([], python="3.12")))
+    return asked["timestamps"]
+
+
+@pytest.mark.parametrize(
+    "uri", [f"ellipsis://{PATH}/{TIME}", "s3://b/ellipsis.tif", "/ellipsis.tif"]
+)
+def test_uri_with_its_timestamp_is_added_without_asking(uri):
+    assert named(uri, credentials={"secretName": "drive-key"}) == [{"id": "it", "uris": [uri]}]
+
+
+def test_cluster_that_holds_the_token_is_given_timestamps_by_name():
+    with pytest.raises(InvalidInputError, match="the token is in Secret 'drive-key'") as caught:
+        named(f"ellipsis://{PATH}", credentials={"secretName": "drive-key"})
+
+    assert f"name one: ellipsis://{PATH}/<timestampId>" in caught.value.fixes
 
 
 def outline(west, south, east, north):
