@@ -402,9 +402,9 @@ def test_planner_reads_the_headers_and_coordinates_alone(tmp_path):
         read_header(source, quick_access())
 
         paths = [request["path"].removeprefix("/era.zarr/") for request in server.asked()]
-        # Found, dated and opened: five metadata files each time, and one for each one's version.
+        # Found, dated and opened: five metadata files each time.
         assert {path for path in paths if "/c/" in path} == {"x/c/0", "y/c/0", "time/c/0"}
-        assert len(paths) <= 24
+        assert len(paths) <= 18
 
 
 def test_zarr_on_the_web_is_the_store_read_whole(tmp_path):

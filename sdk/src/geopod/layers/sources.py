@@ -21,7 +21,6 @@ from geopod.layers.remote import SCHEMES, RemoteFile, find_remote
 from geopod.layers.together import ask_all
 from geopod.layers.variables import Variable, split_variable
 from geopod.layers.zarr import is_store, read_variable
-from geopod.layers.zarr_files import member
 
 __all__ = ["PARQUET", "Kind", "LayerSource", "SourceFile"]
 
@@ -176,14 +175,10 @@ def version_of(place: Path | RemoteFile, variable: Variable | None, *, path_id: 
     local file is gone, LayerAccessError for a remote one.
     """
     if is_store(place):
-        names = read_variable(place, variable, path_id=path_id).metadata
-        if isinstance(place, RemoteFile):
-            return " ".join(member(place, name).version() for name in names)
-        stats = [(place / name).stat() for name in names]
-    elif isinstance(place, RemoteFile):
+        return read_variable(place, variable, path_id=path_id).version
+    if isinstance(place, RemoteFile):
         return place.version()
-    else:
-        stats = [part.stat() for part in _parts(place)]
+    stats = [part.stat() for part in _parts(place)]
     newest = max(stat.st_mtime_ns for stat in stats)
     return f"mtime {newest} size {sum(stat.st_size for stat in stats)}"
 

@@ -60,8 +60,8 @@ class Described(NamedTuple):
 
     driver: str
     variable: Variable
-    metadata: tuple[str, ...]
-    """The names of the files that say so."""
+    version: str
+    """Of the metadata that say so."""
 
 
 def read_variable(place: Path | RemoteFile, wanted: Variable | None, *, path_id: str) -> Described:
@@ -75,11 +75,11 @@ def read_variable(place: Path | RemoteFile, wanted: Variable | None, *, path_id:
         there = f" ({', '.join(arrays[:16])})" if arrays else ""
         raise store.refused(f"name one of its arrays{there}: {place.name}#<array>")
     if store.get("zarr.json") is None:
-        return Described(ZARR_2, _read_variable_2(store, wanted), tuple(store.read))
+        return Described(ZARR_2, _read_variable_2(store, wanted), store.version)
     from geopod.layers.zarr3 import Zarr3Store  # loads numpy
 
     Zarr3Store(place, path_id=path_id, files=store).check(wanted.name)
-    return Described(ZARR_3, wanted, tuple(store.read))
+    return Described(ZARR_3, wanted, store.version)
 
 
 def _read_variable_2(store: StoreFiles, wanted: Variable) -> Variable:
