@@ -96,6 +96,10 @@ def environment_spec(
     if resources := _resources(options):
         spec["resources"] = resources
     env = _mapping(options, "env", example="env={'NAME': 'value'}")
+    if empty := [name for name, value in env.items() if value is None]:
+        raise InvalidInputError.value(
+            name="env", value={empty[0]: None}, why="has no value", fix=f"env={{{empty[0]!r}: ''}}"
+        )
     spec["env"] = [{"name": name, "value": str(value)} for name, value in env.items()]
     spec["secrets"] = [_secret(secret) for secret in _secrets(options)]
     spec["partitioning"] = _partitioning(options)

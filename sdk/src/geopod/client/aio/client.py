@@ -227,7 +227,7 @@ class Client:
         if uris and not timestamp:
             await name_timestamps(spec, path_id, self._backend)
         if write_to is not None:
-            spec["writeTo"] = {"uri": _place(write_to)}
+            spec["writeTo"] = {"uri": _place(write_to, "write_to")}
         if crs is not None:
             spec["crs"] = given.crs(crs, path_id=path_id)
         if nodata is not None:
@@ -260,6 +260,7 @@ def _secret_name(backend: Backend, path_id: str, secret: str | Mapping[str, str]
     """Return a secret's name; keys themselves are kept first. Raises InvalidInputError."""
     if isinstance(secret, str):
         return secret
+    secret = given.mapping(secret, name="secret", example="secret='s3-keys'")
     if backend.name != "local":
         raise InvalidInputError(
             f"A cluster keeps keys as a Secret: layer {path_id!r} was given {len(secret)} keys.",
@@ -277,8 +278,10 @@ def _listed(uris: Sequence[str | Path] | None) -> list[Any]:
     return given.listed(() if uris is None else uris, name="uri", example="uri='dem.tif'")
 
 
-def _place(uri: str | Path) -> str:
-    """Return a URL as it is, and a path from the root of this machine."""
+def _place(uri: str | Path, name: str = "uri") -> str:
+    """Return a URL as it is, and a path from the root of this machine; `name`: the keyword's."""
+    if not isinstance(uri, (str, Path)):
+        raise InvalidInputError.value(name=name, value=uri, why="is no path and no URL")
     return str(uri) if "://" in str(uri) else str(Path(uri).absolute())
 
 
