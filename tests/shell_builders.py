@@ -77,12 +77,12 @@ class Clock:
 class Shell:
     """Everything of an operator but kopf and the queue: `settle` works until nothing changes."""
 
-    def __init__(self, client, *, scope=None):
+    def __init__(self, client, *, scope=None, now=NOW):
         self.client = client
         self.clock = Clock()
         self.stores = Stores()
         cluster = Cluster(client, instance="operator-0")
-        clocks = Clocks(now=lambda: NOW, monotonic=self.clock)
+        clocks = Clocks(now=lambda: now, monotonic=self.clock)
         self.reconciler = Reconciler(
             self.stores, cluster, settings=plan_settings(SETTINGS), clocks=clocks, counts_s=0.0
         )

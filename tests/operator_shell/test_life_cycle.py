@@ -1,12 +1,13 @@
 """From creation to deletion against the fake API server: same objects, few calls, any crash."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from api_client_builders import KilledError
 from geopod.cluster import kinds
 from geopod.cluster.problems import ConflictApiError
-from shell_builders import Shell, a_cluster, a_run, an_environment
+from shell_builders import NOW, Shell, a_cluster, a_run, an_environment, meaning_of
 
 CHILDREN = (
     *(kinds.DEPLOYMENTS, kinds.STATEFUL_SETS, kinds.SERVICES, kinds.SECRETS, kinds.ROLES),
@@ -111,6 +112,27 @@ def test_restarted_operator_applies_everything_once_and_changes_nothing():
         assert len({(seen.kind, seen.name) for seen in gets}) == len(gets)
 
     run(scenario, an_environment())
+
+
+@pytest.mark.parametrize("skew_s", [-300, 300])
+def test_clock_that_is_minutes_off_ends_in_the_same_objects(skew_s):
+    async def lived(*clocks):
+        fake = a_cluster(an_environment(idle={"afterSeconds": 600}))
+        async with fake.running() as url:
+            for now in clocks:
+                async with Shell.at(url, now=now) as shell:
+                    await shell.ready(fake)
+        return fake
+
+    async def drive():
+        async with asyncio.timeout(60):
+            off = NOW + timedelta(seconds=skew_s)
+            undisturbed, alone, followed = await lived(NOW), await lived(off), await lived(off, NOW)
+        assert meaning_of(alone) == meaning_of(undisturbed)
+        assert meaning_of(followed) == meaning_of(undisturbed)
+        assert len(followed.objects) == len(alone.objects)
+
+    asyncio.run(drive())
 
 
 def test_everything_is_applied_again_after_hours():
