@@ -21,8 +21,8 @@ from pyproj.exceptions import CRSError
 
 from geopod.layers.chunks import ArrayFile, ArrayVariable, groups_above
 from geopod.layers.grids import Coefficients
+from geopod.layers.variables import MOST_COORDINATES
 
-MOST_COORDINATES = 10_000_000
 _EVEN = 1e-2
 """Places that are off an even spacing by less than this part of a pixel are on it (rounding)."""
 _X_NAMES = frozenset({"x", "lon", "longitude", "long", "easting"})

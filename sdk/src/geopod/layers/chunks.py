@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from geopod.errors import LayerAccessError
 from geopod.errors.wording import size_text
 from geopod.layers.together import ask_all
+from geopod.layers.variables import MOST_CHUNK_BYTES
 
 Place = tuple[int, ...]
 """Which chunk: its number along each axis."""
 
-MOST_CHUNK_BYTES = 1 << 30
-"""A chunk is decoded whole, whatever is read of it."""
 _MOST_KEPT = 64 << 20
 """Decoded chunks that neighbouring windows share; beside 450 MB that an agent may take."""
 _AT_ONCE = 16

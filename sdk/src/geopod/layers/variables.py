@@ -20,6 +20,10 @@ ZARR_3 = "Zarr3"
 HDF5 = "HDF5"
 """Our own names for what GDAL does not open: arrays of our own readers."""
 ARRAYS = frozenset({ZARR_3, HDF5})
+MOST_CHUNK_BYTES = 1 << 30
+"""A chunk is decoded whole, whatever is read of it."""
+MOST_COORDINATES = 10_000_000
+"""Of one dimension: they are read whole."""
 _SUFFIXES = frozenset({".nc", ".nc3", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ZARR})
 _SINCE = re.compile(r"(second|minute|hour|day)s? since (.+)", re.IGNORECASE)
 _CALENDARS = frozenset({"standard", "gregorian", "proleptic_gregorian", ""})

@@ -16,12 +16,16 @@ from typing import Any, NamedTuple
 
 from geopod.errors.wording import size_text
 from geopod.layers.remote import RemoteFile
-from geopod.layers.variables import ZARR, ZARR_2, ZARR_3, Variable
+from geopod.layers.variables import (
+    MOST_CHUNK_BYTES,
+    MOST_COORDINATES,
+    ZARR,
+    ZARR_2,
+    ZARR_3,
+    Variable,
+)
 from geopod.layers.zarr_files import NAME, PATH, StoreFiles, beside
 
-MOST_CHUNK_BYTES = 1 << 30
-"""A chunk is decoded whole, whatever is read of it."""
-_MOST_COORDINATES = 10_000_000
 _STORE = (".zgroup", ".zarray", "zarr.json")
 _DTYPE = re.compile(r"[<>|][biufc]([0-9]{1,2})")
 _KEYS = frozenset(
@@ -175,8 +179,8 @@ def _check_coordinates(store: StoreFiles, group: str, array: _Array, axis: int) 
     size = array.shape[axis]
     if coordinates.shape != (size,) or coordinates.dimensions != (name,):
         raise store.refused(f"dimension {name!r} of {size} has other coordinates")
-    if size > _MOST_COORDINATES:
-        raise store.refused(f"dimension {name!r} has {size} steps, {_MOST_COORDINATES} at most")
+    if size > MOST_COORDINATES:
+        raise store.refused(f"dimension {name!r} has {size} steps, {MOST_COORDINATES} at most")
     return str(coordinates.attributes.get("units", ""))
 
 
