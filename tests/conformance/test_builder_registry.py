@@ -30,6 +30,8 @@ class FakeRegistry:
         self.puts: list[str] = []
         self.place = "/v2/team/b/blobs/uploads/1"
         """Where blobs are sent to."""
+        self.page = ""
+        """What is shown instead of a token."""
         self.told: list[str | None] = []
         """Who was there, as another host heard it."""
 
@@ -45,6 +47,8 @@ class FakeRegistry:
     async def token(self, request):
         _, _, encoded = request.headers.get("Authorization", "").partition(" ")
         assert dict(request.query) == {"service": "here", "scope": "repository:team/b:pull,push"}
+        if self.page:
+            return web.Response(text=self.page, content_type="text/html")
         is_known = base64.b64decode(encoded).decode() == LOGIN
         return web.json_response({"token": "good" if is_known else "anonymous"})
 
@@ -197,6 +201,21 @@ def test_registry_that_names_no_place_for_blobs_is_told_of(tmp_path):
     fake = FakeRegistry()
     fake.place = ""
     with pytest.raises(RegistryError, match="does not say where blobs are sent to"):
+        published(fake, OneBundle(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["http://[::1", "http://127.0.0.1:none/x"])
+def test_registry_that_names_no_address_for_blobs_is_told_of(tmp_path, place):
+    fake = FakeRegistry()
+    fake.place = place
+    with pytest.raises(RegistryError, match=r"sends blobs to .*, which is no address"):
+        published(fake, OneBundle(tmp_path))
+
+
+def test_registry_whose_tokens_are_a_page_is_told_of(tmp_path):
+    fake = FakeRegistry("Bearer")
+    fake.page = "<html>down for maintenance</html>"
+    with pytest.raises(RegistryError, match="sends to a place that gives no token"):
         published(fake, OneBundle(tmp_path))
 
 

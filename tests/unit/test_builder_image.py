@@ -111,6 +111,7 @@ def test_login_is_found_by_host_as_docker_writes_it(tmp_path, host, login):
         "https://index.docker.io/v1/": {"username": "you", "password": "word"},
     }
     texts = {"broken": "{", "list": '{"auths": ["ghcr.io"]}', "odd": '{"auths": {"ghcr.io": "x"}}'}
+    texts |= {"encoded": '{"auths": {"ghcr.io": {"auth": "bW"}}}'}
     for name, text in {**texts, "good": json.dumps({"auths": auths})}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / ".dockerconfigjson").write_text(text, "utf-8")

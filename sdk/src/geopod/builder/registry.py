@@ -66,15 +66,19 @@ def read_login(folder: Path, host: str) -> str:
     for path in sorted(folder.glob(f"*/{deployment.DOCKER_CONFIG}")):
         try:
             logins: dict[str, dict[str, str]] = json.loads(path.read_bytes())["auths"]
-            pairs = [(place, dict(login)) for place, login in logins.items()]
+            found = [login for place, login in logins.items() if _host_of(place) == host]
+            if found:
+                encoded = found[0].get("auth", "")
+                plain = base64.b64decode(encoded).decode() if encoded else ""
+                return plain or f"{found[0].get('username', '')}:{found[0].get('password', '')}"
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        for place, login in pairs:
-            if place.partition("://")[2].partition("/")[0] == host or place.split("/")[0] == host:
-                encoded = login.get("auth", "")
-                plain = base64.b64decode(encoded).decode() if encoded else ""
-                return plain or f"{login.get('username', '')}:{login.get('password', '')}"
     return ""
+
+
+def _host_of(place: str) -> str:
+    """Return the host that a login is for: Docker writes `host` or `https://host/v1/`."""
+    return place.rpartition("://")[2].partition("/")[0]
 
 
 @dataclass(slots=True)
@@ -123,9 +127,19 @@ class Registry:
         begun.release()
         if "Location" not in begun.headers:
             raise RegistryError(f"{self.repository.host} does not say where blobs are sent to")
-        place = urljoin(self.repository.base_url, begun.headers["Location"])
+        place = self._place(begun.headers["Location"])
         url = f"{place}{'&' if '?' in place else '?'}digest={digest}"
         (await self._ask("PUT", url, {201}, body=source)).release()
+
+    def _place(self, said: str) -> str:
+        """Return where the registry says that a blob is sent to."""
+        try:
+            place = urljoin(self.repository.base_url, said)
+            yarl.URL(place, encoded=True).origin().port  # noqa: B018  # read late, and judged then
+        except ValueError as error:
+            words = f"{self.repository.host} sends blobs to {said!r}, which is no address"
+            raise RegistryError(words) from error
+        return place
 
     async def _ask(
         self,
@@ -182,7 +196,10 @@ class Registry:
         async with self.session.get(
             words.get("realm", ""), params=query, headers=headers, timeout=TIMEOUT
         ) as answer:
-            said: Any = await answer.json(content_type=None) if answer.ok else {}
+            try:
+                said: Any = await answer.json(content_type=None) if answer.ok else {}
+            except ValueError:  # a page for people
+                said = None
         if not isinstance(said, dict):
             raise RegistryError(f"{self.repository.host} sends to a place that gives no token")
         self._authorization = f"Bearer {said.get('token') or said.get('access_token', '')}"
