@@ -4,6 +4,7 @@ import json
 import struct
 
 import pytest
+from geopod.runner.context import Cancellation, Context, Place
 from geopod.runner.frames import (
     MAX_PART_BYTES,
     FrameError,
@@ -61,3 +62,23 @@ def test_text_that_utf8_cannot_say_is_replaced_in_headers() -> None:
 def test_a_header_never_holds_nan() -> None:
     with pytest.raises(ValueError, match="JSON"):
         pack_json({"nodata": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("fraction", "told"),
+    [(0.5, 0.5), (None, None), (float("nan"), None), (float("inf"), None), (-1, -1.0)],
+)
+def test_progress_that_is_no_number_is_told_without_one(
+    fraction: float | None, told: float | None
+) -> None:
+    sent: list[bytes] = []
+    context = Context(
+        index=0,
+        attempt=1,
+        place=Place(run="r", total=1, scratch="", core=None),
+        cancellation=Cancellation(),
+        report=lambda index, *said: sent.append(pack_json({"index": index, "said": list(said)})),
+    )
+    context.progress(fraction, "band 4")
+    [(header, _)] = FrameReader().feed(b"".join(sent))
+    assert json.loads(header)["said"] == [told, "band 4"]

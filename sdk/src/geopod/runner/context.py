@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -67,11 +68,17 @@ class Context:
         return None if core is None else extent_of(core)
 
     def progress(self, fraction: float | None = None, text: str = "") -> None:
-        """Say how far the task is (0 to 1); more than one call a second is dropped."""
+        """Say how far the task is (0 to 1); more than one call a second is dropped.
+
+        A fraction that is no number, as 0 of 0 gives, is not told.
+        """
         now = time.monotonic()
         if now - self._reported_s >= PROGRESS_INTERVAL_S:
             self._reported_s = now
-            self._report(self.index, None if fraction is None else float(fraction), str(text))
+            told = None if fraction is None else float(fraction)
+            if told is not None and not math.isfinite(told):  # no reason to end a task
+                told = None
+            self._report(self.index, told, str(text))
 
     def log(self, text: object) -> None:
         """Write a line to the task's log at once."""
