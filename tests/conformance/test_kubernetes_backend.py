@@ -135,6 +135,18 @@ def test_submitting_the_same_twice_is_one_run(tmp_path):
     assert story(tmp_path, act) == (True, [[1], [1]], 1)
 
 
+def test_run_of_an_earlier_environment_of_this_name_is_another_one(tmp_path):
+    async def act(client, api, _play):
+        env = await client.environment("e", progress=False)
+        await (await env.submit(plain, name="mine")).results(progress=False)
+        await api.delete(ENVIRONMENTS, "e")
+        env = await client.environment("e", progress=False)
+        await env.submit(plain, name="mine")
+
+    with pytest.raises(InvalidInputError, match="name='mine' is the name of another run"):
+        story(tmp_path, act)
+
+
 def test_name_of_another_run_is_refused(tmp_path):
     async def act(client, _api, _play):
         env = await client.environment("e", progress=False)

@@ -63,7 +63,7 @@ class Runs:
         check_size(manifest)
         feed = self._feed(environment)
         with feed.following(order.name) as follower:
-            created = await self._create(manifest)
+            created = await self._create(manifest, order.environment)
             async with aclosing(self._states(feed, follower, created)) as states:
                 async for state in states:
                     yield state
@@ -123,15 +123,20 @@ class Runs:
         self._book.learn_run(manifest)
         return run_state(manifest)
 
-    async def _create(self, manifest: Manifest) -> Manifest:
-        """Return the created run, or the one of the same name and spec that is there already."""
+    async def _create(self, manifest: Manifest, environment_uid: str = "") -> Manifest:
+        """Return the created run, or the one of the same name and spec that is there already.
+
+        One that belongs to an earlier environment of this name is another run.
+        """
         name = manifest["metadata"]["name"]
         try:
             with callers_error(f"run {name!r}"):
                 return await self._api.create(RUNS, manifest, field_manager=FIELD_MANAGER)
         except ConflictApiError as conflict:
             known = await self._api.get(RUNS, name)
-            if holds(manifest["spec"], known["spec"]):
+            bound = (known.get("status") or {}).get("environmentUID")
+            is_earlier = bool(bound and environment_uid) and bound != environment_uid
+            if holds(manifest["spec"], known["spec"]) and not is_earlier:
                 return known
             raise InvalidInputError.value(
                 name="name", value=name, why="is the name of another run", fix="another name"
