@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import geopod
@@ -84,7 +85,8 @@ def test_function_with_files_has_them_here_too_and_leaves_ours_alone(env, folder
     del sys.modules["helper_of_reproduce"]
 
 
-def test_changed_source_is_not_staged_again(env, dem, tmp_path):
+def test_changed_source_is_not_staged_again(env, dem, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     run = env.submit(fragile)
     run.wait()
     kept = dem.read_bytes()
@@ -94,6 +96,7 @@ def test_changed_source_is_not_staged_again(env, dem, tmp_path):
             run.tasks[0].reproduce()
     finally:
         dem.write_bytes(kept)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_environment_run_and_machine_are_explained(env):

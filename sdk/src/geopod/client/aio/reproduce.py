@@ -96,8 +96,16 @@ async def prepare(task: Task) -> Reproduction:
     Raises PythonVersionMismatchError for bytecode of another minor, SourceChangedError when a
     source is not what it was, ResultExpiredError or KeyMissingError when the store forgot.
     """
-    run, order = task.run, task.run.order
     scratch = Path(tempfile.mkdtemp(prefix="geopod-"))
+    try:
+        return await _prepared(task, scratch)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+async def _prepared(task: Task, scratch: Path) -> Reproduction:
+    run, order = task.run, task.run.order
     function = await _function(task, scratch)
     record = await run.record(task.index)
     given = None
