@@ -22,6 +22,8 @@ Place = tuple[int, ...]
 
 _MOST_KEPT = 64 << 20
 """Decoded chunks that neighbouring windows share; beside 450 MB that an agent may take."""
+_KEPT_BESIDE = 512
+"""What a chunk takes beside its values: one of a single value is small."""
 _AT_ONCE = 16
 _MOST_SIZE = (1 << 31) - 1
 
@@ -85,28 +87,29 @@ class ChunkedArray:
         return values
 
     def _chunks(self, places: Iterator[Place]) -> Iterator[tuple[Place, NDArray[Any] | None]]:
-        at_once = max(1, min(_AT_ONCE, _MOST_KEPT // self.layout.chunk_bytes))
+        at_once = min(_AT_ONCE, self.most_kept)
         while some := list(itertools.islice(places, at_once if self.is_remote else 1)):
-            missing = [place for place in some if place not in self.kept]
-            if missing and self._most_kept == 1:
+            # What is kept may have to go before its turn comes.
+            found = {place: self.kept[place] for place in some if place in self.kept}
+            missing = [place for place in some if place not in found]
+            if missing and self.most_kept == 1:
                 self.kept.clear()  # before the next one takes as much
-            found = dict(
-                zip(missing, ask_all(self.fetch, missing, are_remote=len(missing) > 1), strict=True)
-            )
+            asked = ask_all(self.fetch, missing, are_remote=len(missing) > 1)
+            found.update(zip(missing, asked, strict=True))
             for place in some:
-                chunk = found[place] if place in found else self.kept[place]
-                yield place, chunk
-                self._keep(place, chunk)
+                yield place, found[place]
+                self._keep(place, found[place])
 
     def _keep(self, place: Place, chunk: NDArray[Any] | None) -> None:
         self.kept[place] = chunk
         self.kept.move_to_end(place)
-        while len(self.kept) > self._most_kept:
+        while len(self.kept) > self.most_kept:
             self.kept.popitem(last=False)
 
     @property
-    def _most_kept(self) -> int:
-        return max(1, _MOST_KEPT // self.layout.chunk_bytes)
+    def most_kept(self) -> int:
+        """How many decoded chunks are kept."""
+        return max(1, _MOST_KEPT // (self.layout.chunk_bytes + _KEPT_BESIDE))
 
 
 def _places(box: tuple[slice, ...], chunks: tuple[int, ...]) -> Iterator[Place]:
