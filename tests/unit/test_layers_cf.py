@@ -242,3 +242,30 @@ def test_box_of_a_chunked_array_is_the_box_of_the_array(data):
     array = ChunkedArray(Layout(shape, chunks, values.dtype), chunk)
 
     np.testing.assert_array_equal(array.read(tuple(box)), values[tuple(box)])
+
+
+@pytest.mark.parametrize(
+    ("units", "value", "name"),
+    [
+        ("days since 1850-1-1", 1.0, "1850-01-02"),
+        ("hours since 1900-01-01 00:00:0.0", 1.0, "1900-01-01T01:00:00Z"),
+        ("days since 1900-01-01", 44_000 + 1 / 24, "2020-06-20T01:00:00Z"),
+        ("days since 0001-01-01", 738_000 + 1 / 24, "2021-07-30T01:00:00Z"),
+    ],
+)
+def test_time_is_the_second_that_its_number_means(units, value, name):
+    found = meaning_of(
+        dimensions=("time", "y", "x"), x=(EAST, [5.0, 6.0]), y=(NORTH, [50.0, 49.0]),
+        time=({"units": units}, np.array([value])),
+    )  # fmt: skip
+
+    assert step_names(Steps(found)) == (name,)
+
+
+def test_more_steps_than_bands_may_be_are_not_written_down():
+    level = ({}, np.zeros(70_000, np.uint8))
+    found = meaning_of(
+        dimensions=("level", "y", "x"), x=(EAST, [5.0, 6.0]), y=(NORTH, [50.0, 49.0]), level=level
+    )
+
+    assert found.steps == ()

@@ -22,11 +22,9 @@ from geopod.layers.chunks import ArrayFile, ArrayVariable
 from geopod.layers.grids import Window
 from geopod.layers.hdf5 import Hdf5File
 from geopod.layers.sources import SourceFile
-from geopod.layers.variables import HDF5
+from geopod.layers.variables import HDF5, MOST_BANDS
 from geopod.layers.zarr3 import Zarr3Store
 
-_MOST_BANDS = 65_536
-"""As many as GDAL reads of one dataset."""
 _LEAST_DIMENSIONS = 2
 _PART_BYTES = 16 << 20
 # Types that rasters do not have, and what holds all their values.
@@ -87,9 +85,9 @@ class ArrayDataset:
         self._steps = tuple(layout.shape[axis] for axis in self._others)
         self.height, self.width = layout.shape[rows], layout.shape[columns]
         self.count = math.prod(self._steps)
-        if self.count > _MOST_BANDS:
+        if self.count > MOST_BANDS:
             raise file.refused(
-                f"{variable.path!r} has {self.count} bands, {_MOST_BANDS} at most; "
+                f"{variable.path!r} has {self.count} bands, {MOST_BANDS} at most; "
                 "write fewer steps into one array"
             )
         self.block_shapes = [(layout.chunks[rows], layout.chunks[columns])] * self.count

@@ -21,7 +21,7 @@ from pyproj.exceptions import CRSError
 
 from geopod.layers.chunks import ArrayFile, ArrayVariable, groups_above
 from geopod.layers.grids import Coefficients
-from geopod.layers.variables import MOST_COORDINATES
+from geopod.layers.variables import MOST_BANDS, MOST_COORDINATES
 
 _EVEN = 1e-2
 """Places that are off an even spacing by less than this part of a pixel are on it (rounding)."""
@@ -80,6 +80,7 @@ def read_meaning(file: ArrayFile, variable: ArrayVariable, *, dtype: np.dtype[An
     is_degrees = is_geographic if crs is None else bool(crs.is_geographic)
     places = _places(rows, columns, mapping, is_degrees=is_degrees)
     others = [axis for number, axis in enumerate(axes) if number not in {row_axis, column_axis}]
+    sizes = [axis.size for axis in others]
     return Meaning(
         row_axis=row_axis,
         column_axis=column_axis,
@@ -90,7 +91,7 @@ def read_meaning(file: ArrayFile, variable: ArrayVariable, *, dtype: np.dtype[An
         nodata=_nodata(variable, dtype),
         scale=_number(variable.attributes.get("scale_factor"), 1.0),
         offset=_number(variable.attributes.get("add_offset"), 0.0),
-        steps=tuple(_steps(others)),
+        steps=tuple(_steps(others)) if math.prod(sizes) <= MOST_BANDS else (),
         tags={
             f"{axis.name}#{what}": str(axis.attributes[what])
             for axis in others

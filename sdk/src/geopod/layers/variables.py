@@ -24,11 +24,16 @@ MOST_CHUNK_BYTES = 1 << 30
 """A chunk is decoded whole, whatever is read of it."""
 MOST_COORDINATES = 10_000_000
 """Of one dimension: they are read whole."""
+MOST_BANDS = 65_536
+"""As many as GDAL reads of one dataset."""
 _SUFFIXES = frozenset({".nc", ".nc3", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ZARR})
 _SINCE = re.compile(r"(second|minute|hour|day)s? since (.+)", re.IGNORECASE)
 _CALENDARS = frozenset({"standard", "gregorian", "proleptic_gregorian", ""})
 """Those whose days are the ones we count."""
 _MIDNIGHT = "T00:00:00Z"
+_ONE_DIGIT = re.compile(r"(?<![\d.])\d(?!\d)")
+_HALF_SECOND = timedelta(seconds=0.5)
+"""An hour is no whole part of a day: a time may lie just before the second it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +107,10 @@ def _time(value: str, unit: str, calendar: str) -> str | None:
     if since is None or calendar.lower() not in _CALENDARS:
         return None
     try:
-        start = datetime.fromisoformat(since[2].strip().removesuffix(" UTC"))
+        text = _ONE_DIGIT.sub(r"0\g<0>", since[2].strip().removesuffix(" UTC"))
+        start = datetime.fromisoformat(text)
         start = start if start.tzinfo else start.replace(tzinfo=UTC)
-        time = start + timedelta(**{f"{since[1].lower()}s": float(value)})
+        time = start + timedelta(**{f"{since[1].lower()}s": float(value)}) + _HALF_SECOND
     except (ValueError, OverflowError):
         return None
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
