@@ -169,6 +169,65 @@ def test_server_that_is_away_costs_nobody_the_lease():
     drive(scenario)
 
 
+class Writes:
+    """What a Cluster says; `around` is called with each write instead of it."""
+
+    def __init__(self, cluster, around):
+        self.get, self._write = cluster.get, cluster.write_lease
+        self._around = around
+
+    async def write_lease(self, lease):
+        return await self._around(self._write, lease)
+
+    def may_answer_later(self, error):
+        return False
+
+
+def test_operator_that_is_ended_while_it_takes_the_lease_gives_it_back():
+    async def scenario():
+        fake, begun, go_on = FakeCluster(), asyncio.Event(), asyncio.Event()
+
+        async def slowly(write, lease):
+            begun.set()
+            await go_on.wait()
+            return await write(lease)
+
+        async with fake.running() as url, await a_client(url) as client:
+            leases = Writes(Cluster(client, instance="any"), slowly)
+            one = Lease(leases, WHERE, holder="one", clocks=Clocks(), terms=QUICK)
+            taking = asyncio.create_task(one.acquire())
+            await begun.wait()
+            taking.cancel()
+            asyncio.get_running_loop().call_soon(go_on.set)
+            with pytest.raises(asyncio.CancelledError):
+                await taking
+        assert holder_of(fake) == ""
+        assert spec_of(fake)["leaseTransitions"] == 1
+
+    drive(scenario)
+
+
+def test_lease_is_given_back_though_its_last_renewal_comes_late():
+    async def scenario():
+        fake, late = FakeCluster(), []
+
+        async def after_a_renewal(write, lease):
+            while late:
+                await write(late.pop())
+            return await write(lease)
+
+        async with fake.running() as url, await a_client(url) as client:
+            leases = Writes(Cluster(client, instance="any"), after_a_renewal)
+            one = Lease(leases, WHERE, holder="one", clocks=Clocks(), terms=QUICK)
+            await one.acquire()
+            held = await leases.get(WHERE[0], ("Lease", WHERE[1]))
+            late.append({"metadata": held["metadata"], "spec": {**held["spec"], "renewTime": None}})
+            await one.release()
+        assert holder_of(fake) == ""
+
+    drive(scenario)
+
+
 def test_connection_that_hangs_costs_nobody_the_lease(caplog):
     class OneHangs:
         """What a Cluster says, but for one question that nobody answers."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from typing import Any, Protocol
 from geopod.errors import GeopodError
 
 Raw = dict[str, Any]
+RELEASES = 3
+"""The last renewal, which nobody waits for any more, may come between a look and the release."""
 logger = logging.getLogger(__name__)
 
 
@@ -97,7 +100,7 @@ class Lease:
                 found = await self._leases.get(self._namespace, self._ref)
                 other = self._other(found)
                 if found is None or not other or watched.is_over(found, self._clocks.monotonic()):
-                    if await self._write(found, self._holder):
+                    if await self._take(found):
                         return
                     other = ""  # somebody was faster: the next look tells who
             except GeopodError as error:
@@ -110,6 +113,17 @@ class Lease:
                     told = other
                     logger.warning("the operator %s works already; this one waits", other)
             await asyncio.sleep(self._terms.look_s)
+
+    async def _take(self, found: Raw | None) -> bool:
+        """Write it in this holder's name; who is cancelled meanwhile gives back what was taken."""
+        writing = asyncio.ensure_future(self._write(found, self._holder))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            with suppress(GeopodError, TimeoutError):
+                if await asyncio.wait_for(writing, self._terms.answer_s):
+                    await self.release()
+            raise
 
     async def keep(self) -> None:
         """Renew it until somebody else has it."""
@@ -143,9 +157,10 @@ class Lease:
     async def release(self) -> None:
         """Give it back, so that the next operator need not wait until it is over."""
         try:
-            found = await self._leases.get(self._namespace, self._ref)
-            if found is not None and not self._other(found):
-                await self._write(found, "")
+            for _ in range(RELEASES):
+                found = await self._leases.get(self._namespace, self._ref)
+                if found is None or self._other(found) or await self._write(found, ""):
+                    return
         except GeopodError as error:
             logger.warning("the Lease ends by itself: %s", error.fact)
 
