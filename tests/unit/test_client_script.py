@@ -34,9 +34,10 @@ def test_script_names_its_own_requirements(running):
 
 
 PYTHON = "# /// script\n# requires-python = {!r}\n# dependencies = []\n# ///\n"
+PYTHONS = [">=3.11", "==3.12.*", ">=3.12.4", "<3.12.4", "~=3.11", "==3.12.7", ">3.12.1,<3.12.9"]
 
 
-@pytest.mark.parametrize("wanted", [">=3.11", "==3.12.*", ">=3.12.4", "<3.12.4", "~=3.11"])
+@pytest.mark.parametrize("wanted", PYTHONS)
 def test_nodes_with_a_python_that_a_script_allows_are_taken(running, wanted):
     running(PYTHON.format(wanted))
     options = {"requirements": "script", "interpreter": "python3.12"}

@@ -64,7 +64,7 @@ def check_python(script: Path, interpreter: str) -> None:
 
     def is_allowed(minor: str) -> bool:
         """Nobody knows which patch a node has: one that fits is enough."""
-        return any(allowed.contains(f"{minor}.{patch}") for patch in (0, LAST_PATCH))
+        return any(allowed.contains(f"{minor}.{patch}") for patch in range(LAST_PATCH + 1))
 
     if not is_allowed(interpreter.removeprefix("python")):
         fitting = [f"python3.{minor}" for minor in MINORS if is_allowed(f"3.{minor}")]
