@@ -238,6 +238,9 @@ def test_array_is_read_however_hdf5_stores_it(name, expected):
         ("types.h5", "words", "no type of numbers"),
         ("types.h5", "../types.h5/checked", "there is no array"),
         ("types.h5", "missing", "there is no array 'missing' (big_endian, checked"),
+        ("unusual.h5", "twelve_bits", "its numbers of 2 bytes are of an unusual form"),
+        ("unusual.h5", "bfloat16", "its numbers of 2 bytes are of an unusual form"),
+        ("unusual.h5", "missing", "there is no array 'missing' (bfloat16, plain, twelve_bits)"),
     ],
 )
 def test_hdf5_that_must_not_be_read_is_refused_by_name(file, name, words):
@@ -374,6 +377,30 @@ def test_chunk_that_is_cut_off_is_named(tmp_path):
 
     with pytest.raises(LayerAccessError, match="t2m/c/1/0/0 cannot be read: a chunk is"):
         stage_job(tmp_path / "scratch", source_of(store), nodes=1)
+
+
+def test_chunk_that_is_there_and_cannot_be_read_is_no_fill_value(tmp_path):
+    store = write_zarr3(tmp_path / "era.zarr", small_scene(), chunks=(1, 10, 10))
+    chunk = store / "t2m" / "c" / "1" / "0" / "0"
+    chunk.unlink()
+    chunk.mkdir()
+
+    with pytest.raises(LayerAccessError, match="t2m/c/1/0/0: Is a directory"):
+        stage_job(tmp_path / "scratch", source_of(store), nodes=1)
+
+
+def test_shard_that_says_a_chunk_lies_beyond_all_files_is_refused(tmp_path):
+    shards = {"shards": (3, 30, 40), "chunks": (1, 10, 10)}
+    store = write_zarr3(tmp_path / "era.zarr", small_scene(), **shards)
+    change_json(store / "t2m" / "zarr.json", codecs=sharded(chunk_shape=[1, 10, 10]))
+    shard = store / "t2m" / "c" / "0" / "0" / "0"
+    shard.write_bytes(np.full(2 * 3 * 3 * 4, (1 << 64) - 2, np.uint64).tobytes())
+    with opened(store, "t2m") as dataset, pytest.raises(LayerAccessError, match="a chunk in"):
+        whole(dataset)
+
+    shard.write_bytes(np.array([[(1 << 64) - 2, 400]] * 36, np.uint64).tobytes())
+    with opened(store, "t2m") as dataset, pytest.raises(LayerAccessError, match="a chunk in"):
+        whole(dataset)
 
 
 def test_uneven_rows_are_refused_with_their_steps(tmp_path):

@@ -162,8 +162,8 @@ class ArrayDataset:
 
     @property
     def read_bytes(self) -> int:
-        """How much it takes to read: a chunk, what it is decoded from, and the pixels of a part."""
-        return 2 * self._variable.array.layout.chunk_bytes + _PART_BYTES
+        """How much it takes to read: a chunk, twice what it is decoded from, a part's pixels."""
+        return 3 * self._variable.array.layout.chunk_bytes + _PART_BYTES
 
     @property
     def bands_together(self) -> int:

@@ -111,7 +111,8 @@ def undo_shuffle(item_bytes: int) -> Filter:
 
     def undo(data: Bytes, _: int) -> Bytes:
         end = len(data) // item_bytes * item_bytes
-        return bytes(decoder.decode(data[:end])) + data[end:]
+        found = memoryview(decoder.decode(data[:end])).cast("B")
+        return found if end == len(data) else bytes(found) + data[end:]
 
     return undo
 
@@ -121,7 +122,7 @@ def undo_fletcher32(data: Bytes, _: int) -> Bytes:
 
     Source: https://github.com/HDFGroup/hdf5/blob/develop/src/H5checksum.c
     """
-    body, said = data[:-_CHECKSUM], int.from_bytes(data[-_CHECKSUM:], "little")
+    body, said = memoryview(data)[:-_CHECKSUM], int.from_bytes(data[-_CHECKSUM:], "little")
     above = below = 0
     for start in range(0, len(body), _SUMMED):
         part = bytes(body[start : start + _SUMMED])

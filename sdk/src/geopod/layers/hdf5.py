@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from geopod.errors import LayerAccessError
 from geopod.layers.chunks import ArrayVariable, ChunkedArray, Layout, Place
 from geopod.layers.filters import Filter, decode_bytes
-from geopod.layers.hdf5_bytes import ChunkIndex, CountedFile
+from geopod.layers.hdf5_bytes import ChunkIndex, CountedFile, check_type
 from geopod.layers.hdf5_filters import read_filters
 from geopod.layers.remote import RemoteFile
 
@@ -36,7 +36,7 @@ _SLACK = 1 << 16
 """A chunk that could not be compressed is stored with a little more than it holds."""
 _NOWHERE = (1 << 64) - 1
 _COMPACT, _CONTIGUOUS, _CHUNKED = 0, 1, 2
-_EXTERNAL_FILES = 7
+_DATATYPE, _EXTERNAL_FILES = 3, 7
 _DAMAGED = (
     AssertionError, AttributeError, EOFError, LookupError, MemoryError, NameError, OSError,
     ArithmeticError, RuntimeError, TypeError, ValueError, pyfive.core.InvalidHDF5File, struct.error,
@@ -152,6 +152,8 @@ class Hdf5File:
         """Return what reads one chunk; raises LayerAccessError for bytes that are elsewhere."""
         storage = found.id
         objects = self._file._get_dataobjects(storage._meta.offset)  # noqa: SLF001  # no other way
+        for message in objects.find_msg_type(_DATATYPE):
+            check_type(objects.msg_data[message["offset_to_message"] :])
         if objects.find_msg_type(_EXTERNAL_FILES):
             raise self.refused(f"the data of {path!r} lie in other files (external storage)")
         if storage.layout_class == _COMPACT:
@@ -179,8 +181,10 @@ class Hdf5File:
             if stored.size > layout.chunk_bytes + _SLACK:
                 raise ValueError(f"it takes {stored.size} bytes, {layout.chunk_bytes} decoded")
             undo = [one for bit, one in enumerate(filters) if not stored.mask >> bit & 1]
-            data = self._bytes.take(stored.address, stored.size)
-            values = decode_bytes(data, undo[::-1], size=layout.chunk_bytes)
+            # No name for what is stored: it goes as soon as it is undone.
+            values = decode_bytes(
+                self._bytes.take(stored.address, stored.size), undo[::-1], size=layout.chunk_bytes
+            )
             return np.frombuffer(values, layout.dtype).reshape(layout.chunks)
 
     def _piece(self, layout: Layout, address: int, place: Place, path: str) -> NDArray[Any] | None:
@@ -243,12 +247,19 @@ def _walk(group: Any) -> Iterator[tuple[str, Any]]:
     while stack:
         path, one = stack.pop()
         for name, target in one._links.items():  # noqa: SLF001  # no other way
-            found = None if isinstance(target, str) else one.get_lazy_view(name)
+            found = None if isinstance(target, str) else _view(one, name)
             where = posixpath.join(path, name)
             if isinstance(found, pyfive.Dataset):
                 yield where, found
             elif isinstance(found, pyfive.Group) and where.count("/") < _MOST_DEPTH:
                 stack.append((where, found))
+
+
+def _view(group: Any, name: str) -> Any:
+    try:
+        return group.get_lazy_view(name)
+    except NotImplementedError:  # a type that pyfive has not got
+        return None
 
 
 def _is_scale(found: Any) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,12 +18,36 @@ from numpy.typing import NDArray
 from geopod.errors.wording import size_text
 from geopod.layers.chunks import Layout, Place
 
+_WHOLE, _REAL, _VAX = 0, 1, 0x40
+# First bit and bits of a number, then of exponent and mantissa, and the bias.
+_IEEE = {
+    2: (0, 16, 10, 5, 0, 10, 15),
+    4: (0, 32, 23, 8, 0, 23, 127),
+    8: (0, 64, 52, 11, 0, 52, 1023),
+}
 _MOST_READ = 256 << 20
 _MOST_READS = 1_000_000
 _NODE_HEAD = 24
 _MOST_LEVELS = 16
 _MOST_NODES = 4096
 """Nodes of an index that are kept: 64 entries of 24 bytes each."""
+
+
+def check_type(message: bytes) -> None:
+    """Raise ValueError for numbers that are not as this machine has them, but for their order.
+
+    `message`: how a file describes a type; one of another class passes.
+    """
+    kind, size = message[0] & 0xF, int.from_bytes(message[4:8], "little")
+    if kind == _WHOLE:
+        is_usual = struct.unpack_from("<HH", message, 8) == (0, 8 * size)
+    elif kind == _REAL:
+        is_usual = struct.unpack_from("<HHBBBBI", message, 8) == _IEEE.get(size)
+        is_usual = is_usual and not message[1] & _VAX
+    else:
+        is_usual = True
+    if not is_usual:
+        raise ValueError(f"its numbers of {size} bytes are of an unusual form")
 
 
 class CountedFile:

@@ -39,8 +39,10 @@ _FLOATS: Mapping[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinit
 _SLACK = 1 << 16
 """A chunk that could not be compressed is stored with a little more than it holds."""
 _EMPTY = (1 << 64) - 1
-_MOST_INDEXES = 16
-"""Indexes of shards that are kept."""
+_FARTHEST = 1 << 50
+"""Where a chunk may lie in its shard."""
+_MOST_INDEXES = 16 << 20
+"""Of the indexes of shards that are kept."""
 _DAMAGED = (AttributeError, KeyError, LookupError, OverflowError, TypeError, ValueError)
 
 
@@ -134,7 +136,7 @@ class Zarr3Store:
             name = f"{path}/{key(shard)}"
             if shard not in indexes:
                 indexes[shard] = self._shard_index(shards, name)
-                while len(indexes) > _MOST_INDEXES:
+                while len(indexes) * shards.index_bytes > max(_MOST_INDEXES, shards.index_bytes):
                     indexes.popitem(last=False)
             index = indexes[shard]
             if index is None:
@@ -143,8 +145,8 @@ class Zarr3Store:
             start, length = map(int, index[int(np.ravel_multi_index(within, shards.counts))])
             if start == length == _EMPTY:
                 return None
-            if length > most:
-                raise self.refused(f"a chunk in {name} has {length} bytes, {most} at most")
+            if length > most or start > _FARTHEST:
+                raise self.refused(f"a chunk in {name} has {length} bytes at {start}")
             data = self._files.take(name, start, length)
             return None if data is None else self._decoded(codecs, data, most, name)
 

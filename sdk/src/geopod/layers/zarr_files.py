@@ -75,8 +75,11 @@ class StoreFiles:
                     about = os.fstat(file.fileno())
                     file.seek(start)
                     body = file.read(length)
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 return None
+            except OSError as error:
+                # What is there and cannot be read is no chunk that was never written.
+                raise self.refused(f"{name}: {error.strerror or error}") from error
             version = f"mtime {about.st_mtime_ns} size {about.st_size}"
             return Answer(body=body, size=about.st_size, version=version)
         try:
