@@ -147,11 +147,21 @@ def test_run_of_an_earlier_environment_of_this_name_is_another_one(tmp_path):
         story(tmp_path, act)
 
 
-def test_name_of_another_run_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {"function": lambda params: 2}),
+        ({"partitions": [0]}, {}),
+        ({"run_timeout": "1h"}, {}),
+        ({"tags": ["survey"]}, {}),
+    ],
+    ids=["function", "partitions", "timeout", "tags"],
+)
+def test_name_of_another_run_is_refused(tmp_path, first, second):
     async def act(client, _api, _play):
         env = await client.environment("e", progress=False)
-        await env.submit(plain, name="mine")
-        await env.submit(lambda params: 2, name="mine")
+        for options in (first, second):
+            await env.submit(**{"function": plain, "name": "mine", **options})
 
     with pytest.raises(InvalidInputError, match="name='mine' is the name of another run"):
         story(tmp_path, act)

@@ -14,8 +14,8 @@ import msgspec
 from geopod.api import names
 from geopod.api.environment_resource import environment_state
 from geopod.api.run_report import seconds
-from geopod.api.run_resource import write_target
-from geopod.api.runs import EnvironmentState
+from geopod.api.run_resource import order_from_resource, write_target
+from geopod.api.runs import EnvironmentState, RunOrder
 from geopod.backends import EnvironmentRecord
 from geopod.errors import InvalidInputError
 from geopod.errors.wording import limit_text, size_text
@@ -195,6 +195,26 @@ def holds(wanted: Any, found: Any) -> bool:
     if isinstance(wanted, list) and isinstance(found, list):
         return len(wanted) == len(found) and all(map(holds, wanted, found))
     return bool(wanted == found)
+
+
+def is_same_run(wanted: Manifest, found: Manifest, *, environment_uid: str = "") -> bool:
+    """Say whether a run that was found is the one that is wanted of this environment.
+
+    One that belongs to an earlier environment of this name is another run. Empty: of any.
+    """
+    bound = (found.get("status") or {}).get("environmentUID")
+    if bound and environment_uid and bound != environment_uid:
+        return False
+    spec, known = wanted["spec"], found["spec"]
+    if spec["mode"] == "Publish" or known.get("mode") == "Publish":
+        return holds(spec, known)
+    return spec["environment"] == known["environment"] and _order(wanted) == _order(found)
+
+
+def _order(manifest: Manifest) -> RunOrder:
+    """Return what a run orders, without who and when it is: a cancellation is no part of it."""
+    metadata = {**manifest["metadata"], "uid": "", "creationTimestamp": None}
+    return order_from_resource({**manifest, "metadata": metadata}, environment_uid="")
 
 
 def _checked(kind: str, metadata: Manifest, spec: Mapping[str, Any]) -> Manifest:

@@ -23,7 +23,7 @@ from geopod.backends.kubernetes.manifests import (
     Manifest,
     check_size,
     has_status,
-    holds,
+    is_same_run,
 )
 from geopod.backends.kubernetes.operator_watch import OperatorWatch
 from geopod.backends.kubernetes.refusals import callers_error
@@ -55,7 +55,7 @@ class Runs:
         self._feeds: dict[str, RunFeed] = {}
 
     async def submit(self, order: RunOrder) -> AsyncGenerator[RunState, None]:
-        """Create a run and yield its states; one of the same name and spec is the same run."""
+        """Create a run and yield its states; one of the same name and order is the same run."""
         environment = await self._environments.name_of(order.environment)
         manifest = resource_from_order(
             order, environment=environment, namespace=self._api.namespace
@@ -124,19 +124,14 @@ class Runs:
         return run_state(manifest)
 
     async def _create(self, manifest: Manifest, environment_uid: str = "") -> Manifest:
-        """Return the created run, or the one of the same name and spec that is there already.
-
-        One that belongs to an earlier environment of this name is another run.
-        """
+        """Return the created run, or the same one, if it is there already."""
         name = manifest["metadata"]["name"]
         try:
             with callers_error(f"run {name!r}"):
                 return await self._api.create(RUNS, manifest, field_manager=FIELD_MANAGER)
         except ConflictApiError as conflict:
             known = await self._api.get(RUNS, name)
-            bound = (known.get("status") or {}).get("environmentUID")
-            is_earlier = bool(bound and environment_uid) and bound != environment_uid
-            if holds(manifest["spec"], known["spec"]) and not is_earlier:
+            if is_same_run(manifest, known, environment_uid=environment_uid):
                 return known
             raise InvalidInputError.value(
                 name="name", value=name, why="is the name of another run", fix="another name"
