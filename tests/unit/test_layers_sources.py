@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import rasterio.env
 from geopod.errors import LayerAccessError, SourceChangedError
 from geopod.layers.gdal import gdal_settings
 from geopod.layers.sources import check_versions, find_source, local_path, read_versions
+from geopod.layers.web import _CheckedRedirects
 from layer_builders import raster_spec, scene_polygons, write_raster, write_vector_formats
+from source_builders import quick_access
 
 
 @pytest.mark.parametrize(
@@ -104,3 +107,22 @@ def test_gdal_options_are_there_again_after_reading():
         assert inside == "FALSE"
         assert rasterio.env.getenv()["GDAL_DISABLE_READDIR_ON_OPEN"] == "EMPTY_DIR"
     assert not rasterio.env.hasenv()
+
+
+@pytest.mark.parametrize(
+    ("url", "are_kept"),
+    [
+        ("https://127.0.0.1/moved", True),
+        ("http://127.0.0.1/moved", False),
+        ("https://localhost/moved", False),
+        ("https://127.0.0.1:8443/moved", False),
+    ],
+)
+def test_keys_follow_a_redirect_to_the_same_host_alone(url, are_kept):
+    keys = {"Authorization": "Bearer t0ken", "X-api-key": "k3y"}
+    asked = urllib.request.Request("https://127.0.0.1/", headers={"Range": "bytes=0-1", **keys})
+
+    redirects = _CheckedRedirects(quick_access(), "it")
+    follower = redirects.redirect_request(asked, None, 302, "", {}, url)
+
+    assert follower.headers == {"Range": "bytes=0-1", **(keys if are_kept else {})}

@@ -19,7 +19,8 @@ from geopod.layers.access import Access, Patience
 from geopod.layers.hosts import check_host
 
 _MOST_REDIRECTS = 5
-_SECRET_HEADERS = ("Authorization", "Cookie")
+_OWN_HEADERS = frozenset({"Accept-encoding", "Range", "User-agent"})
+"""What another host, or the same one in the clear, is told; all others are a layer's keys."""
 _PARTIAL = 206
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -150,7 +151,7 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
             fp.close()  # urllib closes it only when the redirect is followed
             raise
         follower = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if follower is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
-            for name in _SECRET_HEADERS:
-                follower.headers.pop(name.capitalize(), None)
+        if follower is not None and urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
+            for name in set(follower.headers) - _OWN_HEADERS:
+                del follower.headers[name]
         return follower
