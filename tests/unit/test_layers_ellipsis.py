@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,8 @@ from geopod.layers.access import Access, read_access
 from geopod.layers.ellipsis import find_ellipsis, is_ellipsis, read_uri
 from geopod.layers.ellipsis_info import TileBox, tiles_around
 from geopod.layers.ellipsis_table import RAW, write_listing
+from geopod.layers.raster import RasterLayer
+from geopod.layers.raster_files import RasterFile
 from geopod.testing import ScriptedBackend
 
 PATH = "7b0a5ea2-3a0a-4e52-9d3c-3c6ad1f0f3a1"
@@ -220,3 +223,20 @@ def test_no_features_are_an_empty_table(tmp_path):
 
     assert table.num_rows == 0
     assert json.loads(table.schema.metadata[b"geo"])["primary_column"] == "geometry"
+
+
+def test_part_of_a_tiled_raster_is_counted_by_all_bands_of_its_tiles():
+    window = (0, 0, 2048, 2048)
+    file = RasterFile(
+        handle=None, covers=window, indexes=(1,), flipped=False, block=None, alpha=None,
+        has_mask=False, patience=None, nodata=None,
+    )  # fmt: skip
+    layer = RasterLayer(
+        files=(file,), shape=(2048, 2048), count=1, dtype=np.dtype("uint16"), fill=0,
+        block=(256, 256), bands_read=120,
+    )  # fmt: skip
+
+    parts = list(layer.walk(window, most_bytes=16 << 20))
+
+    assert len(parts) == 64
+    assert max(height * width for _, _, height, width in parts) == 256 * 256

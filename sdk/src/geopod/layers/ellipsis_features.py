@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -70,8 +71,8 @@ def listed_features(place: EllipsisPlace, info: EllipsisInfo) -> Path:
     where = f"{place.api.href} {place.path} {info.timestamp}"
     stem = f"{_PREFIX}{sha256(where.encode()).hexdigest()[:24]}"
     target = folder / f"{stem}-{sha256(info.version.encode()).hexdigest()[:24]}.parquet"
-    if target.exists():
-        target.touch()
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(target)  # it is asked for; `touch` would make one that another process removes
         return target
     work = folder / f".{stem}-{secrets.token_hex(8)}"
     work.mkdir(mode=0o700)

@@ -39,6 +39,8 @@ from geopod.layers.together import ask_all
 _NO_CONTENT = 204
 _SPARE_BYTES = 1 << 16
 """What a tile may have beside its pixels."""
+_PART_BYTES = 16 << 20
+"""Pixels that are read at once."""
 _MOST_SIDE = 2 * TILE
 """Of the blocks that a tile says it is stored in."""
 
@@ -79,6 +81,8 @@ class TileDataset:
         self.transform = Affine(pixel, 0.0, west, 0.0, -pixel, north)
         self.height, self.width = self.shape = (self.box.rows * TILE, self.box.columns * TILE)
         self._tile_bytes = self.count * TILE * TILE * np.dtype(self.info.dtype).itemsize
+        self.bands_read = self.count
+        self.read_bytes = 4 * self._tile_bytes + _PART_BYTES
 
     def __enter__(self) -> Self:
         return self
@@ -151,7 +155,7 @@ class TileDataset:
             found = decode_tile(body, len(self.info.bands))
         except (RasterioError, ValueError) as error:
             raise self.place.refused(f"a tile cannot be read: {error}") from error
-        pixels = found.astype(self.info.dtype)
+        pixels = found.astype(self.info.dtype, copy=False)
         if pixels.dtype.kind in "iu" and not np.array_equal(pixels, found):
             raise self.place.refused(f"a tile has values that are no {self.info.dtype}")
         return (

@@ -51,6 +51,8 @@ class RasterLayer:
     """A last band says where there are pixels: 1 or 0."""
     bands_together: int | None = None
     """How many bands lie in one chunk of an array; None: not an array."""
+    bands_read: int = 0
+    """How many bands are read whichever are asked for: a tile of a service holds all of them."""
 
     def read(self, window: Window) -> Pixels:
         """Return (band, row, column) of a window, `fill` where there is no pixel.
@@ -110,7 +112,9 @@ class RasterLayer:
             window,
             self.block,
             phase=(phase_row, first[1]),
-            most_pixels=max(1, most_bytes // (self.count * self.dtype.itemsize)),
+            most_pixels=max(
+                1, most_bytes // (max(self.count, self.bands_read) * self.dtype.itemsize)
+            ),
         )
 
 
@@ -151,6 +155,7 @@ def open_raster(
                 block=(header.warp.block,) * 2 if header.warp else header.block_shape,
                 has_validity=with_validity,
                 bands_together=getattr(files[0].handle.dataset, "bands_together", None),
+                bands_read=getattr(files[0].handle.dataset, "bands_read", 0),
             )
         except RasterioError as error:
             raise unreadable(error, path_id=layer.path_id) from error
