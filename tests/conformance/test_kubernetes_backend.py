@@ -147,6 +147,24 @@ def test_run_of_an_earlier_environment_of_this_name_is_another_one(tmp_path):
         story(tmp_path, act)
 
 
+def test_name_that_becomes_free_meanwhile_is_taken(tmp_path):
+    async def act(client, api, _play):
+        env = await client.environment("e", progress=False)
+        await (await env.submit(lambda params: 2, name="mine")).results(progress=False)
+        get = api.get
+
+        async def deleted_before(kind, name, **options):
+            if kind is RUNS and api.calls["get computeruns"] == 0:
+                await api.delete(RUNS, name)
+            return await get(kind, name, **options)
+
+        api.calls.clear()
+        api.get = deleted_before
+        return await (await env.submit(plain, name="mine")).results(progress=False)
+
+    assert story(tmp_path, act) == [1]
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

@@ -130,7 +130,10 @@ class Runs:
             with callers_error(f"run {name!r}"):
                 return await self._api.create(RUNS, manifest, field_manager=FIELD_MANAGER)
         except ConflictApiError as conflict:
-            known = await self._api.get(RUNS, name)
+            try:
+                known = await self._api.get(RUNS, name)
+            except NotFoundApiError:  # deleted meanwhile: the name is free again
+                return await self._create(manifest, environment_uid)
             if is_same_run(manifest, known, environment_uid=environment_uid):
                 return known
             raise InvalidInputError.value(
