@@ -39,6 +39,7 @@ with warnings.catch_warnings():  # it silences the warnings of the whole process
 FIELDS = "0b7c5a52-93c2-4f7c-8d51-5d1d7f2f0a11"
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 TOKEN = "t0ken-of-ana"  # noqa: S105  # of a server in this test
+LONG_NUMBER = b'{"result":{"features":[{"properties":{"n":%b}}]}}' % (b"9" * 5000)
 FEATURES = [a_feature(number, name="" if number % 3 else f"n{number}") for number in range(30)]
 
 
@@ -343,6 +344,7 @@ def test_path_of_the_other_kind_is_refused_by_its_uri(drive):
             "page",
         ),
         (VECTOR, {"/listFeatures": {"result": {"features": []}, "nextPageStart": 1}}, "nowhere"),
+        (VECTOR, {"/listFeatures": LONG_NUMBER}, "its features cannot be read"),
     ],
 )
 def test_answer_that_makes_no_sense_is_told(drive, tmp_path, path, instead, words):

@@ -185,6 +185,7 @@ def listing(tmp_path, *properties):
         ([1, None, 2], pa.int64(), [1, None, 2]),
         ([1, 2.5], pa.float64(), [1.0, 2.5]),
         ([2**70, 1], pa.float64(), [float(2**70), 1.0]),
+        ([10**400, 1], pa.string(), [str(10**400), "1"]),
         ([True, None], pa.bool_(), [True, None]),
         (["a", 1], pa.string(), ["a", "1"]),
         ([{"a": [1]}, "b"], pa.string(), ['{"a": [1]}', "b"]),

@@ -79,7 +79,10 @@ def listed_features(place: EllipsisPlace, info: EllipsisInfo) -> Path:
     try:
         rows = work / "rows.arrow"
         _list(place, info, rows)
-        write_listing(rows, work / "whole.parquet")
+        try:
+            write_listing(rows, work / "whole.parquet")
+        except msgspec.MsgspecError as error:
+            raise place.refused(f"its features cannot be read: {error}") from error
         (work / "whole.parquet").replace(target)
         _let_go(folder, stem, target)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,9 @@ def _column_types(properties: pa.ChunkedArray) -> dict[str, pa.DataType]:
 
 
 def _kind(value: object) -> str:
-    is_too_long = type(value) is int and value not in _LONG
-    return "float" if is_too_long else type(value).__name__
+    if type(value) is not int or value in _LONG:
+        return type(value).__name__
+    return "float" if abs(value) <= sys.float_info.max else "beyond"
 
 
 def _decoded(properties: pa.Array) -> Iterator[dict[str, Any]]:
