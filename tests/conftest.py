@@ -6,6 +6,11 @@ import signal
 
 import geopod
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A loaded machine draws slowly: how long examples take says nothing about the code.
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background so, and tests of Ctrl-C would wait for ever.
