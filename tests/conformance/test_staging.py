@@ -259,6 +259,28 @@ def test_longitudes_up_to_360_are_found(tmp_path):
     assert len(all_rows(job, "features")) == 50
 
 
+@pytest.mark.parametrize("west", [0.0, -20.0])
+def test_raster_past_180_degrees_is_the_same_world_on_another_grid(tmp_path, west):
+    world = {"crs": "EPSG:4326", "pixel": 1.0, "rows": 120, "cols": 360, "nodata": 65535.0}
+    spec = raster_spec(origin=(-180.0, 60.0), **world)
+    turned = raster_spec(origin=(west, 60.0), **world)
+    values = np.roll(spec.values(), -int(west + 180), axis=2)
+    plain = write_raster(tmp_path / "plain.tif", spec)
+    other = write_raster(tmp_path / "turned.tif", turned, values)
+
+    one, two = (
+        stage_job(tmp_path / path.stem, layer_source(path), nodes=3, crs="EPSG:3857")
+        for path in (plain, other)
+    )
+    within = {"nodes": 3, "crs": "EPSG:3857", "extent": {"mode": "intersection"}}
+    both = stage_job(tmp_path / "both", layer_source(plain), layer_source(other), **within)
+
+    for partition in one:
+        assert (one.core(partition, "plain") == two.core(partition, "turned")).all()
+        assert (both.core(partition, "plain") == both.core(partition, "turned")).all()
+        assert (both.core(partition, "turned") != 65535).all()
+
+
 def test_empty_geometries_go_to_node_0_when_asked(tmp_path):
     raster = write_raster(tmp_path / "index.tif", raster_spec())
     frame = with_null_and_empty(scene_polygons(40))

@@ -21,6 +21,8 @@ _DENSIFY_POINTS = 21
 # too many features, never too few.
 _QUERY_MARGIN = 0.01
 _TURN = 360.0
+_NEARLY = 1e-6
+"""Degrees, 0.1 m: edges of a world map are seldom exact."""
 
 
 @lru_cache(maxsize=64)
@@ -54,6 +56,24 @@ def canonical_crs(text: str, *, path_id: str) -> str:
 def same_crs(first: str, second: str) -> bool:
     """Say whether coordinates mean the same in both; axis order as all GIS software stores it."""
     return first == second or parse_crs(first).equals(parse_crs(second), ignore_axis_order=True)
+
+
+@lru_cache(maxsize=64)
+def crs_around(crs: str, left: float, right: float) -> str:
+    """Return the CRS to warp a raster from, whose longitudes may be written from 0 to 360.
+
+    PROJ answers with -180 to 180 unless it is told around which longitude it shall count. GDAL's
+    own tools tell it; a `WarpedVRT` of rasterio does not, and would find nothing past 180.
+    """
+    parsed = parse_crs(crs)
+    is_usual = left >= -_TURN / 2 - _NEARLY and right <= _TURN / 2 + _NEARLY
+    has_turns = parsed.is_geographic and parsed.axis_info[0].unit_name == "degree"
+    if is_usual or not has_turns or right - left > _TURN + 1.0:
+        return crs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that such a string says less: it says what warping needs
+        words = parsed.to_proj4()
+    return f"{words} +lon_wrap={(left + right) / 2} +wktext"
 
 
 @lru_cache(maxsize=64)

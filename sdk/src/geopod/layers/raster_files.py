@@ -19,6 +19,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geopod.api.plan import LayerPlan, RasterHeader, WarpGrid
 from geopod.layers.access import Patience
+from geopod.layers.crs import crs_around
 from geopod.layers.ellipsis import ELLIPSIS
 from geopod.layers.file_grids import place_grid, read_grid
 from geopod.layers.gdal import open_raster_file
@@ -238,7 +239,7 @@ def _warped(
             absent = {"src_alpha": source.count}
     view = WarpedVRT(
         source,
-        src_crs=header.crs,
+        src_crs=_source_crs(header),
         crs=warp.crs,
         transform=Affine(*warp.transform),
         height=warp.shape[0],
@@ -247,6 +248,13 @@ def _warped(
         **absent,
     )
     return (*views, view)
+
+
+def _source_crs(header: RasterHeader) -> str:
+    transform, (height, width) = Affine(*header.transform), header.shape
+    corners = [transform @ (column, row) for column in (0, width) for row in (0, height)]
+    longitudes = [x for x, _ in corners]
+    return crs_around(header.crs, min(longitudes), max(longitudes))
 
 
 def _whole_blocks(window: Window, grid: Window, side: int) -> Iterator[tuple[Window, Window]]:

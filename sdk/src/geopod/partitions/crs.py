@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING
@@ -10,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geopod.errors import LayerCRSError
-from geopod.partitions.grid import Transform, intersection
+from geopod.partitions.grid import Transform, intersection, union
 from geopod.partitions.inputs import Box
 
 if TYPE_CHECKING:
     from pyproj import CRS, Transformer
 
 LONGITUDE_LATITUDE = "OGC:CRS84"
+TURN_DEG = 360.0
 DENSIFY_POINTS = 21
 """Points per edge when bounds are transformed: a straight edge becomes a curve."""
 
@@ -63,7 +65,7 @@ def bounds_in(box: Box, source: str, target: str) -> Box | None:
     """
     if is_same_crs(source, target):
         return box
-    bounds = _transformed(box, source, target)
+    bounds = _transformed_turns(box, source, target)
     area = _crs(target).area_of_use
     if area is None:
         return bounds
@@ -88,11 +90,13 @@ def bounds_near(box: Box, source: str, target: str, *, near: Box) -> Box | None:
         return near
     if local[0] > local[2]:
         return near if local[1] <= box[3] and local[3] >= box[1] else None
-    shared = intersection(local, box)
-    if shared is None:
-        return None
-    back = _transformed(shared, source, target)
-    return near if back is None or back[0] > back[2] else intersection(back, near)
+    found: Box | None = None
+    for part in _parts_within(local, box, source):
+        back = _transformed(part, source, target)
+        if back is None or back[0] > back[2]:
+            return near
+        found = back if found is None else union(found, back)
+    return None if found is None else intersection(found, near)
 
 
 def pixel_in(
@@ -132,6 +136,34 @@ def _pixel_at(
     a, b, _, d, e, _ = transform
     x, y = points_in(np.array([place], dtype=np.float64), place_crs, crs)[0]
     return np.array([(x, y), (x + a, y + d), (x + b, y + e)])
+
+
+def _transformed_turns(box: Box, source: str, target: str) -> Box | None:
+    """Return bounds of a box that may be written from 0 to 360: PROJ samples past its seam."""
+    half = TURN_DEG / 2
+    is_usual = box[0] >= -half and box[2] <= half
+    if is_usual or is_geographic(target) or not _has_turns(source):
+        return _transformed(box, source, target)
+    found: Box | None = None
+    for part in _parts_within((-half, box[1], half, box[3]), box, source):
+        bounds = _transformed(part, source, target)
+        if bounds is not None:
+            found = bounds if found is None else union(found, bounds)
+    return found
+
+
+def _parts_within(area: Box, box: Box, crs: str) -> Iterator[Box]:
+    """Yield what `area` shares with a box, and with the same box a whole turn away."""
+    for degrees in (0.0, -TURN_DEG, TURN_DEG) if _has_turns(crs) else (0.0,):
+        part = intersection(area, (box[0] + degrees, box[1], box[2] + degrees, box[3]))
+        if part is not None and (part[0] < part[2] or box[0] == box[2]):
+            yield part
+
+
+@cache
+def _has_turns(crs: str) -> bool:
+    """Say whether coordinates are degrees, where one place has the same name a turn away."""
+    return is_geographic(crs) and _crs(crs).axis_info[0].unit_name == "degree"
 
 
 def _transformed(box: Box, source: str, target: str) -> Box | None:
