@@ -34,7 +34,8 @@ undeploy: setup ## Uninstall geopod from the cluster; definitions stay
 	@$(TESTCLUSTER) undeploy
 
 # Tests wait for controllers most of the time, so a second cluster takes these beside the first.
-SECOND := $(addprefix tests/cluster/test_,cluster.py ellipsis.py examples.py images.py install.py leftovers.py)
+SECOND := $(addprefix tests/cluster/test_,cluster.py coordinator_process.py ellipsis.py examples.py images.py \
+  install.py leftovers.py operator_process.py publish_s3.py)
 # Ctrl-C reaches sed as well; it stays until the cluster has said that it is gone.
 LABEL = 2>&1 | (trap '' INT; exec sed -u 's/^/$@: /')
 
