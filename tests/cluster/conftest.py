@@ -12,6 +12,7 @@ from cluster.namespace_builders import fresh_namespace
 from cluster.testcluster import providers
 from cluster.testcluster.deploy import deploy
 from cluster.testcluster.errors import NoClusterHereError
+from cluster.testcluster.image_contexts import PROJECT
 from cluster.testcluster.kubectl import Kubectl
 from cluster.testcluster.machine import check_machine
 from cluster.testcluster.places import Addresses, Places, cluster_name
@@ -117,6 +118,12 @@ def lose_node(process_cluster, kubectl):
 @pytest.fixture(scope="session")
 def kubectl(cluster):
     return Kubectl(cluster.kubectl, cluster.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def definitions(kubectl):
+    """The custom resource definitions of this tree; they stay."""
+    kubectl("apply", "--server-side", "--force-conflicts", f"--filename={PROJECT / 'crds'}")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -21,11 +22,6 @@ NEEDS_ANOTHER_PROGRAM = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 def helm_is_there():
     if find_helm() is None:
         binaries.build("helm", print)
-
-
-@pytest.fixture(scope="session")
-def definitions(kubectl):
-    kubectl("apply", "--server-side", "--force-conflicts", f"--filename={PROJECT / 'crds'}")
 
 
 def test_chart_passes_lint(cluster):
@@ -49,6 +45,19 @@ def test_server_takes_every_object(definitions, namespace, values):
     how = ["--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"]
     said = namespace("apply", *how, "--filename=-", stdin=stream)
     assert said.count("(server dry run)") == len(sent)
+
+
+def test_manifests_of_those_without_helm_are_taken(definitions, namespace, tmp_path):
+    command = ["make", "--no-print-directory", "manifests"]
+    subprocess.run(command, cwd=PROJECT, check=True)
+    for name in ("geopod.yaml", "kustomization.yaml"):
+        text = (PROJECT / "helm/manifests" / name).read_text("utf-8")
+        text = text.replace("geopod-system", namespace.namespace)
+        (tmp_path / name).write_text(text, "utf-8")
+    how = ["--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"]
+    said = namespace("apply", *how, f"--kustomize={tmp_path}")
+    count = len(list(filter(None, yaml.safe_load_all((tmp_path / "geopod.yaml").read_text()))))
+    assert said.count("(server dry run)") == count > 20
 
 
 def test_pods_pass_the_restricted_standard(definitions, namespace):

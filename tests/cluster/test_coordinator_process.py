@@ -49,7 +49,7 @@ TWO_USERS = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def alone(kubectl):
+def alone(kubectl, definitions):
     """These tests play the operator; an installed one would change what they made."""
     with without_the_installed_one(kubectl):
         yield

@@ -22,7 +22,6 @@ from cluster.simulated_builders import (
     places_pods,
     without_the_installed_one,
 )
-from cluster.testcluster.image_contexts import PROJECT
 
 NAME = "e1"
 CHILDREN = (
@@ -40,7 +39,7 @@ LAYER = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def alone(process_cluster, kubectl):
+def alone(process_cluster, kubectl, definitions):
     with without_the_installed_one(kubectl):
         yield
 
@@ -50,7 +49,6 @@ def runtime(process_cluster, kubectl, namespace):
     """A ComputeRuntime; the namespace's pods run on simulated nodes."""
     if "mutatingadmissionpolicies" not in kubectl("api-resources", "--output=name"):
         pytest.skip("this Kubernetes has no MutatingAdmissionPolicy: pods cannot be placed")
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(PROJECT / "crds"))
     name = f"runtime-{secrets.token_hex(4)}"
     placement = a_placement(name, namespace.namespace)
     kubectl.apply(a_runtime(name), *placement)
