@@ -33,26 +33,9 @@ deploy: setup ## Install geopod's chart with these images; DEPLOY="--set path=va
 undeploy: setup ## Uninstall geopod from the cluster; definitions stay
 	@$(TESTCLUSTER) undeploy
 
-# Tests wait for controllers most of the time, so a second cluster takes these beside the first.
-SECOND := $(addprefix tests/cluster/test_,cluster.py coordinator_process.py ellipsis.py examples.py images.py \
-  install.py leftovers.py operator_process.py publish_s3.py)
-# Ctrl-C reaches sed as well; it stays until the cluster has said that it is gone.
-LABEL = 2>&1 | (trap '' INT; exec sed -u 's/^/$@: /')
-
-.PHONY: test-cluster first-cluster second-cluster
-test-cluster: setup cluster-packages ## Tests on a real Kubernetes; starts what does not run, and ends it. TESTS=path
-ifdef TESTS
-	@$(TESTCLUSTER) around $(RUN) pytest $(TESTS)
-else
-	@$(MAKE) --no-print-directory --jobs=$(if $(GEOPOD_TEST_KUBECONFIG),1,2) first-cluster second-cluster
-endif
-
-first-cluster:
-	@$(TESTCLUSTER) around $(RUN) pytest tests/chart tests/cluster $(SECOND:%=--ignore=%) $(LABEL)
-
-second-cluster:
-	@export GEOPOD_TEST_CLUSTER=$(or $(GEOPOD_TEST_CLUSTER),main)-second
-	$(TESTCLUSTER) around $(RUN) pytest $(SECOND) $(LABEL)
+.PHONY: test-cluster
+test-cluster: setup cluster-packages ## Tests on a real Kubernetes; starts one and ends it if none runs. TESTS=path
+	@$(TESTCLUSTER) around $(RUN) pytest $(or $(TESTS),tests/chart tests/cluster)
 
 .PHONY: chaos
 chaos: setup cluster-packages ## Hundreds of seeded kills, then longer ones on the cluster; KILLS=N, WRITE=FILE keeps the table
