@@ -19,7 +19,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geopod.api.plan import RasterHeader, WarpGrid
 from geopod.layers.arrays import ArrayDataset
-from geopod.layers.crs import parse_crs, transform_points
+from geopod.layers.crs import middle_longitude, transform_points, turned
 from geopod.layers.grids import Window, intersect
 
 _MARGIN = 32
@@ -32,7 +32,6 @@ _MOST_BYTES = 16 << 20
 """Of bands that are warped together."""
 _MOST_SOURCE_BYTES = 64 << 20
 """Of one band below a block: a coarse grid over fine pixels would ask for any number."""
-_TURN = 360.0
 
 Open = Callable[[Any], tuple[Any, ...]]
 """A dataset -> views of it, the last one on the target grid."""
@@ -126,13 +125,9 @@ class WarpedArray:
 
     def _turned(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return longitudes as the array has them, who may count from 0 to 360."""
-        if not parse_crs(self._header.crs).is_geographic:
-            return x
         left, _, right, _ = self._dataset.bounds
-        if right - left > _TURN + 1.0:
-            return x
-        west = (left + right) / 2 - _TURN / 2
-        return (x - west) % _TURN + west
+        middle = middle_longitude(self._header.crs, left, right)
+        return x if middle is None else turned(x, middle)
 
 
 def _grown(places: NDArray[np.float64], size: int) -> tuple[int, int]:

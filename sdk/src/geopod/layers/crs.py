@@ -65,15 +65,26 @@ def crs_around(crs: str, left: float, right: float) -> str:
     PROJ answers with -180 to 180 unless it is told around which longitude it shall count. GDAL's
     own tools tell it; a `WarpedVRT` of rasterio does not, and would find nothing past 180.
     """
-    parsed = parse_crs(crs)
-    is_usual = left >= -_TURN / 2 - _NEARLY and right <= _TURN / 2 + _NEARLY
-    has_turns = parsed.is_geographic and parsed.axis_info[0].unit_name == "degree"
-    if is_usual or not has_turns or right - left > _TURN + 1.0:
+    middle = middle_longitude(crs, left, right)
+    if middle is None or (left >= -_TURN / 2 - _NEARLY and right <= _TURN / 2 + _NEARLY):
         return crs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that such a string says less: it says what warping needs
-        words = parsed.to_proj4()
-    return f"{words} +lon_wrap={(left + right) / 2} +wktext"
+        words = parse_crs(crs).to_proj4()
+    return f"{words} +lon_wrap={middle} +wktext"
+
+
+def middle_longitude(crs: str, left: float, right: float) -> float | None:
+    """Return around which longitude a raster counts; None: it has none, or more than one turn."""
+    parsed = parse_crs(crs)
+    has_turns = parsed.is_geographic and parsed.axis_info[0].unit_name == "degree"
+    return (left + right) / 2 if has_turns and right - left <= _TURN + 1.0 else None
+
+
+def turned(x: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+    """Return longitudes as they are counted around another one: half a turn to either side."""
+    west = middle - _TURN / 2
+    return (x - west) % _TURN + west
 
 
 @lru_cache(maxsize=64)

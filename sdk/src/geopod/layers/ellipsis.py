@@ -20,7 +20,7 @@ from typing_extensions import override
 from geopod.errors import LayerAccessError
 from geopod.errors.wording import size_text
 from geopod.layers.access import Access
-from geopod.layers.remote import ELLIPSIS_SCHEMES, RemoteFile, find_remote
+from geopod.layers.remote import ELLIPSIS_SCHEMES, RemoteFile, find_remote, unreadable
 from geopod.layers.web import Answer
 
 ELLIPSIS = "Ellipsis"
@@ -80,9 +80,7 @@ class EllipsisPlace(RemoteFile):
 
     def refused(self, words: str) -> LayerAccessError:
         """Return the error that says what is wrong with the place."""
-        return LayerAccessError.unreachable(
-            path_id=self.path_id, words=f"{self.href}: {words}", details={"href": self.href}
-        )
+        return unreadable(self, words, path_id=self.path_id)
 
 
 def is_ellipsis(href: str) -> bool:

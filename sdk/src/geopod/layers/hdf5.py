@@ -26,7 +26,7 @@ from geopod.layers.chunks import ArrayVariable, ChunkedArray, Layout, Place
 from geopod.layers.filters import Filter, decode_bytes
 from geopod.layers.hdf5_bytes import ChunkIndex, CountedFile, check_type
 from geopod.layers.hdf5_filters import read_filters
-from geopod.layers.remote import RemoteFile
+from geopod.layers.remote import RemoteFile, unreadable
 
 _MOST_OBJECTS = 10_000
 _MOST_DEPTH = 16
@@ -48,9 +48,8 @@ class Hdf5File:
     """An HDF5 file that is open for reading."""
 
     def __init__(self, place: Path | RemoteFile, *, path_id: str) -> None:
-        self._href = place.href if isinstance(place, RemoteFile) else str(place)
+        self._place = place
         self._path_id = path_id
-        self._is_remote = isinstance(place, RemoteFile)
         with self._told("it cannot be read"):
             opened = place.open() if isinstance(place, RemoteFile) else place.open("rb")
         try:
@@ -72,9 +71,7 @@ class Hdf5File:
 
     def refused(self, words: str) -> LayerAccessError:
         """Return the error that says what is wrong with the file."""
-        return LayerAccessError.unreachable(
-            path_id=self._path_id, words=f"{self._href}: {words}", details={"href": self._href}
-        )
+        return unreadable(self._place, words, path_id=self._path_id)
 
     def names(self) -> list[str]:
         """Return the paths of the arrays of numbers that have rows and columns."""

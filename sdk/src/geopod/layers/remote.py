@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -176,6 +177,14 @@ class RemoteFile:
             "seconds": round(perf_counter() - begun, 1),
             "secret": self.access.secrets.get(self.path_id),
         }
+
+
+def unreadable(place: Path | RemoteFile, words: str, *, path_id: str) -> LayerAccessError:
+    """Return the error that says what is wrong with a file or store, here or elsewhere."""
+    href = place.href if isinstance(place, RemoteFile) else str(place)
+    return LayerAccessError.unreachable(
+        path_id=path_id, words=f"{href}: {words}", details={"href": href}
+    )
 
 
 def find_remote(href: str, access: Access, *, path_id: str) -> RemoteFile:

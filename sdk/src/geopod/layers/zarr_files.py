@@ -12,7 +12,7 @@ from typing import Any
 
 from geopod.errors import LayerAccessError
 from geopod.errors.wording import size_text
-from geopod.layers.remote import RemoteFile
+from geopod.layers.remote import RemoteFile, unreadable
 from geopod.layers.web import Answer, SourceRefusedError
 
 NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. -]*[A-Za-z0-9_-])?")
@@ -92,10 +92,7 @@ class StoreFiles:
 
     def refused(self, words: str) -> LayerAccessError:
         """Return the error that says what is wrong with the store."""
-        href = self.place.href if isinstance(self.place, RemoteFile) else str(self.place)
-        return LayerAccessError.unreachable(
-            path_id=self.path_id, words=f"{href}: {words}", details={"href": href}
-        )
+        return unreadable(self.place, words, path_id=self.path_id)
 
 
 def member(place: RemoteFile, name: str) -> RemoteFile:
