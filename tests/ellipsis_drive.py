@@ -9,10 +9,9 @@ import contextlib
 import io
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -21,6 +20,7 @@ import pyproj
 import rasterio
 import tifffile
 from numpy.typing import NDArray
+from served_builders import served
 
 RASTER = "7b0a5ea2-3a0a-4e52-9d3c-3c6ad1f0f3a1"
 VECTOR = "0c1dd0c8-5e0d-4c39-8d0f-0e9f2b6c2b11"
@@ -232,15 +232,8 @@ def ellipsis_drive(raster: TiledRaster | None = None, **changes: Any) -> Iterato
             with contextlib.suppress(OSError):  # clients hang up on what is too long
                 self.wfile.write(body[: len(body) // 2] if is_cut else body)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        drive.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield drive
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(Handler) as drive.url:
+        yield drive
 
 
 def _instead(drive: EllipsisDrive, path: str) -> Any:
