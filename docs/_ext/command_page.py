@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 import click
 from geopod import cli
+from geopod.cli import command
 
 
 def command_text() -> str:
     """Return one section per command as Markdown, groups with their commands below them."""
-    root = click.Context(cli.geopod, info_name="geopod")
+    root = click.Context(command.geopod, info_name="geopod")
     return "\n".join([*_options(root), "", *_exit_codes(), "", *_commands(root, level=2)])
 
 

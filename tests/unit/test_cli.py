@@ -7,8 +7,8 @@ import json
 import sys
 
 import pytest
-from geopod import cli
 from geopod.backends import Finding
+from geopod.cli import command as cli
 from geopod.client import aio, sync
 from geopod.client.loop import shared_loop
 from geopod.testing import ScriptedBackend

@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from geopod import cli, errors
+from geopod import errors
 from geopod.api.results import LogLine
+from geopod.cli import command as cli
 from geopod.cli.fixes import COMMANDS as COMMANDS_OF_FIXES
 from geopod.client import aio, sync
 from geopod.client.loop import shared_loop
@@ -360,7 +361,24 @@ def test_help_needs_no_client(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])},
     )  # fmt: skip
-    assert ended.stderr.split() == ["geopod", "geopod.cli"]
+    assert ended.stderr.split() == ["geopod", "geopod.cli", "geopod.cli.command"]
+
+
+def test_ctrl_c_while_the_command_is_loaded_is_no_traceback():
+    code = (
+        "import sys\n"
+        "class CtrlC:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, CtrlC())\n"
+        "from geopod.cli import main\n"
+        "main(['--help'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 def test_log_lines_are_objects_and_a_missing_log_says_why(told, backend, monkeypatch, capsys):

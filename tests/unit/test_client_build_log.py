@@ -8,7 +8,7 @@ import sys
 import msgspec
 from click.testing import CliRunner
 from geopod.api.runs import EnvironmentState
-from geopod.cli import geopod as command
+from geopod.cli.command import geopod as command
 from geopod.client import aio, sync
 from geopod.client.loop import shared_loop
 from geopod.testing import ScriptedBackend

@@ -13,9 +13,10 @@ import geopod
 import pytest
 import yaml
 from click.testing import CliRunner
-from geopod import cli, errors
+from geopod import errors
 from geopod.api.crd import all_crds
 from geopod.api.runtime import ComputeRuntimeSpec
+from geopod.cli import command as cli
 from geopod.client import aio, sync
 from geopod.client.loop import shared_loop
 from geopod.testing import ScriptedBackend

@@ -7,9 +7,10 @@ import sys
 
 import click
 import pytest
-from geopod import cli, errors
+from geopod import errors
 from geopod.api.crd import all_crds
 from geopod.api.reasons import ENVIRONMENT_REASONS, RUN_REASONS
+from geopod.cli import command as cli
 from guide_builders import DOCS
 
 

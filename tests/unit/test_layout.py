@@ -49,7 +49,7 @@ HEAVY = ("aiohttp", "geopandas", "kubernetes", "numpy", "pandas", "pyarrow", "py
     [
         ("import geopod", (*HEAVY, "asyncio", "click", "rich")),
         ("import geopod; geopod.connect", ("geopandas", "numpy", "pandas", "rasterio")),
-        ("import geopod.cli", HEAVY),
+        ("import geopod.cli.command", HEAVY),
         ("import geopod.coordinator.service", ("numpy", "pandas", "pydantic", "rasterio")),
         ("import geopod.agent.node", ("numpy", "pandas", "pydantic", "rasterio")),
     ],
