@@ -22,6 +22,8 @@ ASKED = Asked(
     storage="10Gi",
     gpus="1 nvidia.com/gpu",
 )
+LOOKED = datetime.fromisoformat("2026-11-26T11:50:00+00:00")
+"""When the pods were recorded, or a little later."""
 RECORDED = (
     "badimage", "badname", "crash", "crash_backoff", "evict", "nogpu", "nosecret", "nosecretfile",
     "oom", "oom_backoff", "privileged", "quota", "toobig",
@@ -34,12 +36,12 @@ def causes_of(name, **changes):
     total = totals.get(name, len(objects["pods"]))
     values = {field: getattr(ASKED, field) for field in ASKED.__slots__}
     asked = Asked(**{**values, "total": total, **changes})
-    now = datetime.fromisoformat("2026-11-26T11:50:00+00:00")
     return find_causes(
         objects["pods"],
         objects["events"],
         asked=asked,
-        messages=recent_refusals(objects["events"], now)[:1],
+        now=LOOKED,
+        messages=recent_refusals(objects["events"], LOOKED)[:1],
     )
 
 
@@ -78,20 +80,22 @@ def test_reason_of_a_recorded_object(name, reason):
 
 def test_equal_causes_are_one_and_the_most_frequent_is_first():
     pods = [*recorded("crash")["pods"][:1], *recorded("nogpu")["pods"]]
-    first, second = find_causes(pods, [], asked=ASKED).causes
+    first, second = find_causes(pods, [], asked=ASKED, now=LOOKED).causes
     assert (first.reason, first.count) == ("Unschedulable", 2)
     assert (second.reason, second.count) == ("CrashLoop", 1)
 
 
 def test_order_of_pods_does_not_matter():
     pods = [*recorded("crash")["pods"], *recorded("nogpu")["pods"], *recorded("oom")["pods"]]
-    assert find_causes(pods, [], asked=ASKED) == find_causes(pods[::-1], [], asked=ASKED)
+    assert find_causes(pods, [], asked=ASKED, now=LOOKED) == find_causes(
+        pods[::-1], [], asked=ASKED, now=LOOKED
+    )
 
 
 def test_ready_and_leaving_pods_have_no_trouble():
     leaving = recorded("crash")["pods"][0]
     leaving["metadata"]["deletionTimestamp"] = "2026-11-26T11:50:00Z"
-    assert find_causes([a_pod(0), leaving], [], asked=ASKED).causes == ()
+    assert find_causes([a_pod(0), leaving], [], asked=ASKED, now=LOOKED).causes == ()
 
 
 def test_failures_name_the_first_ten_nodes():
@@ -100,7 +104,7 @@ def test_failures_name_the_first_ten_nodes():
         pod = recorded("nosecret")["pods"][0]
         pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] = str(index)
         pods.append(pod)
-    failures = find_causes(pods[::-1], [], asked=ASKED).failures
+    failures = find_causes(pods[::-1], [], asked=ASKED, now=LOOKED).failures
     assert [it["index"] for it in failures] == list(range(10))
     assert failures[0]["message"] == 'secret "missing" not found'
 
@@ -115,7 +119,7 @@ def test_agent_out_of_memory_names_the_runtime():
     objects = recorded("oom")
     for state in objects["pods"][0]["status"]["containerStatuses"]:
         state["name"] = "agent" if state["name"] == "runner" else "other"
-    (cause,) = find_causes(objects["pods"], [], asked=ASKED).causes
+    (cause,) = find_causes(objects["pods"], [], asked=ASKED, now=LOOKED).causes
     assert cause.message.endswith("Raise agentResources.memory of the ComputeRuntime.")
 
 
@@ -241,16 +245,16 @@ def test_slow_mounts_are_no_cause():
     event = objects["events"][0]
     event["message"] = "MountVolume.SetUp failed for volume x : timed out waiting for the condition"
     event["count"] = 1
-    assert find_causes(objects["pods"], [event], asked=ASKED).causes == ()
+    assert find_causes(objects["pods"], [event], asked=ASKED, now=LOOKED).causes == ()
     event["count"] = 9
-    (cause,) = find_causes(objects["pods"], [event], asked=ASKED).causes
+    (cause,) = find_causes(objects["pods"], [event], asked=ASKED, now=LOOKED).causes
     assert cause.message == "nosecretfile-node-0: timed out waiting for the condition."
 
 
 def test_mounts_of_an_earlier_pod_of_that_name_are_history():
     objects = recorded("nosecretfile")
     objects["pods"][0]["metadata"]["uid"] = "another"
-    assert find_causes(objects["pods"], objects["events"], asked=ASKED).causes == ()
+    assert find_causes(objects["pods"], objects["events"], asked=ASKED, now=LOOKED).causes == ()
 
 
 @pytest.mark.parametrize(
@@ -292,7 +296,7 @@ def test_pod_that_replaces_an_evicted_one_is_told_by_its_event(created, is_told)
     objects = recorded("evict_replaced")
     (pod,) = objects["pods"]
     pod["metadata"]["creationTimestamp"] = created
-    found = find_causes(objects["pods"], objects["events"], asked=ASKED)
+    found = find_causes(objects["pods"], objects["events"], asked=ASKED, now=LOOKED)
     words = (
         'node 0 used more than 10Gi of scratch: Usage of EmptyDir volume "runner-tmp" exceeds the '
         'limit "32Mi". Raise spec.resources.ephemeralStorage.'
@@ -306,7 +310,9 @@ def test_pod_that_is_being_evicted_is_told_while_it_ends():
     event = objects["events"][0]
     pod["metadata"] |= {"name": "evict-node-0", "deletionTimestamp": "2026-11-26T11:50:10Z"}
     pod["metadata"]["uid"] = event["involvedObject"]["uid"]
-    assert [it.reason for it in find_causes([pod], [event], asked=ASKED).causes] == ["PodRefused"]
+    assert [it.reason for it in find_causes([pod], [event], asked=ASKED, now=LOOKED).causes] == [
+        "PodRefused"
+    ]
 
 
 def test_advice_is_about_what_most_machines_lack():
@@ -316,5 +322,5 @@ def test_advice_is_about_what_most_machines_lack():
         "0/12 nodes are available: 1 Insufficient cpu, 10 node(s) had untolerated taint(s), "
         "2 Insufficient nvidia.com/gpu. preemption: none"
     )
-    (cause,) = find_causes([pod], [], asked=ASKED).causes
+    (cause,) = find_causes([pod], [], asked=ASKED, now=LOOKED).causes
     assert "No machine has room for so much nvidia.com/gpu" in cause.message

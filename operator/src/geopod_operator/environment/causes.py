@@ -77,10 +77,15 @@ class Findings:
 
 
 def find_causes(
-    pods: Sequence[Raw], events: Sequence[Raw], *, asked: Asked, messages: Iterable[str] = ()
+    pods: Sequence[Raw],
+    events: Sequence[Raw],
+    *,
+    asked: Asked,
+    now: datetime,
+    messages: Iterable[str] = (),
 ) -> Findings:
     """Return the causes. `events`: of pods; `messages`: refused creations."""
-    troubles = troubles_of(pods, events)
+    troubles = troubles_of(pods, events, now=now)
     missing = max(asked.total - len(pods), 0)
     groups: dict[tuple[str, str, str], list[Trouble]] = defaultdict(list)
     for trouble in troubles:

@@ -182,7 +182,13 @@ def _running(observed: Observed, resolved: Resolved, base: Dependencies, job: Ra
         (it for it in observed.events or () if _is_about(it, job["metadata"]["name"])), observed.now
     )
     pods = pods_of(observed.pods, job["metadata"]["name"])
-    findings = find_causes(pods, observed.events or (), asked=_asked(resolved), messages=messages)
+    findings = find_causes(
+        pods,
+        observed.events or (),
+        asked=_asked(resolved),
+        now=observed.now,
+        messages=messages,
+    )
     if findings.causes:
         return replace(base, reason="BuilderFailed", message=findings.causes[0].message)
     return replace(_resolving(resolved, base.key), watches_pods=True)

@@ -72,12 +72,14 @@ def look(at: Situation) -> Situation:
             nodes,
             events,
             asked=_asked_by_nodes(at),
+            now=at.observed.now,
             messages=recent_refusals(refusals, at.observed.now),
         )
     of_coordinator = find_causes(
         coordinators,
         events,
         asked=_asked_by_coordinator(at),
+        now=at.observed.now,
         messages=_replica_failures(at.facts.deployment),
     )
     return _with_refusals(replace(at, nodes=found, coordinator=of_coordinator))

@@ -153,8 +153,12 @@ def _woke(at: Situation) -> bool:
 
 def _failures(at: Situation) -> list[Raw]:
     """Return the nodes that do not run; while pods are not listed, those known before."""
+    facts, before = at.facts, at.facts.status
     if at.nodes_ready or at.rest.asleep:
         return []
     if at.observed.pods is not None:
         return [dict(it) for it in at.nodes.failures]
-    return [it.to_wire() for it in at.facts.status.failures]
+    is_current = before.observed_generation == facts.generation
+    return (
+        [it.to_wire() for it in before.failures] if is_current and facts.ready < facts.pods else []
+    )

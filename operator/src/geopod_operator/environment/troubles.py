@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from signal import Signals
 
+from geopod_operator.environment.crashes import last_end
 from geopod_operator.environment.observed import Raw
 
 PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -55,13 +56,13 @@ class Trouble:
     """Which of several messages of one reason."""
 
 
-def troubles_of(pods: Iterable[Raw], events: Sequence[Raw]) -> list[Trouble]:
+def troubles_of(pods: Iterable[Raw], events: Sequence[Raw], *, now: datetime) -> list[Trouble]:
     """Return the trouble of each pod that has one, by index."""
     mounts, evictions = (
         {event["involvedObject"].get("name", ""): event for event in _of_reason(events, reason)}
         for reason in ("FailedMount", "Evicted")
     )
-    found = [it for pod in pods if (it := _trouble(pod, mounts, evictions)) is not None]
+    found = [it for pod in pods if (it := _trouble(pod, mounts, evictions, now=now)) is not None]
     return sorted(found, key=lambda it: (it.index, it.pod))
 
 
@@ -99,7 +100,9 @@ def ready_time(pod: Raw) -> datetime | None:
     return None
 
 
-def _trouble(pod: Raw, mounts: dict[str, Raw], evictions: dict[str, Raw]) -> Trouble | None:
+def _trouble(
+    pod: Raw, mounts: dict[str, Raw], evictions: dict[str, Raw], *, now: datetime
+) -> Trouble | None:
     name = pod["metadata"]["name"]
     if is_ready(pod):
         return None
@@ -107,10 +110,10 @@ def _trouble(pod: Raw, mounts: dict[str, Raw], evictions: dict[str, Raw]) -> Tro
         return _evicted(pod, evictions[name])
     if pod["metadata"].get("deletionTimestamp"):
         return None
-    return _of_pod(pod) or (_unmounted(pod, mounts[name]) if name in mounts else None)
+    return _of_pod(pod, now) or (_unmounted(pod, mounts[name]) if name in mounts else None)
 
 
-def _of_pod(pod: Raw) -> Trouble | None:
+def _of_pod(pod: Raw, now: datetime) -> Trouble | None:
     """Return the trouble that the pod's own status tells of."""
     status, name = pod.get("status", {}), pod["metadata"]["name"]
     if status.get("phase") == "Failed" and status.get("reason"):
@@ -125,7 +128,7 @@ def _of_pod(pod: Raw) -> Trouble | None:
                 last_time=condition.get("lastTransitionTime", ""),
             )
     states = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
-    found = (_of_container(pod, state) for state in states)
+    found = (_of_container(pod, state, now=now) for state in states)
     return next((it for it in found if it is not None), None)
 
 
@@ -181,7 +184,7 @@ def _failed(pod: Raw) -> Trouble:
     )
 
 
-def _of_container(pod: Raw, state: Raw) -> Trouble | None:
+def _of_container(pod: Raw, state: Raw, *, now: datetime) -> Trouble | None:
     waiting = state.get("state", {}).get("waiting") or {}
     common = {
         "pod": pod["metadata"]["name"],
@@ -195,10 +198,8 @@ def _of_container(pod: Raw, state: Raw) -> Trouble | None:
     if waiting.get("reason") in CONFIG:
         words = waiting.get("message", waiting["reason"])
         return Trouble(reason="PodRefused", kind="config", words=words, **common)
-    ended = state.get("state", {}).get("terminated") or (
-        state.get("lastState", {}).get("terminated") if state.get("restartCount", 0) else None
-    )
-    if not ended or state.get("ready") or (not ended.get("exitCode") and not waiting):
+    ended = last_end(state, now)
+    if ended is None:
         return None
     is_memory = ended.get("reason") == "OOMKilled"
     return Trouble(
