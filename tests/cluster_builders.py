@@ -212,7 +212,8 @@ class FakeCluster:
                 return refusal(404, "NotFound", kind, seen.name)
             metadata = {**found["metadata"], **body.get("metadata", {})}
             body = {**found, **body, "metadata": metadata}
-        return answer(self._store(kind, seen.namespace, seen.name, body))
+        stored = self._store(kind, seen.namespace, seen.name, body)
+        return answer(stored, status=201 if found is None else 200)
 
     async def _delete(self, request, seen, kind, body):
         found = self.get(kind, seen.name, seen.namespace)

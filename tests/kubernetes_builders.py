@@ -139,6 +139,10 @@ class FakeApi:
                     }
         return await self._changed(kind.plural, known, changed)
 
+    async def make(self, kind: Kind, manifest: Manifest, *, field_manager: str):
+        is_new = (kind.plural, manifest["metadata"]["name"]) not in self.objects
+        return await self.apply(kind, manifest, field_manager=field_manager), is_new
+
     async def patch(
         self,
         kind: Kind,
@@ -152,6 +156,9 @@ class FakeApi:
     ) -> Manifest:
         self._count("patch", kind)
         known = await self._known(kind, name)
+        version = known["metadata"]["resourceVersion"]
+        if patch.get("metadata", {}).get("resourceVersion", version) != version:
+            raise ConflictApiError(409, "Conflict", f"{name} has another resourceVersion")
         return await self._changed(kind.plural, known, _merged(copy.deepcopy(known), patch))
 
     async def delete(

@@ -416,6 +416,20 @@ def test_terminated_environment_is_woken_by_its_name(tmp_path):
     assert story(tmp_path, act) == ("Ready", [1])
 
 
+def test_of_clients_that_make_one_environment_at_once_one_made_it(tmp_path):
+    async def act(client, _api, _play):
+        async def at_once():
+            making = [client.environment("e", progress=False) for _ in range(3)]
+            return sorted([env.is_created for env in await asyncio.gather(*making)])
+
+        made = await at_once()
+        await (await client.get_environment("e")).terminate()
+        return made, await at_once(), await at_once()
+
+    one, none = [False, False, True], [False] * 3
+    assert story(tmp_path, act) == (one, one, none)
+
+
 def test_deleted_environment_takes_its_results_if_asked(tmp_path):
     async def act(client, api, _play):
         env = await client.environment("e", progress=False)

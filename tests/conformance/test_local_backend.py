@@ -1,5 +1,6 @@
 """The local backend with its real processes: environments, runs, and what outlives a client."""
 
+import asyncio
 import subprocess
 import sys
 from contextlib import aclosing
@@ -71,6 +72,21 @@ class TestEnvironments:
             assert processes_of(first.uid) == before
 
         story(local_home, act)
+
+    def test_of_clients_that_make_it_at_once_one_made_it(self, local_home):
+        spec = {"nodes": 1, "interpreter": OWN}
+
+        async def act(backend):
+            async def at_once():
+                making = [backend.apply_environment("env", spec, labels={}) for _ in range(3)]
+                return sorted([record.is_new for record in await asyncio.gather(*making)])
+
+            made = await at_once()
+            await backend.terminate_environment("env", wait=False)
+            return made, await at_once(), await at_once()
+
+        one, none = [False, False, True], [False] * 3
+        assert story(local_home, act) == (one, one, none)
 
     def test_environment_is_shared_between_processes(self, local_home):
         async def act(backend):

@@ -167,6 +167,16 @@ def test_busy_server_is_asked_again_as_it_says():
     run(scenario)
 
 
+def test_one_that_makes_an_object_learns_that_it_did():
+    async def scenario(fake, client):
+        assert [(await client.make(RUNS, a_run(), field_manager="test"))[1] for _ in range(2)] == [
+            True,
+            False,
+        ]
+
+    run(scenario)
+
+
 def test_server_error_about_the_object_is_not_repeated():
     async def scenario(fake, client):
         fake.faults = faults(status(500, "InternalError"), verb="patch")

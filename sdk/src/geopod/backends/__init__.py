@@ -33,6 +33,8 @@ class EnvironmentRecord:
     """pathId -> file, of layers that are files of this machine and stand in no catalogue."""
     image: str = ""
     """The runner's image with its digest; empty on this machine, or not known yet."""
+    is_new: bool = False
+    """The call that returned it made the environment, or woke one that had been ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from geopod.cluster.connection import Source
 from geopod.cluster.kinds import NODES, Kind
 from geopod.cluster.limits import Limits
 from geopod.cluster.problems import ApiError, ConflictApiError, NotFoundApiError, Request
-from geopod.cluster.transport import Answered, Call, Transport
+from geopod.cluster.transport import Answered, Call, Transport, decode
 from geopod.cluster.watching import Listing, Selection, WatchEvent, list_all, watch_all
 from geopod.errors import PermissionDeniedError
 
@@ -23,6 +23,7 @@ Object = dict[str, Any]
 """One raw object of the API server."""
 Patch = Object | list[Object]
 """A merge patch, or the operations of a JSON patch."""
+CREATED = 201
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
@@ -158,16 +159,19 @@ class ApiClient:
         subresource: str = "",
     ) -> Object:
         """Return the object after server-side apply of all that `field_manager` owns."""
-        meta = manifest["metadata"]
-        request = self._request("patch", kind, meta.get("namespace"), meta["name"], subresource)
-        call = Call(
-            request=request,
-            method="PATCH",
-            query={"fieldManager": field_manager, "force": "true" if force else "false"},
-            body=_whole(kind, manifest),
-            content_type=PATCH_TYPES["apply"],
-        )
-        return await self._answered(call)
+        query = {"fieldManager": field_manager, "force": "true" if force else "false"}
+        return await self._answered(self._applying(kind, manifest, query, subresource))
+
+    async def make(
+        self, kind: Kind, manifest: Object, *, field_manager: str
+    ) -> tuple[Object, bool]:
+        """Return the object after `apply`, and whether this call created it.
+
+        After a connection that broke the call is repeated: what it made then counts as found.
+        """
+        query = {"fieldManager": field_manager, "force": "true"}
+        status, body = await self._transport.answered(self._applying(kind, manifest, query))
+        return decode(body), status == CREATED
 
     async def patch(
         self,
@@ -264,6 +268,14 @@ class ApiClient:
     async def close(self) -> None:
         """Close all connections; watches end."""
         await self._transport.close()
+
+    def _applying(
+        self, kind: Kind, manifest: Object, query: Mapping[str, str], subresource: str = ""
+    ) -> Call:
+        meta, body = manifest["metadata"], _whole(kind, manifest)
+        request = self._request("patch", kind, meta.get("namespace"), meta["name"], subresource)
+        as_apply = PATCH_TYPES["apply"]
+        return Call(request=request, method="PATCH", query=query, body=body, content_type=as_apply)
 
     async def _answered(self, call: Call) -> Object:
         answer: Object = await self._transport.send(call)

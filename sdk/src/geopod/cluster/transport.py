@@ -114,9 +114,14 @@ class Transport:
 
     async def read(self, call: Call) -> bytes:
         """Return the answer's body; raises what `send` raises."""
+        _, body = await self.answered(call)
+        return body
+
+    async def answered(self, call: Call) -> tuple[int, bytes]:
+        """Return the answer's status and body; raises what `send` raises."""
         async with self.opened(call, read_s=self._timeout_s, total_s=self._timeout_s) as answer:
             try:
-                return await answer.read()
+                return answer.status, await answer.read()
             except LOST as error:
                 raise self._unreachable(call, error, 1) from error
 

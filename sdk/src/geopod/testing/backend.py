@@ -76,6 +76,7 @@ class ScriptedBackend:
         state = EnvironmentState(
             uid=f"uid-{name}", name=name, phase="Ready", nodes=nodes, ready=nodes
         )
+        known = self.environments.get(name)
         self.environments[name] = EnvironmentRecord(
             uid=state.uid,
             name=name,
@@ -84,7 +85,8 @@ class ScriptedBackend:
             labels=dict(labels),
             interpreter=self._python,
         )
-        return self.environments[name]
+        is_new = known is None or known.state.phase == "Terminated"
+        return replace(self.environments[name], is_new=is_new)
 
     async def get_environment(self, name: str) -> EnvironmentRecord:
         """Return an environment by name or uid."""

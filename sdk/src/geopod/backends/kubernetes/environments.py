@@ -8,7 +8,8 @@ import os
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from geopod.backends.kubernetes.manifests import (
     FIELD_MANAGER,
     Manifest,
     environment_manifest,
+    gives_token,
+    has_no_nodes,
     has_status,
     record_of,
     state_of,
@@ -31,7 +34,7 @@ from geopod.backends.kubernetes.operator_watch import OperatorWatch
 from geopod.backends.kubernetes.refusals import callers_error
 from geopod.cluster.client import ApiClient
 from geopod.cluster.kinds import ENVIRONMENTS
-from geopod.cluster.problems import NotFoundApiError
+from geopod.cluster.problems import ConflictApiError, NotFoundApiError
 from geopod.errors import ClusterError, EnvironmentNotFoundError, InvalidInputError
 from geopod.errors.wording import about_text
 
@@ -73,10 +76,25 @@ class Environments:
         namespace = self._api.namespace
         manifest = environment_manifest(name, spec, namespace=namespace, labels=labels)
         with callers_error(f"environment {name!r}"):
-            found = await self._api.apply(ENVIRONMENTS, manifest, field_manager=FIELD_MANAGER)
-        if terminated_mark(found) is not None:
-            found = await self._patch(name, _annotated(names.ANNOTATION_TERMINATED, None))
-        return self.take(found)
+            while True:
+                found, is_new = await self._api.make(
+                    ENVIRONMENTS, manifest, field_manager=FIELD_MANAGER
+                )
+                if terminated_mark(found) is None:
+                    return replace(self.take(found), is_new=is_new)
+                if (woken := await self._wake(found)) is not None:
+                    return replace(self.take(woken), is_new=True)
+
+    async def _wake(self, found: Manifest) -> Manifest | None:
+        """Take the mark of its end from an environment; None: somebody changed it meanwhile."""
+        metadata = found["metadata"]
+        change = _annotated(names.ANNOTATION_TERMINATED, None)
+        change["metadata"]["resourceVersion"] = metadata["resourceVersion"]
+        with suppress(ConflictApiError, NotFoundApiError):
+            return await self._api.patch(
+                ENVIRONMENTS, metadata["name"], change, field_manager=FIELD_MANAGER
+            )
+        return None
 
     async def get(self, name: str) -> EnvironmentRecord:
         """Return an environment by name or uid; raises EnvironmentNotFoundError."""
@@ -185,9 +203,9 @@ class Environments:
                 fixes=("create one",),
             )
         found = await self.read(owner)
-        if not _gives_token(found):
+        if not gives_token(found):
             name = found["metadata"]["name"]
-            found = await self.until(name, _gives_token, within_s=ACCESS_S) or found
+            found = await self.until(name, gives_token, within_s=ACCESS_S) or found
         return found
 
     async def scale(self, name: str, nodes: int) -> None:
@@ -217,7 +235,7 @@ class Environments:
 
     async def until_asleep(self, name: str) -> None:
         """Return when no node pod is left; raises ClusterError if that takes too long."""
-        asleep = await self.until(name, _has_no_nodes, within_s=ENDING_S)
+        asleep = await self.until(name, has_no_nodes, within_s=ENDING_S)
         if asleep is not None:
             return
         try:
@@ -263,18 +281,6 @@ class Environments:
             target=self._api.context,
             yours=sorted(it["metadata"]["name"] for it in listing.items)[:YOURS_SHOWN],
         )
-
-
-def _gives_token(manifest: Manifest) -> bool:
-    return bool(((manifest.get("status") or {}).get("access") or {}).get("token"))
-
-
-def _has_no_nodes(manifest: Manifest) -> bool:
-    status = manifest.get("status") or {}
-    asleep = any(
-        it["type"] == "Suspended" and it["status"] == "True" for it in status.get("conditions", ())
-    )
-    return asleep and not status.get("replicas")
 
 
 def _annotated(annotation: str, text: str | None) -> Manifest:

@@ -183,6 +183,20 @@ def terminated_text(now: float, user: str) -> str:
     return json.dumps({"time": time, "user": user})
 
 
+def gives_token(manifest: Mapping[str, Any]) -> bool:
+    """Say whether an environment's status has a token for the store."""
+    return bool(((manifest.get("status") or {}).get("access") or {}).get("token"))
+
+
+def has_no_nodes(manifest: Mapping[str, Any]) -> bool:
+    """Say whether an environment sleeps and its last pod has left."""
+    status = manifest.get("status") or {}
+    asleep = any(
+        it["type"] == "Suspended" and it["status"] == "True" for it in status.get("conditions", ())
+    )
+    return asleep and not status.get("replicas")
+
+
 def has_status(manifest: Mapping[str, Any]) -> bool:
     """Say whether anybody has said anything of a resource."""
     return bool((manifest.get("status") or {}).get("conditions"))

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,12 @@ class Environments:
             "python": interpreter.executable,
         }
         with self._folder.locked(name):
-            record = self._merge(name, wanted, interpreter)
+            known = next((it for it in self._folder.environments() if it.name == name), None)
+            record = self._merge(name, known, wanted, interpreter)
         self._asked.note(record)
         await launch.ask(self._folder, record)
-        return self.describe(record)
+        is_new = known is None or known.terminated is not None
+        return replace(self.describe(record), is_new=is_new)
 
     def _check(self, spec: Mapping[str, Any], files: Mapping[str, str]) -> None:
         """Raise what is wrong with a spec on this machine, before anything is started."""
@@ -95,10 +98,13 @@ class Environments:
             )
 
     def _merge(
-        self, name: str, wanted: Mapping[str, Any], interpreter: Interpreter
+        self,
+        name: str,
+        known: StoredEnvironment | None,
+        wanted: Mapping[str, Any],
+        interpreter: Interpreter,
     ) -> StoredEnvironment:
         """Return the record to serve, written if it says anything else than before."""
-        known = next((each for each in self._folder.environments() if each.name == name), None)
         requirements = wanted["spec"].get("requirements", ())
         refreshed = known.refreshed if known is not None else 0
         key = packages_key(interpreter, requirements, refreshed=refreshed)

@@ -25,7 +25,7 @@ from geopod.client.layerlike import LayerChoice, LayerRef, layer_ref, read_layer
 from geopod.client.options import EnvironmentOptions, environment_spec
 from geopod.client.quantities import seconds
 from geopod.display.lists import Search
-from geopod.errors import EnvironmentNotFoundError, InvalidInputError
+from geopod.errors import InvalidInputError
 
 
 def connect(
@@ -134,22 +134,13 @@ class Client:
         file_ids = [await self._file_id(file) for file in files]
         given.check_keys(wanted, file_ids)
         spec = environment_spec(options, layers=wanted, files=file_ids)
-        is_new = name is None or await self._is_ended(name)
         record = await self._backend.apply_environment(
             name or environment_name(str(uuid.uuid4())),
             spec,
             labels=labels,
             sources=_sources(choices),
         )
-        return Environment(self._backend, record, created=is_new)
-
-    async def _is_ended(self, name: str) -> bool:
-        """Say whether no environment of this name is in use."""
-        try:
-            record = await self._backend.get_environment(name)
-        except EnvironmentNotFoundError:
-            return True
-        return record.state.phase == "Terminated"
+        return Environment(self._backend, record, created=name is None or record.is_new)
 
     async def _file_id(self, file: str | Path) -> str:
         if not isinstance(file, (str, Path)):
