@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import signal
+
+if __name__ == "__main__":  # before imports that take a second: PID 1 has no other handler
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+import asyncio
+import logging
 import sys
 
 from geopod_gateway.app import Gateway

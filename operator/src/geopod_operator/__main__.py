@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import signal
+
+if __name__ == "__main__":  # before imports that take a second: PID 1 has no other handler
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+import asyncio
+import logging
 import sys
 import threading
 import time
@@ -110,14 +114,22 @@ class Operator:
             await server.cleanup()
 
     async def _begin(self, stop: Stop, *held: asyncio.Task[None]) -> None:
-        """List everything and work, unless one of `held` has ended meanwhile."""
-        await self.resyncer.start()
-        await self._cluster.check_definitions()
+        """List everything and work; one of `held` that ends meanwhile ends the lists too."""
+        looking = asyncio.create_task(self._look(), name="first lists")
+        try:
+            await asyncio.wait({looking, *held}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            looking.cancel()
+            await asyncio.wait({looking})
         for task in held:
             if task.done():
                 return task.result()
-        await self._work(stop, *held)
-        return None
+        looking.result()
+        return await self._work(stop, *held)
+
+    async def _look(self) -> None:
+        await self.resyncer.start()
+        await self._cluster.check_definitions()
 
     async def _work(self, stop: Stop, *held: asyncio.Task[None]) -> None:
         """Run the queue and the resyncs beside kopf; whichever ends first ends all."""
@@ -236,11 +248,6 @@ async def _until_told(settings: Settings) -> None:
         await task
 
 
-def _leave(*_: object) -> None:
-    """End a process whose loop does not run yet; as PID 1 it has no other handler."""
-    sys.exit(0)
-
-
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
@@ -255,7 +262,6 @@ def main(environ: Mapping[str, str]) -> int:
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:
         settings = read_settings(environ)
-        signal.signal(signal.SIGTERM, _leave)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_until_told(settings))
     except GeopodError as error:
