@@ -83,6 +83,9 @@ HOSTILE = {
         volumeMounts=[{"name": "v", "mountPath": "/geopod/bin"}],
     ),
     "own label": a_template(labels={"app.kubernetes.io/instance": "other"}),
+    "no AppArmor": a_template(
+        annotations={"container.apparmor.security.beta.kubernetes.io/runner": "unconfined"}
+    ),
     "privileged": a_template(securityContext={"privileged": True}),
     "host network": a_template(hostNetwork=True),
     "init container": a_template(initContainers=[{"name": "x", "image": "y"}]),

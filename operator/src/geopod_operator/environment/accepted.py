@@ -19,6 +19,7 @@ from geopod_operator.environment.desired.addresses import is_closed
 from geopod_operator.environment.observed import Observed, Raw
 from geopod_operator.environment.resolved import Gpu, Identity, Refusal, Resolved
 from geopod_operator.environment.template import (
+    CONFINEMENT,
     merge_templates,
     secrets_of_volume,
     unsafe_volumes,
@@ -225,6 +226,9 @@ def _template_excesses(resolved: Resolved) -> Iterator[tuple[str, str, str]]:
         yield "runtimeClasses", _listed(allow.runtime_classes), runtime_class
     for refused in unsafe_volumes(template):
         yield "volumes", "no way out of the pod", refused
+    for key in sorted(template.annotations or {}):
+        if key.startswith(CONFINEMENT):
+            yield "annotations", "none that confine a container", key
 
 
 def _secret_excesses(resolved: Resolved, observed: Observed) -> Iterator[tuple[str, str, str]]:

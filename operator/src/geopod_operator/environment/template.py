@@ -24,6 +24,8 @@ VOLUME_SOURCES = frozenset({
     "secret",
 })  # fmt: skip  # a set of words reads best in lines
 """No hostPath; no projected volume, which could carry a service-account token."""
+CONFINEMENT = "container.apparmor.security.beta.kubernetes.io/"
+"""Annotations that take a container out of its AppArmor profile. Kubernetes still obeys them."""
 OWN_VOLUMES = ("layer-", "user-secret-")
 """How geopod's numbered volumes begin."""
 
