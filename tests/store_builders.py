@@ -13,6 +13,7 @@ from geopod.api import deployment, tokens
 from geopod.store.channel import Patience
 from geopod.store.directory import DirectoryStore
 from geopod.store.gateway import GatewayStore
+from geopod.store.later import LaterStore
 from geopod.store.objects import ObjectStore
 from geopod.testing import MemoryStore
 from geopod_gateway.app import Gateway
@@ -22,7 +23,7 @@ from obstore.store import MemoryStore as Bucket
 SIGNING_KEY = b"0123456789abcdef0123456789abcdef"
 UID = "5a2f6a54-2f4e-4b21-9d0e-0c6a1f2d3e4b"
 BY_PROXY = web.ResponseKey("by_proxy", bool)
-HASTY = Patience(total_s=2.0, first_wait_s=0.01, longest_wait_s=0.05, connect_s=1.0, silence_s=5.0)
+HASTY = Patience(total_s=2.0, first_wait_s=0.01, longest_wait_s=0.05, connect_s=10.0, silence_s=30.0)
 
 
 def a_token(path: str = f"{UID}/", **changed) -> str:
@@ -35,7 +36,7 @@ def a_token(path: str = f"{UID}/", **changed) -> str:
 
 def some_settings(storage: Path, **changed) -> Settings:
     """Return settings of a gateway over a folder that is not synced."""
-    values = {"reserve_bytes": 0, "fsync": False, "idle_s": 5.0, **changed}
+    values = {"reserve_bytes": 0, "fsync": False, "idle_s": 30.0, **changed}
     return Settings(storage=str(storage), signing_key=SIGNING_KEY, **values)
 
 
@@ -125,6 +126,9 @@ async def opened(kind: str, folder: Path):
         yield DirectoryStore(folder / "store")
     elif kind == "memory":
         yield MemoryStore()
+    elif kind == "later":
+        async with LaterStore(MemoryStore) as store:
+            yield store
     elif kind == "bucket":
         yield ObjectStore(Bucket(), cache=folder / "cache")
     else:

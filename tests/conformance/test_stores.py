@@ -1,4 +1,4 @@
-"""Every store keeps the same promises: a folder, a bucket, a gateway over a folder, the double."""
+"""Stores of every kind keep the same promises: the double and one opened later among them."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ import pytest
 from geopod.store import KeyExistsError, KeyMissingError
 from store_builders import UID, opened
 
-KINDS = ["directory", "bucket", "gateway", "memory"]
+KINDS = ["directory", "bucket", "gateway", "memory", "later"]
 REAL = ["directory", "bucket", "gateway"]
 NO_KEYS = ["", "/etc/passwd", "a//b", "a/../b", "..", "./a", "a/", "a\0b"]
 

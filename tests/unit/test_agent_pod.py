@@ -8,6 +8,8 @@ import hashlib
 import io
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -26,6 +28,7 @@ from geopod.agent.bundle import (
 from geopod.agent.pod import read_place
 from geopod.agent.signs import FileSigns
 from geopod.agent.template_link import TemplateLink
+from geopod.agent.unpack import pack_runner, start_runner
 from geopod.process.pod import Pod, PodVariableError
 from geopod.store import KeyMissingError
 
@@ -188,6 +191,25 @@ def test_restarted_container_is_another_instance_of_its_pod(tmp_path):
 def test_bundle_needs_the_sha256_that_its_builder_said(tmp_path):
     with pytest.raises(PodVariableError, match="GEOPOD_BUNDLE_SHA256"):
         read_place(Pod(variables(tmp_path, GEOPOD_BUNDLE_KEY="k" * 64)))
+
+
+def test_runner_starts_at_once_where_the_image_has_every_package(tmp_path):
+    start_runner(Pod(variables(tmp_path)))
+    assert (tmp_path / "geopod/bin/geopod.runner.pyz").read_bytes() == pack_runner()
+
+
+def test_runner_waits_for_the_packages_of_its_bundle(tmp_path):
+    start_runner(Pod(variables(tmp_path, GEOPOD_BUNDLE_KEY="k" * 64)))
+    assert not (tmp_path / "geopod/bin").exists()
+
+
+def test_agent_dials_before_it_loads_what_only_work_needs():
+    code = "import sys, geopod.agent.pod, geopod.agent.websocket; print(*sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    heavy = {"aiohttp", "geopod.dispatch", "http.client", "numpy", "pydantic", "rasterio"}
+    assert not heavy & set(answer.stdout.split())
 
 
 class Events:

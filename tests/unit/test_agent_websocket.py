@@ -1,15 +1,293 @@
-"""The WebSocket that a pod's agent dials, where nobody answers."""
+"""The WebSocket that a pod's agent dials: what it takes, what it refuses, how it ends."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
+import os
 import socket
 
 import pytest
+import uvloop
+from aiohttp import WSMsgType, web
 from geopod.agent import websocket
+from geopod.agent.websocket_frames import GUID, FrameReader, Handshake, Opcode, frame
+
+LIMIT = 1 << 20
+LENGTHS = (0, 1, 125, 126, 65535, 65536, LIMIT)
+"""On both sides of each way to say a length."""
 
 
-class Nobody:
-    """A listener that hears nothing."""
+class Listener:
+    """Keeps what it is told; `says` answers each message."""
+
+    def __init__(self, says=lambda wire, message: None):
+        self.told, self.wire = [], None
+        self._says = says
+
+    def opened(self, wire):
+        self.wire = wire
+        self.told.append("opened")
+
+    def heard(self, message):
+        self.told.append(message)
+        self._says(self.wire, message)
+
+    def closed(self):
+        self.told.append("closed")
+
+
+@contextlib.asynccontextmanager
+async def a_library_that_serves(talk, **options):
+    """aiohttp's WebSocket server, which runs `talk` with each connection; yields its URL."""
+
+    async def serve(request):
+        ours = web.WebSocketResponse(**{"protocols": ("geopod.v1",), "max_msg_size": 0, **options})
+        await ours.prepare(request)
+        await talk(ours)
+        return ours
+
+    runner = web.ServerRunner(web.Server(serve))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield "ws://{}:{}/v1".format(*runner.addresses[0])
+    finally:
+        await runner.cleanup()
+
+
+def accepted(key, protocol=b"geopod.v1"):
+    accept = base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: " + accept
+        + b"\r\nSec-WebSocket-Protocol: " + protocol + b"\r\n\r\n"
+    )  # fmt: skip  # as it goes over the wire
+
+
+@contextlib.asynccontextmanager
+async def a_server_that_sends(after_handshake=b"", *, head=accepted):
+    """A server of these bytes behind its side of the handshake; yields its URL."""
+
+    async def serve(reader, writer):
+        asked = await reader.readuntil(b"\r\n\r\n")
+        key = asked.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+        writer.write(head(key) + after_handshake)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield "ws://{}:{}/v1".format(*server.sockets[0].getsockname())
+
+
+def unmasked(opcode, payload, *, final=True):
+    """A server's frame of less than 126 bytes."""
+    return bytes(((0x80 if final else 0) | opcode, len(payload))) + payload
+
+
+def play(story):
+    return uvloop.run(asyncio.wait_for(story, 20))
+
+
+# ---- beside a library
+
+
+def test_messages_of_every_length_come_back_as_they_were_sent():
+    sent = [os.urandom(length) for length in LENGTHS]
+
+    async def echo(ours):
+        async for message in ours:
+            await ours.send_bytes(message.data)
+
+    class Talker(Listener):
+        def opened(self, wire):
+            super().opened(wire)
+            for message in sent:
+                wire.send(message)
+
+        def heard(self, message):
+            super().heard(message)
+            if len(self.told) > len(sent):
+                self.wire.close()
+
+    async def story(listener):
+        async with a_library_that_serves(echo) as url:
+            await websocket.converse(url, listener)
+
+    listener = Talker()
+    play(story(listener))
+    assert listener.told == ["opened", *sent, "closed"]
+
+
+def test_what_was_sent_before_the_end_has_arrived():
+    arrived = []
+
+    async def gather(ours):
+        arrived.extend([message.data async for message in ours if message.type is WSMsgType.BINARY])
+
+    class Awaited(Listener):
+        def __init__(self):
+            super().__init__()
+            self.open = asyncio.Future()
+
+        def opened(self, wire):
+            self.open.set_result(wire)
+
+    async def story():
+        async with a_library_that_serves(gather) as url, asyncio.TaskGroup() as tasks:
+            listener = Awaited()
+            tasks.create_task(websocket.converse(url, listener))
+            wire = await listener.open
+            for _ in range(8):
+                wire.send(bytes(LIMIT))
+            await wire.flush()
+            wire.close()
+            wire.send(b"too late")
+
+    play(story())
+    assert [len(message) for message in arrived] == [LIMIT] * 8
+
+
+def test_server_that_asks_whether_we_live_is_answered():
+    answered = []
+
+    async def ask(ours):
+        await ours.ping(b"there?")
+        answered.append(await ours.receive())
+        await ours.close()
+
+    async def story():
+        async with a_library_that_serves(ask, autoping=False) as url:
+            await websocket.converse(url, Listener())
+
+    play(story())
+    assert [(it.type, bytes(it.data)) for it in answered] == [(WSMsgType.PONG, b"there?")]
+
+
+def test_server_that_says_goodbye_ends_the_conversation():
+    async def part(ours):
+        await ours.send_bytes(b"last")
+        await ours.close()
+
+    async def story(listener):
+        async with a_library_that_serves(part) as url:
+            await websocket.converse(url, listener)
+
+    listener = Listener()
+    play(story(listener))
+    assert listener.told == ["opened", b"last", "closed"]
+
+
+def test_server_of_another_protocol_is_left():
+    async def wait(ours):
+        await ours.receive()
+
+    async def story():
+        async with a_library_that_serves(wait, protocols=("another.v1",)) as url:
+            await websocket.converse(url, Listener())
+
+    with pytest.raises(ValueError, match=r"does not speak geopod\.v1"):
+        play(story())
+
+
+# ---- byte by byte
+
+
+def test_message_in_pieces_is_whole_and_may_be_interrupted_by_a_ping():
+    pieces = (
+        unmasked(Opcode.BINARY, b"one ", final=False)
+        + unmasked(Opcode.PING, b"")
+        + unmasked(Opcode.CONTINUED, b"two ", final=False)
+        + unmasked(Opcode.CONTINUED, b"three")
+    )
+    for step in (1, 2, 3, len(pieces)):
+        reader, found = FrameReader(LIMIT), []
+        for at in range(0, len(pieces), step):
+            found += reader.feed(pieces[at : at + step])
+        assert found == [(Opcode.PING, b""), (Opcode.BINARY, b"one two three")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x82\x7f" + (LIMIT + 1).to_bytes(8, "big"),
+        unmasked(Opcode.CONTINUED, b"of nothing"),
+        unmasked(Opcode.BINARY, b"begun", final=False) + unmasked(Opcode.BINARY, b"another"),
+        frame(Opcode.BINARY, b"masked, as only a client's is"),
+        b"\xc2\x00",
+        b"\x83\x00",
+    ],
+    ids=["too long", "continues nothing", "interrupts", "masked", "compressed", "unknown"],
+)
+def test_stream_that_is_no_servers_is_refused(data):
+    with pytest.raises(ValueError, match=r"frame|Opcode"):
+        FrameReader(LIMIT).feed(data)
+
+
+def test_message_that_grows_over_the_limit_piece_by_piece_is_refused():
+    reader = FrameReader(100)
+    reader.feed(unmasked(Opcode.BINARY, bytes(60), final=False))
+    with pytest.raises(ValueError, match="more than 100 bytes"):
+        reader.feed(unmasked(Opcode.CONTINUED, bytes(60), final=False))
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        (lambda _key: b"HTTP/1.1 404 Not Found\r\n\r\n", "404 Not Found"),
+        (lambda _key: accepted(b"of somebody else"), "another WebSocket's key"),
+        (lambda key: accepted(key, b"geopod.v9"), r"does not speak geopod\.v1"),
+        (lambda _key: b"x" * (1 << 20), "no end"),
+    ],
+    ids=["no WebSocket", "another key", "another protocol", "endless"],
+)
+def test_answer_that_is_no_handshake_is_told_and_nobody_listens(head, why):
+    async def story(listener):
+        async with a_server_that_sends(head=head) as url:
+            await websocket.converse(url, listener)
+
+    listener = Listener()
+    with pytest.raises(ValueError, match=why):
+        play(story(listener))
+    assert listener.told == []
+
+
+def test_message_that_comes_with_the_handshake_is_heard():
+    async def story(listener):
+        async with a_server_that_sends(unmasked(Opcode.BINARY, b"at once")) as url:
+            await websocket.converse(url, listener)
+
+    listener = Listener(says=lambda wire, _message: wire._transport.abort())
+    play(story(listener))
+    assert listener.told == ["opened", b"at once", "closed"]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no message of ours"), RuntimeError("a defect")], ids=repr
+)
+def test_what_the_listener_raises_ends_the_conversation_and_is_raised(error):
+    def refuse(_wire, _message):
+        raise error
+
+    async def story(listener):
+        async with a_server_that_sends(unmasked(Opcode.BINARY, b"nonsense")) as url:
+            await websocket.converse(url, listener)
+
+    with pytest.raises(type(error), match=str(error)):
+        play(story(Listener(says=refuse)))
+
+
+def test_handshake_asks_for_what_the_coordinator_serves():
+    asked = Handshake(host="one-coordinator:7420", path="/v1", protocol="geopod.v1").request
+    line, *headers = asked.decode().split("\r\n")
+    assert line == "GET /v1 HTTP/1.1"
+    assert {"Host: one-coordinator:7420", "Sec-WebSocket-Protocol: geopod.v1"} <= set(headers)
+
+
+# ---- nobody
 
 
 @contextlib.contextmanager
@@ -25,13 +303,35 @@ def a_black_hole():
         yield "ws://{}:{}/v1".format(*full.getsockname())
 
 
+async def dial(url):
+    """Return the refusal of a dial, unless it takes as long as the kernel alone would try."""
+    async with asyncio.timeout(20):
+        try:
+            await websocket.converse(url, Listener())
+        except OSError as refusal:
+            return refusal
+
+
 def test_dial_that_nobody_takes_is_given_up_soon(monkeypatch):
     monkeypatch.setattr(websocket, "DIAL_WITHIN_S", 0.1)
+    with a_black_hole() as url:
+        assert isinstance(asyncio.run(dial(url)), TimeoutError)
 
-    async def dial(url):
-        async with asyncio.timeout(20):  # the kernel alone tries for longer
-            await websocket.converse(url, Nobody())
 
-    with a_black_hole() as url, pytest.raises((ConnectionError, TimeoutError)) as raised:
-        asyncio.run(dial(url))
-    assert "timeout" in str(raised.value)
+def test_server_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(websocket, "ANSWER_WITHIN_S", 0.1)
+
+    async def story():
+        async with a_server_that_sends(head=lambda _key: b"HTTP/1.1 101 ") as url:
+            return await dial(url)
+
+    assert isinstance(play(story()), TimeoutError)
+
+
+def test_server_that_hangs_up_instead_of_answering_is_told():
+    async def story():
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        async with server:
+            return await dial("ws://{}:{}/v1".format(*server.sockets[0].getsockname()))
+
+    assert isinstance(play(story()), ConnectionError)

@@ -19,6 +19,11 @@ def run() -> int:
     place.add_argument("--pod", action="store_true")
     parser.add_argument("--node", type=int, default=None)
     arguments = parser.parse_args()
+    if arguments.pod:
+        from geopod.agent.unpack import start_runner
+        from geopod.process.pod import Pod
+
+        start_runner(Pod())
     from geopod.layers.lean import never_load_pandas
 
     never_load_pandas()

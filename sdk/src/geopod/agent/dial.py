@@ -182,7 +182,7 @@ async def _converse(address: str, conversation: Conversation) -> None:
     """
     scheme, _, path = address.partition(":")
     if scheme != "unix":
-        from geopod.agent.websocket import converse  # aiohttp: 60 ms, 10 MB
+        from geopod.agent.websocket import converse  # what only a pod needs
 
         await converse(address, conversation)
         return

@@ -18,9 +18,9 @@ from geopod.agent.staging import StagedPart, Staging
 from geopod.agent.verdict import cancelled
 from geopod.agent.work import Outcome, Work
 from geopod.api import messages
+from geopod.api.failures import empty_partition
 from geopod.api.messages import Assign, Done, Failed, FromAgent
 from geopod.api.results import Failure, TaskRecord
-from geopod.dispatch.retry import empty_partition
 from geopod.errors import GatewayUnavailableError
 from geopod.store import KeyMissingError, Store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from geopod.api.failures import failure_by
 from geopod.api.results import Failure, TaskReason
 from geopod.errors import (
     GeopodError,
@@ -22,13 +23,7 @@ REASONS = {
 
 def failure_of(error: GeopodError) -> Failure:
     """Return a public error as a task's failure."""
-    return Failure(
-        reason=REASONS.get(error.code, TaskReason.EXCEPTION),
-        code=error.code,
-        fact=error.fact,
-        fixes=list(error.fixes),
-        details=dict(error.details),
-    )
+    return failure_by(REASONS.get(error.code, TaskReason.EXCEPTION), error)
 
 
 def not_loadable(why: str) -> Failure:

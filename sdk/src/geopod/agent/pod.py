@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import secrets
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from geopod.agent.bundle import Bundle, BundleLostError, bring_bundle
@@ -19,6 +19,7 @@ from geopod.api import deployment
 from geopod.process.pod import Pod
 from geopod.process.watchdog import Watchdog
 from geopod.store import Store, open_store
+from geopod.store.later import LaterStore
 
 TICK_S = 1.0
 ENV_RUNNER_UID = "GEOPOD_RUNNER_UID"
@@ -95,24 +96,16 @@ async def serve_pod() -> int:
     place = read_place(Pod())
     signs = FileSigns(place.started_file, place.ready_file)
     settings, cache = place.settings, place.cache
-    store, shared = (
-        open_store(
-            settings.store,
-            token_file=token_file,
-            cache=folder,
-            cache_bytes=deployment.CACHE_BYTES,
-        )
-        for token_file, folder in (
-            (place.token_file, cache),
-            (place.shared_token_file, cache / "shared"),
-        )
-    )
-    async with AsyncExitStack() as stack:
-        for opened in (store, shared):
-            if isinstance(opened, AbstractAsyncContextManager):  # one that holds connections
-                await stack.enter_async_context(opened)
+    opener = partial(open_store, settings.store, cache_bytes=deployment.CACHE_BYTES)
+    async with (
+        LaterStore(partial(opener, token_file=place.token_file, cache=cache)) as store,
+        LaterStore(
+            partial(opener, token_file=place.shared_token_file, cache=cache / "shared")
+        ) as shared,
+    ):
         node = Node(settings, store, make_runner(settings), shared=shared, signs=signs)
-        node.spawn(_bring_runner(place, shared))
+        if place.bundle is not None:
+            node.spawn(_bring_runner(place.bundle, place, shared))
         node.spawn(_tick())
         try:
             return await attend(node)
@@ -121,10 +114,9 @@ async def serve_pod() -> int:
             return deployment.AGENT_EXIT_NO_BUNDLE
 
 
-async def _bring_runner(place: NodePlace, shared: Store) -> None:
+async def _bring_runner(bundle: Bundle, place: NodePlace, shared: Store) -> None:
     """Bring the packages, then the runner: its container waits for that file."""
-    if place.bundle is not None:
-        await bring_bundle(shared, place.bundle, place.bundle_folder, cache=place.cache)
+    await bring_bundle(shared, bundle, place.bundle_folder, cache=place.cache)
     await asyncio.to_thread(write_runner, place.runner_file)
 
 

@@ -9,11 +9,23 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
+from geopod.api import deployment
+from geopod.process.pod import Pod
+
 PACKAGE = "_geopod_runner"
 """Not `geopod`: the runner never shadows a user's own copy of it."""
 MAIN = f"from {PACKAGE}.__main__ import main\n\nmain()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest moment a zip can say; file times would change its sha256."""
+
+
+def start_runner(pod: Pod) -> None:
+    """Write the runner of a pod without packages of its own: its container waits for it.
+
+    Done before the agent's own imports, so that both processes start side by side.
+    """
+    if not pod.environ.get(deployment.ENV_BUNDLE_KEY):
+        write_runner(pod.path(deployment.RUNNER_FILE))
 
 
 def write_runner(target: Path) -> str:

@@ -105,15 +105,16 @@ _WAIT = (
     "import os,signal,sys,time\n"
     "signal.signal(signal.SIGTERM,lambda *_:os._exit(143))\n"
     f"p={RUNNER_FILE!r}\n"
-    "while not os.path.exists(p): time.sleep(.05)\n"
-    "signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGTERM])\n"
-    f"os.execv(sys.executable,[sys.executable,p,'--socket',{RUNNER_SOCKET!r},"
-    f"'--packages',{SITE_PACKAGES!r}])"
+    "while not os.path.exists(p): time.sleep(.02)\n"
+    "import runpy\n"
+    "sys.path[:]=filter(None,sys.path)\n"
+    f"sys.argv=[p,'--socket',{RUNNER_SOCKET!r},'--packages',{SITE_PACKAGES!r}]\n"
+    "runpy.run_path(p,run_name='__main__')"
 )
 """Standard library only, for whatever image the administrator chose.
 
-The first process of a container ignores SIGTERM unless it says what to do; while it becomes the
-runner the signal waits.
+The first process of a container ignores SIGTERM unless it says what to do. Nothing is found in the
+current folder, as if the zipapp had been started by its name.
 """
 
 

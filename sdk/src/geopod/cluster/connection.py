@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from geopod.cluster.kubeconfig import read_plain
 from geopod.errors import AuthError, ConfigError, MissingExtraError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -106,6 +105,8 @@ class Source:
         )
 
     def _from_kubeconfig(self, before: Connection | None) -> Connection:
+        from geopod.cluster.kubeconfig import read_plain  # YAML: no pod has such a file
+
         path, signs_in = self.environ.get("KUBECONFIG") or "~/.kube/config", self.token is None
         plain = read_plain(path, self.target, signs_in=signs_in, environ=self.environ)
         loaded = (

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from geopod.api.failures import failure_by
 from geopod.api.results import Failure, TaskReason
 from geopod.api.runs import RetryRule
-from geopod.errors import GeopodError, NodeLostError, PartitionError, TaskCancelledError
+from geopod.errors import NodeLostError, TaskCancelledError
 
 MAX_ATTEMPTS = 16
 """Of one task at one epoch, whatever the budgets say: an attempt is a name in the store, and a
@@ -65,28 +66,9 @@ def may_retry(rule: RetryRule, attempts: Attempts | None, failed: RetryClass | N
 def node_lost(*, times: int, limit: int, why: str, kept: int) -> Failure:
     """Return the failure of a task that lost its node once too often (GP-E306)."""
     error = NodeLostError.lost(times=times, limit=limit, why=why, kept=kept)
-    return _failure(TaskReason.NODE_LOST, error)
+    return failure_by(TaskReason.NODE_LOST, error)
 
 
 def cancelled(by: str) -> Failure:
     """Return the failure of a task that was cancelled (GP-E308)."""
-    return _failure(TaskReason.CANCELLED, TaskCancelledError.cancelled(by=by))
-
-
-def empty_partition() -> Failure:
-    """Return the failure of a partition without data under `on_empty='error'` (GP-E123)."""
-    error = PartitionError(
-        "has a partition without data and on_empty='error'.",
-        fixes=("on_empty='skip' returns None for it", "fewer nodes"),
-    )
-    return _failure(TaskReason.EXCEPTION, error)
-
-
-def _failure(reason: TaskReason, error: GeopodError) -> Failure:
-    return Failure(
-        reason=reason,
-        code=error.code,
-        fact=error.fact,
-        fixes=list(error.fixes),
-        details=dict(error.details),
-    )
+    return failure_by(TaskReason.CANCELLED, TaskCancelledError.cancelled(by=by))

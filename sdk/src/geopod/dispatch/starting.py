@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from geopod.api.failures import empty_partition
 from geopod.api.results import TaskRecord
 from geopod.dispatch import tasks as code
 from geopod.dispatch.actions import Action, Commit, RunChanged
@@ -19,7 +20,6 @@ from geopod.dispatch.ending import (
 from geopod.dispatch.events import Plan, RunSubmitted
 from geopod.dispatch.fencing import ready_nodes
 from geopod.dispatch.queue import accept_refused, enter_queue, leave_queue
-from geopod.dispatch.retry import empty_partition
 from geopod.dispatch.state import Run, State, Stop
 from geopod.dispatch.tasks import TaskTable
 

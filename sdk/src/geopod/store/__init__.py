@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 
 class KeyMissingError(LookupError):
@@ -66,7 +65,11 @@ def open_store(
     if scheme in {"", "file"}:
         from geopod.store.directory import DirectoryStore
 
-        return DirectoryStore(Path(url2pathname(urlsplit(target).path) if scheme else target))
+        if not scheme:
+            return DirectoryStore(Path(target))
+        from urllib.request import url2pathname  # 10 ms
+
+        return DirectoryStore(Path(url2pathname(urlsplit(target).path)))
     if cache is None:
         raise ValueError(f"A store at {target!r} needs a folder for what it fetches: cache=….")
     if scheme in {"http", "https"}:
