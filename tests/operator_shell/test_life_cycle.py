@@ -20,7 +20,7 @@ PASSING = {"uid", "resourceVersion", "creationTimestamp", "generation"}
 def run(scenario, *environments):
     async def drive():
         fake = a_cluster(*environments)
-        async with asyncio.timeout(60), fake.running() as url:
+        async with asyncio.timeout(180), fake.running() as url:
             await scenario(fake, url)
 
     asyncio.run(drive())
@@ -125,7 +125,7 @@ def test_clock_that_is_minutes_off_ends_in_the_same_objects(skew_s):
         return fake
 
     async def drive():
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             off = NOW + timedelta(seconds=skew_s)
             undisturbed, alone, followed = await lived(NOW), await lived(off), await lived(off, NOW)
         assert meaning_of(alone) == meaning_of(undisturbed)
@@ -213,6 +213,21 @@ def test_run_without_an_environment_is_told_which_there_are():
         (told,) = fake.get(kinds.RUNS, "r1")["status"]["conditions"]
         assert told["reason"] == "EnvironmentNotFound"
         assert "e1" in told["message"]
+
+    run(scenario, an_environment())
+
+
+def test_run_that_the_operator_ends_is_told_by_an_event_about_it():
+    async def scenario(fake, url):
+        run = a_run()
+        run["spec"]["function"] |= {"format": "cloudpickle", "pythonVersion": "3.11.4"}
+        fake.put(kinds.RUNS, run)
+        async with Shell.at(url) as shell:
+            await shell.settle(fake)
+        (event,) = [it for it in fake.all(kinds.EVENTS) if it["regarding"]["kind"] == "ComputeRun"]
+        assert (event["type"], event["reason"]) == ("Warning", "InterpreterMismatch")
+        assert event["regarding"]["name"] == "r1"
+        assert event["regarding"]["uid"] == fake.get(kinds.RUNS, "r1")["metadata"]["uid"]
 
     run(scenario, an_environment())
 

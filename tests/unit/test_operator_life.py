@@ -336,6 +336,30 @@ def test_ready_environment_stays_so_while_its_coordinator_restarts():
     assert world.message("Ready").lower() == "runs can start."
 
 
+def test_coordinator_that_served_before_is_told_as_restarted():
+    world = World().run_until_ready()
+    world.stop_coordinator()
+    world.later(400).settle()
+    world.start_coordinator()
+    world.coordinator_says(coordinator={"pod": "c-2", "epoch": 2, "protocol": 1})
+    before = len(world.events)
+    world.settle()
+    assert world.told_reasons[before:] == ["CoordinatorRestarted"]
+
+
+@pytest.mark.parametrize(
+    ("least", "said"),
+    [(2, ("True", "MinimumReady")), (3, ("False", "BelowMinimum"))],
+    ids=["enough", "too few"],
+)
+def test_runs_can_start_when_as_many_nodes_are_ready_as_the_spec_wants(least, said):
+    world = World(an_environment(minReadyNodes=least)).run_until_ready()
+    world.start_nodes(ready=2)
+    world.later(1).settle()
+    assert world.condition("Available") == said
+    assert world.condition("NodesReady") == ("False", "Scaling")
+
+
 def test_coordinator_that_stays_away_makes_the_environment_unready():
     world = World().run_until_ready()
     world.later(60).stop_coordinator()

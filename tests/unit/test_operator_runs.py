@@ -78,6 +78,8 @@ def test_run_says_when_its_results_have_expired():
     assert len([it for it in world.log if it[0] == "run"]) == told == 1
     words = world.runs[0]["status"]["conditions"][0]["message"]
     assert words.startswith("results expired after 100 s")
+    (told,) = [it for it in world.events if it.reason == "ResultsExpired"]
+    assert (told.type, told.about, told.message) == ("Normal", Ref("ComputeRun", "ok"), words)
 
 
 def test_run_that_is_deleted_in_the_same_go_is_told_nothing():
@@ -114,6 +116,28 @@ def test_run_ends_at_its_queue_timeout():
     assert run["status"]["phase"] == "Failed"
     assert run["status"]["completionTime"] == "2026-11-26T12:05:01Z"
     assert condition_of(run, "Failed") == ("True", "QueueDeadlineExceeded")
+    world.later(60).settle()
+    assert [(it.reason, it.about.name) for it in world.events if it.about] == [
+        ("RunFailed", "run-1")
+    ]
+
+
+def test_of_many_runs_that_end_at_once_events_tell_of_ten():
+    runs = [a_run(f"r{number}", age_s=0, queueTimeoutSeconds=300) for number in range(30)]
+    world = World(runs=runs)
+    world.settle()
+    world.later(301).settle()
+    assert {it["status"]["phase"] for it in world.runs} == {"Failed"}
+    assert sum(it.about is not None for it in world.events) == 10
+
+
+def test_run_of_a_refused_environment_that_ends_is_told_too():
+    world = World(layers=[], runs=[a_run(age_s=0, queueTimeoutSeconds=300)])
+    world.settle()
+    world.later(301).settle()
+    (told,) = [it for it in world.events if it.about]
+    assert (told.reason, told.type) == ("RunFailed", "Warning")
+    assert "No layer 'dem'" in told.message
 
 
 def test_coordinator_takes_over():
@@ -131,6 +155,7 @@ def test_bytecode_of_another_python_ends_without_starting_anything():
     assert run["status"]["phase"] == "Failed"
     assert condition_of(run, "Accepted") == ("False", "InterpreterMismatch")
     assert condition_of(run, "Failed") == ("True", "FunctionNotLoadable")
+    assert [it.reason for it in world.events if it.about] == ["InterpreterMismatch"]
     assert (
         "use interpreter python3.11, or format source"
         in (run["status"]["conditions"][0]["message"])

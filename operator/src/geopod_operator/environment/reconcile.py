@@ -37,7 +37,7 @@ from geopod_operator.environment.refused import plan_refused
 from geopod_operator.environment.resolved import Refusal, Resolved
 from geopod_operator.environment.situation import Situation, is_gate_open
 from geopod_operator.environment.status import changed, tells_counts_alone, told_status
-from geopod_operator.environment.tidings import tidings
+from geopod_operator.environment.tidings import tidings, tidings_of_runs
 from geopod_operator.environment.waiting import plan_waiting
 from geopod_operator.environment.wanted import must_be_remade, standing_children, wanted_nodes
 
@@ -153,14 +153,15 @@ def _outcome(at: Situation, standing: list[Raw], nodes: Raw | None, minted: Toke
         for time in (*_life(at), *(it.retry_at for it in (runs, finished, gone, at.dependencies)))
         if time is not None
     ]
+    told_runs = (*runs.statuses, *gone.statuses)
     return Outcome(
         deletes=(*deletes, *finished.deletes),
         applies=tuple(applies),
-        run_statuses=(*runs.statuses, *gone.statuses),
+        run_statuses=told_runs,
         finalizers=wanted_finalizers(observed.environment, at.spec),
         status=written,
         holds_counts=holds_counts,
-        events=(*tidings(at, status), *events),
+        events=(*tidings(at, status), *events, *tidings_of_runs(told_runs)),
         requeue_after=max((min(times) - observed.now).total_seconds(), 1.0),
     )
 

@@ -15,7 +15,7 @@ from geopod_operator.environment.policies.suspend import rest_of
 from geopod_operator.environment.policies.ttl import deletion_due
 from geopod_operator.environment.resolved import Identity, Refusal
 from geopod_operator.environment.status import changed, refused_status
-from geopod_operator.environment.tidings import not_told
+from geopod_operator.environment.tidings import not_told, tidings_of_runs
 from geopod_operator.environment.waiting import wait_message
 from geopod_operator.environment.wanted import shrunk
 
@@ -47,7 +47,10 @@ def plan_refused(
         applies=(nodes,) if nodes is not None else (),
         run_statuses=waiting,
         status=changed(observed, status),
-        events=not_told(observed, [event] if is_conflict else []),
+        events=(
+            *not_told(observed, [event] if is_conflict else []),
+            *tidings_of_runs(waiting),
+        ),
         requeue_after=CONTESTED_S if is_conflict else LOOK_AGAIN_S,
     )
 

@@ -5,21 +5,24 @@ One per cause, however many nodes; at most one per reason in five minutes. Sourc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import islice
 from typing import Literal
 
 from geopod.api.conditions import Condition
-from geopod.api.reasons import EnvironmentCondition
+from geopod.api.reasons import EnvironmentCondition, RunCondition
 
-from geopod_operator.environment.observed import Observed, Raw
-from geopod_operator.environment.outcome import Event
+from geopod_operator.environment.observed import Observed, Raw, Ref
+from geopod_operator.environment.outcome import Event, RunStatus
 from geopod_operator.environment.policies.idle import WARNING, idle_due
 from geopod_operator.environment.situation import Situation
 
 Kind = EnvironmentCondition
 QUIET = timedelta(minutes=5)
+MOST_RUNS = 10
+"""Of so many runs that end in one go Events tell; their own status tells of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,28 @@ def _again(event: Event) -> Event:
     """Return the Event of a coordinator that has served before."""
     is_start = event.reason == "CoordinatorReady"
     return replace(event, reason="CoordinatorRestarted") if is_start else event
+
+
+def tidings_of_runs(told: Iterable[RunStatus]) -> tuple[Event, ...]:
+    """Return the Events about runs whose end, or that of their results, the operator tells."""
+    found = (event for it in told if (event := _of_run(it)) is not None)
+    return tuple(islice(found, MOST_RUNS))
+
+
+def _of_run(told: RunStatus) -> Event | None:
+    said = {it["type"]: it for it in told.status["conditions"]}
+    results, failed = said.get(RunCondition.RESULTS_AVAILABLE), said.get(RunCondition.FAILED)
+    about = Ref("ComputeRun", told.name)
+    if results is not None:  # told only once they are gone
+        return Event(
+            type="Normal", reason="ResultsExpired", message=results["message"], about=about
+        )
+    if failed is None:
+        return None
+    accepted = said.get(RunCondition.ACCEPTED, {"reason": ""})
+    is_mismatch = accepted["reason"] == "InterpreterMismatch"
+    reason = "InterpreterMismatch" if is_mismatch else "RunFailed"
+    return Event(type="Warning", reason=reason, message=failed["message"], about=about)
 
 
 def not_told(observed: Observed, events: list[Event]) -> tuple[Event, ...]:
