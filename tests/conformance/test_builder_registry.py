@@ -12,11 +12,12 @@ import pytest
 from aiohttp import web
 from geopod.builder import upload
 from geopod.builder.image import MANIFEST_TYPE, diff_id_of
-from geopod.builder.registry import Registry, RegistryError, Repository
+from geopod.builder.registry import Login, Registry, RegistryError, Repository
 from geopod.builder.upload import publish
 
 KEY = "c" * 64
-LOGIN = "me:secret"
+LOGIN = Login("me:secret")
+IDENTITY = Login("0000:", "refreshes")
 
 
 class FakeRegistry:
@@ -38,7 +39,7 @@ class FakeRegistry:
     def refusal(self, request):
         """Return the answer to whom is not let in; None: come in."""
         given = request.headers.get("Authorization", "")
-        basic = f"Basic {base64.b64encode(LOGIN.encode()).decode()}"
+        basic = f"Basic {base64.b64encode(LOGIN.words.encode()).decode()}"
         if given == {"": "", "Basic": basic, "Bearer": "Bearer good"}[self.asks]:
             return None
         challenge = f'{self.asks} realm="{self.url}/token",service="here"'
@@ -49,8 +50,18 @@ class FakeRegistry:
         assert dict(request.query) == {"service": "here", "scope": "repository:team/b:pull,push"}
         if self.page:
             return web.Response(text=self.page, content_type="text/html")
-        is_known = base64.b64decode(encoded).decode() == LOGIN
+        is_known = base64.b64decode(encoded).decode() == LOGIN.words
         return web.json_response({"token": "good" if is_known else "anonymous"})
+
+    async def exchange(self, request):
+        assert "Authorization" not in request.headers
+        given = dict(await request.post())
+        is_known = given.pop("refresh_token") == IDENTITY.identity_token
+        assert given == {
+            "service": "here", "scope": "repository:team/b:pull,push", "client_id": "geopod",
+            "grant_type": "refresh_token",
+        }  # fmt: skip  # pairs read better side by side
+        return web.json_response({"access_token": "good"} if is_known else {}, status=200)
 
     async def blob(self, request):
         digest = request.match_info["digest"]
@@ -89,6 +100,7 @@ class FakeRegistry:
         """Yield a client's session while the registry answers."""
         app = web.Application(client_max_size=1 << 26)
         app.router.add_get("/token", self.token)
+        app.router.add_post("/token", self.exchange)
         app.router.add_head("/v2/team/b/blobs/{digest}", self.blob)
         app.router.add_post("/v2/team/b/blobs/uploads/", self.begin)
         app.router.add_put("/v2/team/b/blobs/uploads/1", self.put_blob)
@@ -141,10 +153,14 @@ def published(fake, bundle, *, login=LOGIN, times=1):
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize("asks", ["", "Basic", "Bearer"])
-def test_bundle_is_pushed_as_an_image_of_one_layer(tmp_path, asks):
+@pytest.mark.parametrize(
+    ("asks", "login"),
+    [("", LOGIN), ("Basic", LOGIN), ("Bearer", LOGIN), ("Bearer", IDENTITY)],
+    ids=["nothing", "password", "token for a password", "token for an identity token"],
+)
+def test_bundle_is_pushed_as_an_image_of_one_layer(tmp_path, asks, login):
     fake, bundle = FakeRegistry(asks), OneBundle(tmp_path)
-    [result] = published(fake, bundle)
+    [result] = published(fake, bundle, login=login)
     [(media_type, manifest)] = fake.manifests.values()
     assert media_type == MANIFEST_TYPE
     digest = hashlib.sha256(manifest).hexdigest()
@@ -222,7 +238,7 @@ def test_registry_whose_tokens_are_a_page_is_told_of(tmp_path):
 @pytest.mark.parametrize("asks", ["Basic", "Bearer"])
 def test_wrong_login_is_told_with_the_registrys_words(tmp_path, asks):
     with pytest.raises(RegistryError, match=r"127\.0\.0\.1:\d+ answered 401 to GET team/b: who\?"):
-        published(FakeRegistry(asks), OneBundle(tmp_path), login="me:wrong")
+        published(FakeRegistry(asks), OneBundle(tmp_path), login=Login("me:wrong"))
 
 
 def test_bundle_that_no_registry_takes_is_built_and_says_so(tmp_path, monkeypatch, capsysbinary):

@@ -7,7 +7,7 @@ import tarfile
 import pyarrow as pa
 import pytest
 from geopod.builder.image import diff_id_of, digest_of, holds, image_of
-from geopod.builder.registry import RegistryError, Repository, read_login
+from geopod.builder.registry import Login, RegistryError, Repository, read_login
 
 LAYER, DIFF_ID = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
 
@@ -103,12 +103,18 @@ def test_what_is_no_repository_is_refused_by_name(text):
 
 @pytest.mark.parametrize(
     ("host", "login"),
-    [("ghcr.io", "me:secret"), ("index.docker.io", "you:word"), ("other.example", "")],
+    [
+        ("ghcr.io", Login("me:secret")),
+        ("index.docker.io", Login("you:word")),
+        ("team.azurecr.io", Login("0000:", "refreshes")),
+        ("other.example", Login()),
+    ],
 )
 def test_login_is_found_by_host_as_docker_writes_it(tmp_path, host, login):
     auths = {
         "ghcr.io": {"auth": "bWU6c2VjcmV0"},
         "https://index.docker.io/v1/": {"username": "you", "password": "word"},
+        "team.azurecr.io": {"auth": "MDAwMDo=", "identitytoken": "refreshes"},
     }
     texts = {"broken": "{", "list": '{"auths": ["ghcr.io"]}', "odd": '{"auths": {"ghcr.io": "x"}}'}
     texts |= {"encoded": '{"auths": {"ghcr.io": {"auth": "bW"}}}'}

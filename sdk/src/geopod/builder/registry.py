@@ -24,6 +24,8 @@ from geopod.store.sources import BytesSource, FileSource, Source
 
 MANIFEST_LIMIT_BYTES = 4 << 20
 SAID_LIMIT_BYTES = 300
+CLIENT = "geopod"
+"""Who exchanges an identity token, as its registry may note it down."""
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=120)
 _NAME = re.compile(r"(?:(https?)://)?([A-Za-z0-9.-]+(?::[0-9]{1,5})?)/([a-z0-9._/-]+)")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -61,8 +63,18 @@ class Repository:
         return f"{self.base_url}/v2/{self.name}/{path}"
 
 
-def read_login(folder: Path, host: str) -> str:
-    """Return `user:password` for a host from Secrets mounted below `folder`; none: empty."""
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who comes to a registry; nobody: both are empty."""
+
+    words: str = field(default="", repr=False)
+    """`user:password`."""
+    identity_token: str = field(default="", repr=False)
+    """What some registries give instead of a password: it is exchanged for tokens, at one place."""
+
+
+def read_login(folder: Path, host: str) -> Login:
+    """Return who comes to a host, by the Secrets mounted below `folder`."""
     for path in sorted(folder.glob(f"*/{deployment.DOCKER_CONFIG}")):
         try:
             logins: dict[str, dict[str, str]] = json.loads(path.read_bytes())["auths"]
@@ -70,10 +82,11 @@ def read_login(folder: Path, host: str) -> str:
             if found:
                 encoded = found[0].get("auth", "")
                 plain = base64.b64decode(encoded).decode() if encoded else ""
-                return plain or f"{found[0].get('username', '')}:{found[0].get('password', '')}"
+                words = f"{found[0].get('username', '')}:{found[0].get('password', '')}"
+                return Login(plain or words, found[0].get("identitytoken", ""))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-    return ""
+    return Login()
 
 
 def _host_of(place: str) -> str:
@@ -87,7 +100,7 @@ class Registry:
 
     repository: Repository
     session: aiohttp.ClientSession
-    login: str = field(default="", repr=False)
+    login: Login = field(default_factory=Login)
     _authorization: str = field(default="", repr=False)
 
     async def find(self, tag: str, layer: str) -> str:
@@ -185,16 +198,20 @@ class Registry:
 
     async def _sign_in(self, challenge: str) -> None:
         """Take the login, or fetch a token for it; without one a registry may give one too."""
-        basic = base64.b64encode(self.login.encode()).decode()
+        encoded = base64.b64encode(self.login.words.encode()).decode()
+        basic = {"Authorization": f"Basic {encoded}"} if self.login.words else {}
         if not challenge.casefold().startswith("bearer"):
-            self._authorization = f"Basic {basic}" if self.login else ""
+            self._authorization = basic.get("Authorization", "")
             return
         words = dict(_CHALLENGE.findall(challenge))
-        query = {"service": words.get("service", "")}
-        query["scope"] = f"repository:{self.repository.name}:pull,push"
-        headers = {"Authorization": f"Basic {basic}"} if self.login else {}
-        async with self.session.get(
-            words.get("realm", ""), params=query, headers=headers, timeout=TIMEOUT
+        asked = {"service": words.get("service", "")}
+        asked["scope"] = f"repository:{self.repository.name}:pull,push"
+        how: dict[str, Any] = {"method": "GET", "params": asked, "headers": basic}
+        if self.login.identity_token:
+            asked |= {"grant_type": "refresh_token", "client_id": CLIENT}
+            how = {"method": "POST", "data": asked | {"refresh_token": self.login.identity_token}}
+        async with self.session.request(
+            url=words.get("realm", ""), timeout=TIMEOUT, **how
         ) as answer:
             try:
                 said: Any = await answer.json(content_type=None) if answer.ok else {}
