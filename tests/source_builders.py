@@ -53,9 +53,12 @@ class FileServer:
 
 
 @contextlib.contextmanager
-def file_server(folder: Path) -> Iterator[FileServer]:
-    """Serve the files of a folder on loopback until the block ends."""
-    script = Path(__file__).with_name("file_server.py")
+def file_server(folder: Path, *, program: str = "file_server.py") -> Iterator[FileServer]:
+    """Serve the files of a folder on loopback until the block ends.
+
+    `program`: `cloud_server.py` also takes what is written to its buckets.
+    """
+    script = Path(__file__).with_name(program)
     with subprocess.Popen(
         [sys.executable, str(script), str(folder)], stdout=subprocess.PIPE, text=True
     ) as process:
