@@ -20,8 +20,10 @@ from array_builders import (
     write_zarr3,
 )
 from geopod.errors import LayerAccessError, LayerCRSError, UnsupportedGridError
+from geopod.layers import stage_rasters
 from geopod.layers.arrays import open_array
 from geopod.layers.headers import read_header
+from geopod.layers.raster import open_raster
 from geopod.layers.sources import find_source
 from rasterio.windows import Window
 from source_builders import file_server, quick_access
@@ -197,6 +199,25 @@ def test_many_steps_are_staged_in_groups(tmp_path):
     job = stage_job(tmp_path, source_of(store), nodes=1)
 
     np.testing.assert_array_equal(job.core(0, "t2m"), values)
+
+
+def test_band_of_validity_is_put_together_from_groups_of_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage_rasters, "PART_BYTES", 4000)  # one step of these pixels
+    scene = small_scene(nodata=-1.0)
+    scene.values[0, :10] = scene.values[1, 5:, :20] = scene.values[2, :15] = -1
+    store = write_zarr3(tmp_path / "era.zarr", scene)
+
+    job = stage_job(tmp_path, source_of(store), nodes=2, grid={"preset": "ellipsis"})
+
+    for node in job:
+        *steps, validity = job.array(node, "t2m")
+        np.testing.assert_array_equal(validity, (np.array(steps) != -1).any(axis=0))
+        assert set(np.unique(validity)) == {0, 1}
+    layer = job.plan.layers[0]
+    with open_raster(layer, with_validity=True) as raster:
+        window = (0, 0, *raster.shape)
+        pieces = [(first, len(part)) for first, _, part in raster.pieces(window, most_bytes=4000)]
+    assert pieces == [(0, 1), (1, 1), (2, 1), (3, 1)]
 
 
 NUMBERS = np.arange(35).reshape(5, 7)

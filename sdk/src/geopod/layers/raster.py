@@ -86,22 +86,44 @@ class RasterLayer:
     def _filled(self, window: Window) -> Pixels:
         return np.full((self.count, *window[2:]), self.fill, self.dtype)
 
-    def band_groups(self, *, most_bytes: int) -> Iterator[tuple[int, RasterLayer]]:
-        """Yield the bands of an array in groups: where each begins, and the layer of it alone.
+    def pieces(self, window: Window, *, most_bytes: int) -> Iterator[tuple[int, Window, Pixels]]:
+        """Yield first band, part and pixels of all that a window holds, about `most_bytes` at once.
+
+        A part is whole blocks. The band that says where there are pixels comes after the others.
+        """
+        groups = self._band_groups(most_bytes=most_bytes)
+        if not self.has_validity:
+            for first, bands in groups:
+                for part in bands.walk(window, most_bytes=most_bytes):
+                    yield first, part, bands.read(part)
+            return
+        # A group of bands knows of its own pixels only: they are put together part by part.
+        for part in groups[0][1].walk(window, most_bytes=most_bytes):
+            present = np.zeros((1, *part[2:]), self.dtype)
+            for first, bands in groups:
+                pixels = bands.read(part)
+                np.maximum(present, pixels[-1:], out=present)
+                yield first, part, pixels[:-1]
+            yield self.count, part, present
+
+    def _band_groups(self, *, most_bytes: int) -> list[tuple[int, RasterLayer]]:
+        """Return the bands of an array in groups: where each begins, and the layer of it alone.
 
         A block of all its bands may take any amount; whole chunks where they take less than
         `most_bytes`. Any other layer is one group.
         """
         at_once = self.count
-        if self.bands_together is not None and not self.has_validity:
+        if self.bands_together is not None:
             block = min(self.block[0], self.shape[0]) * min(self.block[1], self.shape[1])
             fits = max(1, most_bytes // (block * self.dtype.itemsize))
             at_once = fits - fits % self.bands_together or fits
+        groups = []
         for first in range(0, self.count, at_once):
             files = tuple(
                 replace(file, indexes=file.indexes[first : first + at_once]) for file in self.files
             )
-            yield first, replace(self, files=files, count=len(files[0].indexes))
+            groups.append((first, replace(self, files=files, count=len(files[0].indexes))))
+        return groups
 
     def walk(self, window: Window, *, most_bytes: int) -> Iterator[Window]:
         """Cut a window into parts of whole blocks that hold about `most_bytes` each."""

@@ -59,14 +59,10 @@ def stage_raster(
     with open_raster(layer, window=padded, with_validity=with_validity, access=access) as raster:
         shape = (raster.count + with_validity, padded[2], padded[3])
         with NpyWriter(path, shape=shape, dtype=raster.dtype) as target:
-            for first, bands in raster.band_groups(most_bytes=PART_BYTES):
-                for part in bands.walk(padded, most_bytes=PART_BYTES):
-                    pixels = bands.read(part)
-                    place = part[0] - padded[0], part[1] - padded[1]
-                    target.write(*place, pixels, first_band=first)
-                    has_data = has_data or _core_has_data(
-                        pixels[: bands.count], part, core, raster.fill
-                    )
+            for first, part, pixels in raster.pieces(padded, most_bytes=PART_BYTES):
+                target.write(part[0] - padded[0], part[1] - padded[1], pixels, first_band=first)
+                if first < raster.count and not has_data:
+                    has_data = _core_has_data(pixels, part, core, raster.fill)
     record = _record(layer, header, padded, core, with_validity=with_validity)
     return StagedLayer(record, has_data)
 
