@@ -49,7 +49,7 @@ class DyingTransport(Transport):
         return answer
 
 
-async def a_client(base_url, *, limits=FAST, timeout_s=5.0, source=None, writes=-1):
+async def a_client(base_url, *, limits=FAST, timeout_s=30.0, source=None, writes=-1):
     transport = DyingTransport(source or FixedSource(base_url), limits, timeout_s=timeout_s)
     transport.writes_left = writes
     await transport.open()

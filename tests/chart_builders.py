@@ -33,7 +33,7 @@ class HelmError(Exception):
     """Helm refused; the text is what it said."""
 
 
-def helm(*arguments: str, stdin: str = "", timeout_s: float = 60) -> str:
+def helm(*arguments: str, stdin: str = "", timeout_s: float = 180) -> str:
     """What a Helm command prints."""
     command = find_helm()
     assert command is not None

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -58,13 +57,6 @@ def coordinator_settings(folder: Path, **changes: Any) -> CoordinatorSettings:
         "redial_grace_s": 0.2,
     }
     return CoordinatorSettings(**{**fields, **changes})
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 def directory_store(settings: CoordinatorSettings) -> DirectoryStore:

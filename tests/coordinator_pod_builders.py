@@ -219,27 +219,29 @@ def pod_settings(folder: Path) -> PodSettings:
     )
 
 
-def local_settings(world: ResourceWorld, folder: Path) -> CoordinatorSettings:
+def local_settings(
+    world: ResourceWorld, folder: Path, *, redial_grace_s: float = 0.2
+) -> CoordinatorSettings:
     """The world's settings, listening where scripted agents dial."""
     return msgspec.structs.replace(
         world.settings(),
         agent_port=None,
         agent_socket=str(folder / "a.sock"),
-        redial_grace_s=0.2,
+        redial_grace_s=redial_grace_s,
         recovery_wait_s=2.0,
     )
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    cluster: FakeCluster, folder: Path
+    cluster: FakeCluster, folder: Path, **changes: float
 ) -> AsyncIterator[tuple[CoordinatorProcess, CoordinatorSettings]]:
     """A coordinator on that cluster, and the settings with which scripted agents find it."""
     pod = pod_settings(folder)
     office = Office(cluster, pod, TokenMint(pod.environment_key, UID), Counting())
     store = DirectoryStore(Path(pod.store))
     world = await ResourceWorld.begin(office, cluster, store)
-    settings = local_settings(world, folder)
+    settings = local_settings(world, folder, **changes)
     process = await CoordinatorProcess.start(settings, store, world)
     try:
         yield process, settings

@@ -36,7 +36,9 @@ from store_builders import SIGNING_KEY, a_token, running, some_settings
 
 __all__ = ["SIGNING_KEY", "FakeApi", "Play", "a_condition", "connected", "ready_status"]
 
-HASTY = Patience(total_s=2.0, first_wait_s=0.01, longest_wait_s=0.05, connect_s=1.0, silence_s=5.0)
+HASTY = Patience(
+    total_s=2.0, first_wait_s=0.01, longest_wait_s=0.05, connect_s=10.0, silence_s=30.0
+)
 Manifest = dict[str, Any]
 
 

@@ -27,8 +27,8 @@ from geopod.backends.local.state import StateFolder, StoredEnvironment
 from geopod.coordinator.manifest import accepted_keys, read_result
 
 OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
-DEADLINE_S = 60.0
-LAST_BREATH_S = 2.0
+DEADLINE_S = 180.0
+LAST_BREATH_S = 60.0
 _NAMES = itertools.count()
 
 

@@ -19,7 +19,7 @@ from geopod.api.bundles import FunctionBundle, FunctionRef
 from geopod.backends.local.interpreters import find_interpreter
 from geopod.errors import InterpreterNotFoundError
 
-DEADLINE_S = 90.0
+DEADLINE_S = 180.0
 """Of every wait in these tests: far more than any of them takes."""
 
 
@@ -93,7 +93,7 @@ async def a_runner(
         link.on_state = lambda ready, message: states.put_nowait((ready, message))
         await link.start()
         command = [python, str(folder / "geopod.runner.pyz"), "--socket", str(socket), *arguments]
-        process = subprocess.Popen(command)  # noqa: ASYNC220  # returns at once  # returns at once
+        process = subprocess.Popen(command)  # noqa: ASYNC220  # returns at once
         runner = Runner(link, process, scratch, states)
         try:
             await runner.until_state(ready=True)
@@ -117,7 +117,7 @@ def a_work(function: Callable[..., Any] | str | FunctionBundle, **options: Any) 
     reference = FunctionRef(
         format=kind, name="f", python="3.11", sha256="0" * 64, size=len(payload)
     )
-    given: dict[str, Any] = {"run": "run-1", "tasks": [(0, 1)], "timeout_s": 20.0}
+    given: dict[str, Any] = {"run": "run-1", "tasks": [(0, 1)], "timeout_s": 90.0}
     return Work(function=reference, payload=payload, **(given | options))
 
 

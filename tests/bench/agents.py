@@ -27,6 +27,7 @@ from geopod.api.bundles import digest
 from geopod.api.messages import decode_from_coordinator, encode, hello_mac
 from geopod.api.results import Entry, TaskRecord
 from geopod.coordinator.settings import CoordinatorSettings, write_settings
+from port_builders import free_port
 
 AGENTS, TASKS = 1000, 100_000
 MOST_BYTES, LEAST_RATE = 400e6, 5000
@@ -147,15 +148,6 @@ class Agent:
 
     async def _send(self, message: messages.FromAgent) -> None:
         await self._socket.send_bytes(encode(message))
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody uses."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _until_listens(settings: CoordinatorSettings) -> None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from cluster.process_builders import SIGNING_KEY, free_port
+from cluster.process_builders import SIGNING_KEY
 from geopod.api import deployment, tokens
 from geopod.backends.local.processes import MARKER
 from geopod.process.pod import ENV_ROOT
+from port_builders import free_port
 
 NAME, NAMESPACE = "chaos", "geo"
 HOUR_S = 3600.0

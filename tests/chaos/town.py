@@ -24,7 +24,7 @@ from geopod.api import deployment, names
 from geopod.api.bundles import digest
 from geopod.cluster.kinds import ENVIRONMENTS, RUNS
 
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 TERMINAL = {"Succeeded", "Failed", "Cancelled"}
 FULL = {"GEOPOD_GATEWAY_RESERVE_BYTES": str(1 << 62)}
 """Variables of a gateway whose disk is full."""

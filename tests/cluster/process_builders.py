@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ import geopod
 from cluster.testcluster.kubectl import Kubectl
 from geopod.api import deployment, tokens
 from geopod.process.pod import ENV_ROOT
+from port_builders import free_port
 
 MINOR = "{}.{}".format(*sys.version_info)
 SHARED_GROUP = deployment.AGENT_UID
@@ -77,12 +77,6 @@ def results_of(run: dict[str, Any]) -> dict[int, Any]:
 def condition_of(resource: dict[str, Any], kind: str) -> tuple[str, str]:
     found = [it for it in resource["status"]["conditions"] if it["type"] == kind]
     return (found[0]["status"], found[0]["reason"]) if found else ("", "")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -183,13 +177,13 @@ class Stage:
         self.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
         return name
 
-    def wait_run(self, name: str, phase: str, timeout_s: int = 60) -> dict[str, Any]:
+    def wait_run(self, name: str, phase: str, timeout_s: int = 180) -> dict[str, Any]:
         self.kubectl.wait(
             f"computerun/{name}", f"jsonpath={{.status.phase}}={phase}", timeout_s=timeout_s
         )
         return self.kubectl.get("computerun", name)
 
-    def wait_ready(self, nodes: int, timeout_s: int = 60) -> None:
+    def wait_ready(self, nodes: int, timeout_s: int = 180) -> None:
         self.kubectl.wait(
             f"computeenvironment/{self.name}",
             f"jsonpath={{.status.nodes.ready}}={nodes}",
@@ -296,7 +290,7 @@ def a_stage(
         shutil.rmtree(home, ignore_errors=True)
 
 
-def until(condition: Any, *, timeout_s: float = 20.0) -> None:
+def until(condition: Any, *, timeout_s: float = 180.0) -> None:
     """Look again and again until a condition of other processes holds."""
     end = time.monotonic() + timeout_s
     while not condition():

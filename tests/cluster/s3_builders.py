@@ -6,12 +6,13 @@ import contextlib
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cluster.process_builders import until
+from port_builders import free_port
 
 KEY, SECRET = "layers-test", "layers-test-secret"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "geopod/cluster/bin"
@@ -37,39 +38,36 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def s3_server(root: Path) -> Iterator[S3Server]:
-    """Serve the folders of `root` as buckets; skips where versitygw was never built."""
+def s3_server(root: Path, *options: str) -> Iterator[S3Server]:
+    """Serve the folders of `root` as buckets; skips where versitygw was never built.
+
+    `options`: of its `posix` back end.
+    """
     binary = next(iter(sorted(CACHE.glob("versitygw-*/versitygw"))), None)
     if binary is None:
         if os.environ.get("CI") == "true":
             pytest.fail("versitygw is not built, and in CI that is a failure")
         pytest.skip("versitygw is not built: make cluster-up")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     keys = {"ROOT_ACCESS_KEY_ID": KEY, "ROOT_SECRET_ACCESS_KEY": SECRET}
     log = root.with_name("s3.log")
     with (
         log.open("wb") as words,
         subprocess.Popen(
-            [str(binary), "--port", f"127.0.0.1:{port}", "posix", str(root)],
+            [str(binary), "--port", f"127.0.0.1:{port}", "posix", *options, str(root)],
             env={**os.environ, **keys},
             stdout=words,
             stderr=words,
         ) as process,
     ):
         try:
-            _wait(process, port)
+            until(lambda: _listens(process, port))
             yield S3Server(root, f"http://127.0.0.1:{port}", log)
         finally:
             process.kill()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        assert process.poll() is None
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    raise AssertionError("the S3 server does not listen")
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    assert process.poll() is None
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -6,77 +6,29 @@ The server is the test cluster's own (versitygw), one for this file, on a free p
 import asyncio
 import hashlib
 import os
-import socket
-import subprocess
-import time
 
 import aiohttp
 import pytest
-from cluster.testcluster import binaries
-from cluster.testcluster.errors import ClusterError
-from cluster.testcluster.places import cache_folder
+from cluster.s3_builders import s3_server
 from geopod.api import deployment
 from geopod.store import KeyExistsError, KeyMissingError, open_store
 from geopod.store.objects import PART_BYTES, BucketError, ObjectStore
 from geopod_gateway.app import Gateway
 from store_builders import UID, a_store, running, some_settings
 
-ACCESS, SECRET = "tester", "tester-secret"
-
-
-def program():
-    """Return the S3 server's program; skips where it was never built."""
-    try:
-        folder = cache_folder() / "bin" / binaries.key("versitygw")
-        missing = not folder.exists()
-    except ClusterError as error:
-        missing, folder = True, error
-    if missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"versitygw is not built ({folder}), and in CI that is a failure")
-        pytest.skip("versitygw is not built: `make cluster-up` does that")
-    return str(folder / "versitygw")
-
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    """Run an S3 server; return its URL."""
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "data").mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [program(), "--port", f"127.0.0.1:{port}", "posix", str(folder / "data")],
-        env={**os.environ, "ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and server.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-        for bucket in ("one", "geopod"):
-            (folder / "data" / bucket).mkdir()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
+def server(tmp_path_factory):
+    root = tmp_path_factory.mktemp("s3") / "buckets"
+    (root / "geopod").mkdir(parents=True)
+    with s3_server(root) as server:
+        yield server
 
 
 @pytest.fixture
-def access(endpoint, monkeypatch):
+def access(server, monkeypatch):
     """Set what a pod's Secret would set."""
-    values = {
-        "AWS_ACCESS_KEY_ID": ACCESS,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }
-    for name, value in values.items():
+    for name, value in {**server.keys, "AWS_ALLOW_HTTP": "true"}.items():
         monkeypatch.setenv(name, value)
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import time
-from pathlib import Path
 
 import geopandas
 import numpy as np
 import pytest
 import rasterio
 from array_builders import small_scene, write_netcdf4, write_zarr3
+from cluster.s3_builders import SECRET, s3_server
 from geopod.api.plan import encode_plan
 from geopod.errors import LayerAccessError, SourceChangedError
 from geopod.layers.access import Access
@@ -29,63 +26,28 @@ from layer_builders import (
 from source_builders import QUICK
 from staging_builders import PlanRequest, layer_source, plan_layers, stage_job, web_source
 
-KEY, SECRET = "layers-test", "layers-test-secret"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "geopod/cluster/bin"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
-    """Return the folder behind `s3://layers` and its endpoint."""
-    binary = next(iter(sorted(CACHE.glob("versitygw-*/versitygw"))), None)
-    if binary is None:
-        pytest.skip("versitygw is not built: make cluster-up")
-    root, port = tmp_path_factory.mktemp("s3"), free_port()
-    (root / "layers").mkdir()
-    command = [binary, "--port", f"127.0.0.1:{port}", "posix", "--nometa", root]
-    keys = {"ROOT_ACCESS_KEY_ID": KEY, "ROOT_SECRET_ACCESS_KEY": SECRET}
-    with subprocess.Popen(
-        list(map(str, command)), env={**os.environ, **keys}, stdout=subprocess.DEVNULL
-    ) as process:
-        deadline = time.monotonic() + 20
-        while not is_listening(port):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-        yield root / "layers", f"http://127.0.0.1:{port}"
-        process.kill()
+def server(tmp_path_factory):
+    root = tmp_path_factory.mktemp("s3") / "buckets"
+    (root / "layers").mkdir(parents=True)
+    with s3_server(root, "--nometa") as server:
+        yield server
 
 
 @pytest.fixture
-def store(bucket):
+def store(server):
     """Return the folder behind `s3://layers`, and access with the right keys for every path."""
-    folder, endpoint = bucket
 
     def access(*paths, **changes):
-        keys = {
-            "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_REGION": "us-east-1",
-            **changes,
-        }
-        keys = {name: value for name, value in keys.items() if value}
+        keys = {name: value for name, value in {**server.keys, **changes}.items() if value}
         return Access(
             credentials=dict.fromkeys(paths, keys),
             secrets=dict.fromkeys(paths, "s3-key"),
             patience=QUICK,
         )
 
-    return folder, access
+    return server.root / "layers", access
 
 
 def test_raster_in_s3_is_the_file_read_whole(store, tmp_path):

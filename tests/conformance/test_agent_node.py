@@ -275,7 +275,7 @@ def test_a_cancelled_task_is_stopped_in_the_runner_and_named(settings: Coordinat
             await runner.began.wait()
             client.send(CancelRun(run="run-1"))
             state = await client.end_of("run-1")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await runner.has_ended.wait()
         assert state.phase == "Cancelled"
         assert runner.cancelled == [("run-1", [0])]

@@ -86,7 +86,7 @@ class Job:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=240,
             env={"PATH": "/usr/bin:/bin", **environment},
         )
         assert done.returncode == 0, done.stderr
@@ -340,7 +340,7 @@ def test_steps_are_the_commands_that_the_operator_renders(tmp_path):
     into = tmp_path / "tools"
     command = [word.replace(deployment.BUILD_TOOLS, str(into)) for word in
                deployment.PREPARE_COMMAND]  # fmt: skip
-    subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True, timeout=180)
     assert os.access(into / "uv", os.X_OK)
     done = subprocess.run(
         [sys.executable, "-I", str(into / "install.pyz"), "--help"], capture_output=True, check=True

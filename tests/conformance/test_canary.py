@@ -37,7 +37,7 @@ def test_only_the_runners_child_opens_what_users_pickle(geopod_home, tmp_path):
         client.environment("canary", nodes=1, progress=False) as environment,
     ):
         run = environment.submit_map(f, [(Canary(songs["argument"]),)])
-        run.wait(60, progress=False)
+        run.wait(180, progress=False)
         (result,) = run.results()
         assert not songs["result"].exists()
         result.load()

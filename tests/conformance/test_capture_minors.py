@@ -140,7 +140,7 @@ FUNCTIONS = {
 
 def run(python: str, script: str, payload: bytes) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [python, "-c", script], input=payload, capture_output=True, check=False, timeout=60
+        [python, "-c", script], input=payload, capture_output=True, check=False, timeout=180
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from coordinator_builders import (
     LINK_KEY,
+    PATIENCE_S,
     UID,
     ControlClient,
     ScriptedAgent,
@@ -24,7 +25,6 @@ from coordinator_builders import (
     directory_store,
     done,
     failed,
-    free_port,
     serving,
 )
 from geopod.api import names
@@ -54,6 +54,7 @@ from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.coordinator.epochs import Fenced, take_epoch
 from geopod.coordinator.manifest import accepted_keys, read_records
 from geopod.coordinator.settings import CoordinatorSettings, write_settings
+from port_builders import free_port
 
 RSS_LIMIT_MIB = 60
 
@@ -372,6 +373,8 @@ def test_a_lost_node_gives_its_task_to_its_successor(settings: CoordinatorSettin
 
 
 def test_a_node_that_dials_again_goes_on_with_what_it_holds(either: CoordinatorSettings):
+    either = msgspec.structs.replace(either, redial_grace_s=PATIENCE_S)
+
     async def story() -> None:
         async with serving(either), ControlClient(either) as client:
             async with ScriptedAgent(either, instance="same") as agent:
@@ -521,7 +524,7 @@ def test_an_older_coordinator_acknowledges_nothing_and_ends(settings: Coordinato
             assert await take_epoch(store, UID) == 2
             await agent.send(done(assign, 0))
             with pytest.raises(Fenced):
-                await asyncio.wait_for(old.serve(), 20)
+                await asyncio.wait_for(old.serve(), PATIENCE_S)
             assert not any(isinstance(message, Committed) for message in agent.seen)
 
     play(story())
@@ -580,7 +583,7 @@ def start_process(settings: CoordinatorSettings, folder: Path) -> subprocess.Pop
 
 
 async def until_it_listens(settings: CoordinatorSettings, process: subprocess.Popen[bytes]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not is_there(settings.control_socket):  # a process starts
             assert process.poll() is None
             await asyncio.sleep(0.01)
@@ -597,7 +600,7 @@ def test_sigterm_closes_in_good_order_and_ends_no_run(tmp_path: Path):
             client.send(Submit(order=an_order()))
             await agent.next(Assign)
             process.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(process.wait, 20) == 0
+            assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
         state = stored_state(settings, "run-1")
         assert (state.phase, state.finished) == ("Running", None)
 
@@ -627,7 +630,7 @@ def test_a_hundred_connected_nodes_take_little_memory(tmp_path: Path):
             assert rss_mib <= RSS_LIMIT_MIB
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE_S)
 
     play(story())
 

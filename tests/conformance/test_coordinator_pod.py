@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 
 import pytest
 from coordinator_builders import UID, ScriptedAgent, done, failed
@@ -16,6 +17,7 @@ from geopod.api.run_status import ComputeRunStatus
 from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS
 from geopod.cluster.problems import InvalidApiError
 from geopod.coordinator.epochs import Fenced
+from geopod.coordinator.pod import run_writer
 from geopod.errors import ClusterUnreachableError
 from geopod.store.directory import DirectoryStore
 
@@ -40,7 +42,9 @@ def set_cancel(manifest):
 # ---- runs in, statuses out
 
 
-def test_warm_run_takes_one_write_with_its_results(tmp_path):
+def test_warm_run_takes_one_write_with_its_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_writer, "RUNNING_AFTER_S", 60.0)  # warm, however busy the machine is
+
     async def story():
         cluster = a_cluster()
         async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
@@ -132,11 +136,12 @@ def test_runs_in_a_row_write_the_environment_seldom(tmp_path):
         async with serving(cluster, tmp_path) as (_, settings), ScriptedAgent(settings) as agent:
             await succeed(agent).ready()
             await cluster.until(lambda: cluster.status(ENVIRONMENTS, NAME)["nodes"]["ready"] == 1)
-            before = len(cluster.written(ENVIRONMENTS, NAME))
+            before, began = len(cluster.written(ENVIRONMENTS, NAME)), time.monotonic()
             for number in range(20):
                 cluster.put(RUNS, a_run(f"run-{number}"))
                 await cluster.phase(f"run-{number}", "Succeeded")
-            assert len(cluster.written(ENVIRONMENTS, NAME)) - before <= 3
+            longer = int(time.monotonic() - began)  # 0 s, unless the machine is busy
+            assert len(cluster.written(ENVIRONMENTS, NAME)) - before <= 3 + longer
 
     play(story)
 
@@ -604,7 +609,7 @@ def test_node_of_an_earlier_coordinator_is_lost_when_it_does_not_dial_in_time(tm
             await a.ready()
             await b.ready()
             await cluster.until(lambda: connected(cluster) == 2)
-        async with serving(cluster, tmp_path) as (process, settings):
+        async with serving(cluster, tmp_path, redial_grace_s=1.0) as (process, settings):
             assert process.coordinator.read_environment().lost == ""
             async with ScriptedAgent(settings, 0) as a:
                 await a.ready()

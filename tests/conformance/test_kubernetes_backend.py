@@ -40,7 +40,7 @@ def story(folder, act, **options):
     """Run `act(client, api, play)` as one client's whole life."""
 
     async def tell():
-        async with asyncio.timeout(30), connected(folder, **options) as parts:
+        async with asyncio.timeout(90), connected(folder, **options) as parts:
             return await act(*parts)
 
     return asyncio.run(tell())

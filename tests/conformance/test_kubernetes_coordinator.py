@@ -90,7 +90,7 @@ class Town:
 
 def told(folder, act, *, nodes=2):
     async def story():
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             town = Town(folder)
             async with town.living(nodes) as (client, env):
                 return await act(town, client, env)
@@ -146,7 +146,7 @@ def test_function_of_another_minor_is_refused_by_name(tmp_path):
         del manifest["status"]
         await town.api.create(RUNS, manifest, field_manager="test")
         with pytest.raises(PythonVersionMismatchError) as caught:
-            await (await client.get_run("older")).results(timeout=30, progress=False)
+            await (await client.get_run("older")).results(timeout=90, progress=False)
         return caught.value
 
     error = told(tmp_path, act, nodes=1)

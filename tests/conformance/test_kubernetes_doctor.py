@@ -16,7 +16,7 @@ def doctored(folder, spoil):
     """Return doctor's findings by part, of an installation that `spoil` has changed."""
 
     async def tell():
-        async with asyncio.timeout(30), connected(folder, play=False) as (client, api, _):
+        async with asyncio.timeout(90), connected(folder, play=False) as (client, api, _):
             await install(api)
             await spoil(api)
             return await client.doctor()

@@ -18,6 +18,7 @@ from local_builders import (
     an_order,
     ended,
     finished,
+    left_of,
     processes_of,
     ready,
     story,
@@ -40,32 +41,30 @@ def chance(request):
 
 
 def parent_of(pid: int) -> int:
-    text = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    """Return the pid of a process's parent; 0: the process has just ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
     return int(text.rpartition(")")[2].split()[1])
 
 
 def find(uid: str, kind: str) -> list[int]:
     """Return the pids of an environment's processes of one kind."""
     there = processes_of(uid)
-    with suppress(OSError):
-        parents = {pid: parent_of(pid) for pid in there}
-        runners = {pid for pid, command in there.items() if "geopod.runner" in command}
-        first = {pid for pid in runners if parents[pid] not in runners}
-        templates = {pid for pid in runners if parents[pid] in first}
-        match kind:
-            case "runner":
-                return sorted(first)
-            case "template":
-                return sorted(templates)
-            case "child":
-                return sorted(pid for pid in runners if parents[pid] in templates)
-            case _:
-                return sorted(p for p, command in there.items() if f"geopod.{kind}" in command)
-    return []
-
-
-def is_there(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    parents = {pid: parent for pid in there if (parent := parent_of(pid))}
+    runners = {pid for pid in parents if "geopod.runner" in there[pid]}
+    first = {pid for pid in runners if parents[pid] not in runners}
+    templates = {pid for pid in runners if parents[pid] in first}
+    match kind:
+        case "runner":
+            return sorted(first)
+        case "template":
+            return sorted(templates)
+        case "child":
+            return sorted(pid for pid in runners if parents[pid] in templates)
+        case _:
+            return sorted(pid for pid in parents if f"geopod.{kind}" in there[pid])
 
 
 async def kill_one(uid: str, kind: str, chance: random.Random, *, within_s: float) -> bool:
@@ -243,7 +242,8 @@ def test_what_a_function_started_ends_with_the_environment(local_home):
         order = an_order(uid, daemon)
         await finished(backend, order)
         pids = await values_of(backend, order)
+        assert set(pids) <= processes_of(uid).keys()
         await backend.terminate_environment("env", wait=True)
-        return [pid for pid in pids if is_there(pid)]
+        return left_of(uid)
 
-    assert story(local_home, act) == []
+    assert story(local_home, act) == {}

@@ -11,7 +11,7 @@ from geopod.errors.runs import TIMES
 from layer_builders import raster_spec, write_raster
 from nbclient import NotebookClient
 
-DEADLINE_S = 60
+DEADLINE_S = 90
 CELLS = {
     "environment": """
         import geopod

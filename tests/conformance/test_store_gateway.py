@@ -414,7 +414,7 @@ class TestLarge:
                 store._channel._patience = replace(HASTY, silence_s=0.5)
                 sent = kind(source if kind is FileSource else data)
                 with pytest.raises(GatewayUnavailableError, match="connection timed out"):
-                    async with asyncio.timeout(30):
+                    async with asyncio.timeout(90):
                         await multipart._send_part(
                             store._channel, KEY, sent, {"upload": "u", "part": "1"}, 0
                         )

@@ -19,6 +19,7 @@ from geopod.store.directory import DirectoryStore
 from geopod.store.gateway import GatewayStore
 from geopod_gateway.app import Gateway
 from geopod_gateway.app.sweep import sweep
+from port_builders import free_port
 from store_builders import SIGNING_KEY, UID, a_token, running, some_settings
 
 KEY = f"{UID}/runs/1/value"
@@ -217,7 +218,7 @@ async def raw(url, head, body=b""):
     try:
         writer.write(head.encode() + b"\r\n\r\n" + body)
         await writer.drain()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return (await reader.readline()).decode()
     finally:
         writer.close()
@@ -366,7 +367,7 @@ def test_connection_that_never_ends_its_headers_is_closed(tmp_path):
         host, port = str(session._base_url).rstrip("/").removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"GET /livez HTTP/1.1\r\nHost: ga")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await reader.read() == b""
         writer.close()
 
@@ -467,9 +468,7 @@ def test_sweep_removes_what_has_expired_and_nothing_else(tmp_path):
 @pytest.fixture
 def process(tmp_path):
     """Start the gateway as its pod does; yields it with its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "key").write_bytes(SIGNING_KEY)
     environ = {
         **os.environ,
@@ -498,7 +497,7 @@ def test_process_serves_until_it_is_told_to_end(process, tmp_path):
 
     asyncio.run(check())
     started.send_signal(signal.SIGTERM)
-    assert started.wait(timeout=30) == 0
+    assert started.wait(timeout=120) == 0
     assert started.stderr.read() == ""
 
 

@@ -31,7 +31,7 @@ def run(scenario, *, source=None, limits=None):
             options = {"limits": limits} if limits else {}
             made = source(url) if source else None
             async with await a_client(url, source=made, **options) as client:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     return await scenario(fake, client)
 
     return asyncio.run(drive())

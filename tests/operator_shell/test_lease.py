@@ -66,7 +66,7 @@ def looks(fake):
 
 def drive(scenario):
     async def limited():
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await scenario()
 
     asyncio.run(limited())

@@ -116,4 +116,4 @@ def test_outage_and_dead_watches_end_in_the_objects_of_an_undisturbed_life():
         finally:
             await running.__aexit__(None, None, None)
 
-    asyncio.run(asyncio.wait_for(drive(), 60))
+    asyncio.run(asyncio.wait_for(drive(), 180))

@@ -14,7 +14,7 @@ import pytest
 from geopod.client.loop import LISTEN_AFTER_S, LoopThread
 from geopod.errors import InvalidInputError
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Answer:

@@ -152,8 +152,8 @@ def test_children_that_never_end_a_value_leave_threads_to_others(
         value = taken(folder, tmp_path)
         many[-1].hand_on(value)
         assert value.early is not None
-        found = await asyncio.wait_for(value.early.finish(value.size), timeout=10)
-        assert await asyncio.wait_for(asyncio.to_thread(int), timeout=10) == 0
+        found = await asyncio.wait_for(value.early.finish(value.size), timeout=60)
+        assert await asyncio.wait_for(asyncio.to_thread(int), timeout=60) == 0
         value.close()
         for digests in many:
             digests.close()

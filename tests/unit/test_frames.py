@@ -10,7 +10,7 @@ import pytest
 from geopod.process.frames import FrameReader, FrameServer, FrameWire, dial_frames, frame
 
 LIMIT = 1 << 20
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Listener:

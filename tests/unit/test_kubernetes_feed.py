@@ -17,7 +17,7 @@ SPEC = {"environment": "e"}
 
 def told(work):
     async def within():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await work()
 
     return asyncio.run(within())

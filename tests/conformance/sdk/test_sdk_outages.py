@@ -20,7 +20,7 @@ from geopod_gateway.app import Gateway
 from kubernetes_builders import FakeApi, Play
 from store_builders import HASTY, Faults, running, some_settings
 
-DEADLINE_S = 30
+DEADLINE_S = 90
 
 
 def plain(params):
