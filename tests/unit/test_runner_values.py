@@ -1,19 +1,27 @@
 """The agent takes values from a folder that someone hostile writes to: only plain files count."""
 
+import asyncio
 import contextlib
 import fcntl
 import math
 import mmap
 import os
+import resource
+import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+from geopod.agent.ongoing import OngoingWork
+from geopod.agent.runner_child import RunnerChild
 from geopod.agent.runner_messages import ResultItem
 from geopod.agent.tasks import MAX_READ_BYTES, UntrustedValueError, open_beneath, take_value
 from geopod.agent.unpack import pack_runner, write_runner
+from geopod.agent.work import Outcome, Work
+from geopod.api.bundles import FunctionRef
+from geopod.api.results import TaskReason
 
 
 @pytest.fixture
@@ -140,6 +148,72 @@ def test_what_is_no_plain_file_beneath_the_folder_is_refused(
     with pytest.raises(UntrustedValueError, match="handed over"):
         open_beneath(folder, prepare(tmp_path / "task"), aside=tmp_path / "taken")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@contextlib.contextmanager
+def one_descriptor_left() -> Iterator[None]:
+    """Let this process open one file more: enough to begin, not to end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as full:
+        full.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        last = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last + 4, hard))
+        held: list[int] = []
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.dup(0))
+                full.callback(os.close, held[-1])
+        os.close(held[-1])
+        try:
+            yield
+        finally:
+            os.dup2(0, held[-1])
+
+
+def test_node_without_descriptors_blames_no_child(folder: int, aside: Path, tmp_path: Path) -> None:
+    (tmp_path / "task" / "v").write_bytes(b"value")
+    with one_descriptor_left(), pytest.raises(OSError, match="Too many open files"):
+        open_beneath(folder, "v", aside=aside)
+    assert take_value(an_item(file="v"), b"", folder, aside).data == b"value"
+
+
+def test_value_that_the_node_cannot_take_is_the_nodes_failure_and_its_child_goes_on(
+    tmp_path: Path,
+) -> None:
+    async def story() -> list[Outcome]:
+        ours, theirs = socket.socketpair()
+        streams = [os.open(tmp_path / name, os.O_CREAT | os.O_RDWR) for name in ("out", "err")]
+        (tmp_path / "tasks").mkdir()
+        ended: list[RunnerChild] = []
+        place = tmp_path / "tasks" / "1"
+        child = RunnerChild(1, [ours.detach(), *streams], place, end=ended.append)
+        function = FunctionRef(
+            format="source", name="f", python="3.12", sha256="0" * 64, size=0, inline=b""
+        )
+        work = Work(run="r", function=function, payload=b"", tasks=[(0, 1), (1, 1)])
+        ongoing = OngoingWork(work, lambda *_: None)
+        child.assign(ongoing)
+        (place / "v").write_bytes(b"value")
+        with one_descriptor_left():
+            child._take(an_item(file="v"), b"", 0)
+        child._take(an_item(index=1, file="v"), b"", 0)
+        found: list[Outcome] = []
+
+        async def report(outcomes: list[Outcome]) -> None:
+            found.extend(outcomes)
+
+        await ongoing.deliver(report)
+        child.discard()
+        theirs.close()
+        assert ended == []
+        return found
+
+    spoilt, whole = asyncio.run(story())
+    assert spoilt.failure is not None
+    assert spoilt.failure.reason == TaskReason.NODE_LOST
+    assert "Too many open files" in spoilt.failure.fact
+    assert whole.value is not None
+    assert whole.value.data == b"value"
 
 
 def test_nodata_that_json_cannot_say_comes_back_as_a_number(folder: int) -> None:

@@ -172,3 +172,21 @@ def test_a_file_that_stands_by_is_made_once_and_given_up_with_its_store(tmp_path
     assert another is None
     os.close(descriptor)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_stands_by_where_it_could_never_get_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("geopod.store.spare.DESCRIPTORS", str(tmp_path / "absent"))
+    store = DirectoryStore(tmp_path / "store")
+
+    async def create() -> int | None:
+        await store.put("one", b"1", if_absent=True)
+        spare = SpareFile(str(tmp_path), 0o444)
+        spare.make_soon()
+        await asyncio.sleep(MAKE_AFTER_S)  # a timer that was set earlier: it is called before
+        await store.put("two", b"2", if_absent=True)
+        return spare.take()
+
+    assert asyncio.run(create()) is None
+    assert asyncio.run(store.names("")) == ["one", "two"]

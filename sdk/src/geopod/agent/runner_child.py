@@ -11,6 +11,7 @@ from pathlib import Path
 
 from geopod.agent.channel import Channel
 from geopod.agent.early import EarlyDigests
+from geopod.agent.failures import not_committed
 from geopod.agent.ongoing import OngoingWork, TaskKey
 from geopod.agent.output import read_log
 from geopod.agent.runner_messages import (
@@ -223,6 +224,8 @@ class RunnerChild:
             except UntrustedValueError as refused:
                 self._break_rules(str(refused), key)
                 return
+            except OSError as own:
+                failure = not_committed(own)
         else:
             failure = judge_item(item, work.work.node)
         log = None

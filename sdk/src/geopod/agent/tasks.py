@@ -7,6 +7,7 @@ descriptor counts, which nothing in the runner can point elsewhere.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,10 @@ MAX_READ_BYTES = 256 << 10
 MAX_VALUE_BYTES = 64 << 30
 """A sparse file announces any size; no value of a node's scratch is larger."""
 MAX_DEPTH = 16
+OWN_TROUBLES = frozenset({
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO,
+})  # fmt: skip  # names read best in lines
+"""What no child is to blame for: no descriptor, no memory, no room left."""
 DESCRIPTORS = Path("/proc/self/fd") if Path("/proc/self/fd").exists() else Path("/dev/fd")
 
 
@@ -31,7 +36,7 @@ def take_value(item: ResultItem, body: bytes, folder: int, aside: str | Path) ->
     """Return the value of a finished task; `folder` is the task folder's descriptor.
 
     `aside`: a new name on the same file system, which the value gets if it is a large file. Raises
-    UntrustedValueError.
+    UntrustedValueError, and OSError where the node itself is in trouble.
     """
     if item.kind is None:
         raise UntrustedValueError("answered without a value")
@@ -61,7 +66,8 @@ def open_beneath(folder: int, name: str, *, aside: str | Path) -> tuple[int, int
 
     It loses its name there: it is unlinked, or moved `aside` when it is too large to be read.
 
-    Raises UntrustedValueError for links, devices, pipes, names that lead outside, absent files.
+    Raises UntrustedValueError for links, devices, pipes, names that lead outside, absent files,
+    OSError for OWN_TROUBLES.
     """
     parts = PurePosixPath(name).parts
     is_plain = 0 < len(parts) <= MAX_DEPTH and "/" not in parts and ".." not in parts
@@ -85,6 +91,8 @@ def open_beneath(folder: int, name: str, *, aside: str | Path) -> tuple[int, int
             os.close(descriptor)
             raise
     except OSError as refused:
+        if refused.errno in OWN_TROUBLES:
+            raise
         fact = f"handed over {name[:80]!r}, which is no plain file of its folder"
         raise UntrustedValueError(f"{fact} ({refused.strerror})") from refused
     finally:
