@@ -1,9 +1,11 @@
 """What the kubelet and Prometheus are answered."""
 
 import asyncio
+import re
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from geopod.api import names
 from geopod_operator.metrics import Metrics
 from geopod_operator.probes import SILENT_S, Health, WatchStamps, probe_app, watch_of
 from shell_builders import Clock, an_environment
@@ -118,15 +120,30 @@ def test_metrics_carry_the_names_of_the_dashboard():
 @pytest.mark.parametrize(("ended", "result"), [("Complete", "ok"), ("Failed", "failed")])
 def test_build_is_counted_once_when_it_ends(ended, result):
     metrics = Metrics()
-    job = {
-        "kind": "Job",
-        "metadata": {"uid": "j1"},
-        "status": {"startTime": "2026-03-01T11:59:00Z"},
-    }
+    job = a_job(names.build_name("0" * 64))
     metrics.saw(job)
+    assert builds(metrics) == {"ok": 0, "failed": 0}
+    job = a_job(names.build_name("0" * 64), ended)
+    metrics.saw(job)
+    metrics.saw(job)
+    assert builds(metrics) == {"ok": 0, "failed": 0, result: 1}
+
+
+def test_job_that_deletes_results_is_no_build():
+    metrics = Metrics()
+    metrics.saw(a_job("e1-purge", "Failed"))
+    assert builds(metrics) == {"ok": 0, "failed": 0}
+
+
+def a_job(name, ended=None):
     over = {"type": ended, "status": "True", "lastTransitionTime": "2026-03-01T12:00:00Z"}
-    job["status"]["conditions"] = [over]
-    metrics.saw(job)
-    metrics.saw(job)
-    lines = metrics.render().decode().splitlines()
-    assert f'geopod_build_seconds_count{{result="{result}"}} 1.0' in lines
+    status = {"startTime": "2026-03-01T11:59:00Z", "conditions": [over] if ended else []}
+    return {"kind": "Job", "metadata": {"uid": "j1", "name": name}, "status": status}
+
+
+def builds(metrics):
+    """How many builds were counted, by result."""
+    told = re.findall(
+        r'geopod_build_seconds_count\{result="(\w+)"\} (\S+)', metrics.render().decode()
+    )
+    return {result: float(count) for result, count in told}

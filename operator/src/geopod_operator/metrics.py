@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from geopod.api import names
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -21,6 +22,9 @@ from typing_extensions import override
 
 Raw = dict[str, Any]
 NODE_STATES = ("connected", "ready", "busy", "idle", "outdated")
+RESULTS = ("ok", "failed")
+BUILDS = names.build_name("")
+"""How the builders' Jobs begin; those that delete results are no builds."""
 READY_BUCKETS_S = (2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 
 
@@ -56,6 +60,8 @@ class Metrics:
             buckets=READY_BUCKETS_S,
             registry=self.registry,
         )
+        for result in RESULTS:
+            self._build.labels(result)  # at zero: an increase from nothing is none
         self._waiting: dict[str, datetime] = {}
         """uid -> creation of environments that were never Ready."""
         self._built: set[str] = set()
@@ -89,7 +95,7 @@ class Metrics:
         """An object changed: an environment may be Ready, a build may have ended."""
         if found["kind"] == "ComputeEnvironment":
             self._saw_environment(found)
-        elif found["kind"] == "Job":
+        elif found["kind"] == "Job" and found["metadata"]["name"].startswith(BUILDS):
             self._saw_job(found)
 
     def _saw_environment(self, found: Raw) -> None:
