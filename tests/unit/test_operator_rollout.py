@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from geopod_operator.environment.facts import indexes, ranges
 from operator_builders import NOW, World, a_pod, a_runtime, an_environment
@@ -70,6 +72,49 @@ def test_broken_pods_of_an_earlier_template_go_at_once():
     world.later(15).settle()
     world.later(31).settle()
     assert deleted_pods(world) == [f"ndvi-node-{index}" for index in range(4)]
+
+
+def test_who_mends_a_spec_waits_no_two_minutes_for_broken_pods_to_go():
+    world = World()
+    world.settle()
+    world.start_coordinator()
+    world.settle()
+    world.start_nodes(ready=0)
+    for pod in world.pods:
+        pod["status"]["phase"] = "Pending"
+    for _ in range(20):
+        world.later(60).settle()
+    world.change(env=[{"name": "A", "value": "1"}])
+    world.settle()
+    world.stateful_set["status"]["updatedReplicas"] = 0
+    world.later(world.settle().requeue_after).settle()
+    assert deleted_pods(world) == [f"ndvi-node-{index}" for index in range(4)]
+    assert world.now - NOW <= timedelta(seconds=20 * 60 + 10)
+
+
+@pytest.mark.parametrize(
+    ("restarts", "ready", "goes"),
+    [(2, False, True), (1, False, False), (2, True, False)],
+    ids=["crashes again and again", "was restarted once", "works"],
+)
+def test_pod_whose_container_has_just_begun_anew_goes_too(restarts, ready, goes):
+    world = World()
+    world.settle()
+    world.start_coordinator()
+    world.settle()
+    world.start_nodes(ready=4 if ready else 0)
+    again = {
+        "restartCount": restarts,
+        "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
+        "state": {"running": {"startedAt": (world.now + timedelta(seconds=10)).isoformat()}},
+    }
+    for pod in world.pods:
+        pod["status"]["containerStatuses"][1] |= again
+    world.change(env=[{"name": "A", "value": "1"}])
+    world.later(11).settle()
+    world.stateful_set["status"]["updatedReplicas"] = 0
+    world.later(10).settle()
+    assert bool(deleted_pods(world)) is goes
 
 
 def test_roll_out_ends():

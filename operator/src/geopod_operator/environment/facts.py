@@ -48,6 +48,12 @@ class Facts:
         return min(ready, self.pods)
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether pods of an earlier template stand where others shall, and not all work."""
+        updated = int(self._set_status.get("updatedReplicas", self.pods))
+        return updated < self.pods and self.ready < self.pods
+
+    @property
     def outdated(self) -> int:
         """Nodes of an earlier template."""
         return self.status.nodes.outdated if self.status.nodes else 0

@@ -52,7 +52,8 @@ def needed_pods(at: Situation) -> Needs:
 
 def listing_at(at: Situation) -> datetime | None:
     """Return when the pods are to be listed for what keeps them from being ready."""
-    return next_listing(at.observed, waiting_since(at.facts, at.dependencies, at.rest))
+    since = waiting_since(at.facts, at.dependencies, at.rest)
+    return next_listing(at.observed, at.facts, since)
 
 
 def look(at: Situation) -> Situation:

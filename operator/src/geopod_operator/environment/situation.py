@@ -108,13 +108,18 @@ def waiting_since(facts: Facts, dependencies: Dependencies, rest: Rest) -> datet
     return min(times, default=None)
 
 
-def next_listing(observed: Observed, since: datetime | None) -> datetime | None:
-    """Return when to list pods for causes: after 10 s, then every 30 s, later every 120 s."""
+def next_listing(observed: Observed, facts: Facts, since: datetime | None) -> datetime | None:
+    """Return when to list pods for causes: after 10 s, then every 30 s, later every 120 s.
+
+    Every 10 s while broken pods are to make room: who mends a spec waits for that.
+    """
     if since is None:
         return None
     first = since + PATIENCE
     listed = observed.pods_listed_at
     if listed is None or listed < since:
         return first
+    if facts.is_held_up:
+        return max(first, listed + PATIENCE)
     is_young = observed.now - since < SELDOM
     return max(first, listed + (OFTEN if is_young else SELDOM))

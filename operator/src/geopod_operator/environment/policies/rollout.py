@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 
 from geopod.api.environment import ComputeEnvironmentSpec
 
+from geopod_operator.environment.crashes import last_end
 from geopod_operator.environment.facts import Facts, template_hash_of
 from geopod_operator.environment.observed import Raw, Ref
 from geopod_operator.environment.outcome import Delete
@@ -41,7 +43,7 @@ def pods_to_replace(
     """Return the pods to delete now, so that the StatefulSet makes them anew."""
     alive = [it for it in pods if not it["metadata"].get("deletionTimestamp")]
     old = outdated_pods(alive, wanted_hash)
-    broken = [it for it in old if _cannot_work(it)]
+    broken = [it for it in old if _cannot_work(it, facts.now)]
     ready = sum(is_ready(it) for it in alive)
     away = max(spec.nodes - ready, 0)
     room = max(max_unavailable(spec) - away, 0)
@@ -49,13 +51,15 @@ def pods_to_replace(
     return tuple(_delete(it) for it in [*broken, *drained[:room]])
 
 
-def _cannot_work(pod: Raw) -> bool:
-    """Say whether no task can be running in a pod: one of its containers does not run."""
+def _cannot_work(pod: Raw, now: datetime) -> bool:
+    """Say whether no task can be running in a pod: one of its containers does not stay up."""
     status = pod.get("status") or {}
     if status.get("phase") in {"Pending", "Failed"}:
         return True
     states = status.get("containerStatuses", [])
-    return any("running" not in it.get("state", {}) for it in states)
+    if any("running" not in it.get("state", {}) for it in states):
+        return True
+    return not is_ready(pod) and any(last_end(it, now) is not None for it in states)
 
 
 def _delete(pod: Raw) -> Delete:
