@@ -7,6 +7,8 @@ import socket
 
 DIAL_S = (0.01, 0.5)
 """First and longest pause between two tries to reach the agent."""
+PAUSE_GROWTH = 1.1
+"""Both start side by side: the runner is late by a tenth of what it has waited."""
 
 
 def dial(socket_path: str) -> socket.socket:
@@ -19,6 +21,6 @@ def dial(socket_path: str) -> socket.socket:
         except OSError:
             agent.close()
             select.select([], [], [], pause)
-            pause = min(pause * 1.5, longest)
+            pause = min(pause * PAUSE_GROWTH, longest)
         else:
             return agent
