@@ -97,12 +97,23 @@ def story(home: Path, act: Callable[[LocalBackend], Awaitable[Any]]) -> Any:
 
 async def ready(backend: LocalBackend, name: str = "env", **spec) -> EnvironmentRecord:
     """Return an environment whose nodes are ready; one node of the client's own minor."""
-    sources = spec.pop("sources", None)
-    spec = {"nodes": 1, "interpreter": OWN, **spec}
-    record = await backend.apply_environment(name, spec, labels={}, sources=sources)
+    record = await applied(backend, name, **spec)
     state = await until(backend, name, "Ready", "Failed")
     assert state.phase == "Ready", state
     return record
+
+
+async def asleep(backend: LocalBackend, name: str = "env", **spec) -> EnvironmentRecord:
+    """Return an environment that has fallen asleep: it was ready for a moment, easily missed."""
+    record = await applied(backend, name, **spec)
+    await until(backend, name, "Suspended")
+    return record
+
+
+async def applied(backend: LocalBackend, name: str, **spec) -> EnvironmentRecord:
+    sources = spec.pop("sources", None)
+    spec = {"nodes": 1, "interpreter": OWN, **spec}
+    return await backend.apply_environment(name, spec, labels={}, sources=sources)
 
 
 async def until(backend: LocalBackend, name: str, *phases: str) -> EnvironmentState:

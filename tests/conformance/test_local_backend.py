@@ -23,6 +23,7 @@ from local_builders import (
     OWN,
     a_map,
     an_order,
+    asleep,
     ended,
     finished,
     left_of,
@@ -123,9 +124,8 @@ class TestEnvironments:
 
     def test_idle_environment_falls_asleep_and_the_next_run_wakes_it(self, local_home):
         async def act(backend):
-            record = await ready(backend, idle={"afterSeconds": 0.5})
-            asleep = await until(backend, "env", "Suspended")
-            assert asleep.reason == "IdleTimeout"
+            record = await asleep(backend, idle={"afterSeconds": 0.5})
+            assert (await until(backend, "env", "Suspended")).reason == "IdleTimeout"
             assert left_of(record.uid) == {}
             order = an_order(record.uid)
             assert (await finished(backend, order)).phase == "Succeeded"
@@ -142,7 +142,7 @@ class TestEnvironments:
             "    backend = open_local(Path(sys.argv[2]))\n"
             "    spec = {'nodes': 1, 'idle': {'afterSeconds': 0.5}}\n"
             "    record = await backend.apply_environment('env', spec, labels={})\n"
-            "    await until(backend, 'env', 'Ready')\n"
+            "    await until(backend, 'env', 'Ready', 'Suspended')\n"
             "    os.kill(os.getpid(), signal.SIGKILL)\n"
             "asyncio.run(main())\n"
         )
@@ -159,13 +159,14 @@ class TestEnvironments:
         async def act(backend):
             record = await ready(backend)
             await backend.suspend_environment("env", suspended=True)
-            await until(backend, "env", "Suspended")
             order = an_order(record.uid)
             assert (await submitted(backend, order)).phase == "Queued"
+            impatient = await finished(backend, an_order(record.uid, queue_timeout_s=0.1))
             await backend.suspend_environment("env", suspended=False)
-            return (await ended(backend, order.name)).phase
+            last = await ended(backend, order.name)
+            return impatient.reason, last.phase, last.retried
 
-        assert story(local_home, act) == "Succeeded"
+        assert story(local_home, act) == ("QueueDeadlineExceeded", "Succeeded", 0)
 
     def test_terminated_environment_refuses_runs_until_it_is_resumed(self, local_home):
         async def act(backend):
@@ -364,8 +365,7 @@ class TestFailedUpdate:
 
     def test_leaves_a_sleeping_environment_as_it_was(self, local_home):
         async def act(backend):
-            record = await ready(backend, idle={"afterSeconds": 0.1})
-            await until(backend, "env", "Suspended")
+            record = await asleep(backend, idle={"afterSeconds": 0.1})
             assert (await self.refused(backend)).code == "E112"
             order = an_order(record.uid)
             return (await finished(backend, order)).phase

@@ -19,6 +19,7 @@ from geopod.errors.runs import TIMES
 from layer_builders import UTM, raster_spec, scene_polygons, write_raster
 from local_builders import (
     an_order,
+    asleep,
     ended,
     finished,
     ready,
@@ -127,11 +128,10 @@ def test_refreshed_environment_sees_the_bytes_that_are_there_now(act_on, dem):
 
 def test_woken_environment_does_not_stage_again(act_on):
     async def act(backend):
-        record = await ready(backend, nodes=4, layers=[DEM], idle={"afterSeconds": 0.5})
+        record = await asleep(backend, nodes=4, layers=[DEM], idle={"afterSeconds": 0.5})
         folder = backend.folder.environment("env") / "scratch"
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("DONE")}
         assert len(before) == 4
-        await until(backend, "env", "Suspended")
         order = an_order(record.uid, COUNT)
         assert (await finished(backend, order)).phase == "Succeeded"
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("DONE")} == before

@@ -89,7 +89,7 @@ def unmasked(opcode, payload, *, final=True):
 
 
 def play(story):
-    return uvloop.run(asyncio.wait_for(story, 20))
+    return uvloop.run(asyncio.wait_for(story, 60))
 
 
 # ---- beside a library
@@ -305,7 +305,7 @@ def a_black_hole():
 
 async def dial(url):
     """Return the refusal of a dial, unless it takes as long as the kernel alone would try."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         try:
             await websocket.converse(url, Listener())
         except OSError as refusal:
