@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from geopod.errors import LayerAccessError
 from geopod.layers.cf import read_meaning
-from geopod.layers.chunks import ArrayVariable, ChunkedArray, Layout
+from geopod.layers.chunks import ArrayVariable, ChunkedArray, Layout, each
 from geopod.layers.variables import step_names
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +35,7 @@ class Arrays:
             path=path,
             dimensions=tuple(f"{group}/{name}" if group else name for name in dimensions),
             attributes=attributes,
-            array=ChunkedArray(layout, lambda _: values),
+            array=ChunkedArray(layout, each(lambda _: values)),
         )
 
     def attributes(self, path):
@@ -239,7 +239,7 @@ def test_box_of_a_chunked_array_is_the_box_of_the_array(data):
         whole[tuple(map(slice, part.shape))] = part
         return whole
 
-    array = ChunkedArray(Layout(shape, chunks, values.dtype), chunk)
+    array = ChunkedArray(Layout(shape, chunks, values.dtype), each(chunk))
 
     np.testing.assert_array_equal(array.read(tuple(box)), values[tuple(box)])
 

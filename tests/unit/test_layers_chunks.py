@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from geopod.layers.chunks import ChunkedArray, Layout
+from geopod.layers.chunks import ChunkedArray, Layout, each
 
 
 def rows_of(count, width, height=1):
     """An array elsewhere of `count` chunks of bytes, each filled with its number."""
     layout = Layout((count * height, width), (height, width), np.dtype(np.uint8))
     return ChunkedArray(
-        layout, lambda place: np.full(layout.chunks, place[0] % 256, "u1"), is_remote=True
+        layout, each(lambda place: np.full(layout.chunks, place[0] % 256, "u1")), is_remote=True
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,16 @@ from geopod.layers.variables import MOST_CHUNK_BYTES
 
 Place = tuple[int, ...]
 """Which chunk: its number along each axis."""
+Chunk: TypeAlias = NDArray[Any] | None
+"""A decoded chunk; None: it was never written."""
 
 _MOST_KEPT = 64 << 20
 """Decoded chunks that neighbouring windows share; beside 450 MB that an agent may take."""
 _KEPT_BESIDE = 512
 """What a chunk takes beside its values: one of a single value is small."""
 _AT_ONCE = 16
+_PIECE_BYTES = 1 << 20
+"""What is read at once of an array that lies in one piece."""
 _MOST_SIZE = (1 << 31) - 1
 
 
@@ -61,13 +65,14 @@ class Layout:
 
 @dataclass(slots=True, eq=False)
 class ChunkedArray:
-    """An array of one file or store; `fetch` returns a decoded chunk, None: never written."""
+    """An array of one file or store."""
 
     layout: Layout
-    fetch: Callable[[Place], NDArray[Any] | None]
+    fetch: Callable[[Sequence[Place]], list[Chunk]]
+    """Returns the decoded chunks at some places."""
     is_remote: bool = False
     """Chunks are asked for together: each is a round trip."""
-    kept: OrderedDict[Place, NDArray[Any] | None] = field(default_factory=OrderedDict)
+    kept: OrderedDict[Place, Chunk] = field(default_factory=OrderedDict)
 
     def read(self, box: tuple[slice, ...]) -> NDArray[Any]:
         """Return the values of a box, every slice with a start and a stop."""
@@ -86,7 +91,7 @@ class ChunkedArray:
             values[tuple(target)] = chunk[tuple(source)]
         return values
 
-    def _chunks(self, places: Iterator[Place]) -> Iterator[tuple[Place, NDArray[Any] | None]]:
+    def _chunks(self, places: Iterator[Place]) -> Iterator[tuple[Place, Chunk]]:
         at_once = min(_AT_ONCE, self.most_kept)
         while some := list(itertools.islice(places, at_once if self.is_remote else 1)):
             # What is kept may have to go before its turn comes.
@@ -94,13 +99,13 @@ class ChunkedArray:
             missing = [place for place in some if place not in found]
             if missing and self.most_kept == 1:
                 self.kept.clear()  # before the next one takes as much
-            asked = ask_all(self.fetch, missing, are_remote=len(missing) > 1)
-            found.update(zip(missing, asked, strict=True))
+            if missing:
+                found.update(zip(missing, self.fetch(missing), strict=True))
             for place in some:
                 yield place, found[place]
                 self._keep(place, found[place])
 
-    def _keep(self, place: Place, chunk: NDArray[Any] | None) -> None:
+    def _keep(self, place: Place, chunk: Chunk) -> None:
         self.kept[place] = chunk
         self.kept.move_to_end(place)
         while len(self.kept) > self.most_kept:
@@ -110,6 +115,13 @@ class ChunkedArray:
     def most_kept(self) -> int:
         """How many decoded chunks are kept."""
         return max(1, _MOST_KEPT // (self.layout.chunk_bytes + _KEPT_BESIDE))
+
+
+def each(
+    fetch: Callable[[Place], Chunk], *, are_remote: bool = False
+) -> Callable[[Sequence[Place]], list[Chunk]]:
+    """Return what fetches chunks one by one, or those elsewhere together."""
+    return lambda places: ask_all(fetch, places, are_remote=are_remote and len(places) > 1)
 
 
 def _places(box: tuple[slice, ...], chunks: tuple[int, ...]) -> Iterator[Place]:
@@ -167,3 +179,14 @@ def groups_above(path: str) -> Iterator[str]:
     while path:
         path = path.rpartition("/")[0]
         yield path
+
+
+def cut_into_pieces(shape: tuple[int, ...], item_bytes: int) -> tuple[int, ...]:
+    """Cut an array that lies in one piece into parts that do, too."""
+    left = max(1, _PIECE_BYTES // item_bytes)
+    pieces: list[int] = []
+    for size in reversed(shape):
+        step = max(1, min(size, left))
+        pieces.append(step)
+        left = left // step if step == size else 1
+    return tuple(reversed(pieces))

@@ -11,7 +11,7 @@ import posixpath
 import struct
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -19,19 +19,24 @@ from typing import Any
 
 import numpy as np
 import pyfive
-from numpy.typing import NDArray
 
 from geopod.errors import LayerAccessError
-from geopod.layers.chunks import ArrayVariable, ChunkedArray, Layout, Place
+from geopod.layers.chunks import (
+    ArrayVariable,
+    Chunk,
+    ChunkedArray,
+    Layout,
+    Place,
+    cut_into_pieces,
+    each,
+)
 from geopod.layers.filters import Filter, decode_bytes
-from geopod.layers.hdf5_bytes import ChunkIndex, CountedFile, check_type
+from geopod.layers.hdf5_bytes import ChunkIndex, CountedFile, Span, StoredChunk, check_type
 from geopod.layers.hdf5_filters import read_filters
 from geopod.layers.remote import RemoteFile, unreadable
 
 _MOST_OBJECTS = 10_000
 _MOST_DEPTH = 16
-_PART_BYTES = 1 << 20
-"""What is read at once of an array that lies in one piece."""
 _SLACK = 1 << 16
 """A chunk that could not be compressed is stored with a little more than it holds."""
 _NOWHERE = (1 << 64) - 1
@@ -50,11 +55,12 @@ class Hdf5File:
     def __init__(self, place: Path | RemoteFile, *, path_id: str) -> None:
         self._place = place
         self._path_id = path_id
+        self._remote = place if isinstance(place, RemoteFile) else None
         with self._told("it cannot be read"):
             opened = place.open() if isinstance(place, RemoteFile) else place.open("rb")
         try:
             with self._told("it cannot be read"):
-                self._bytes = CountedFile(opened)
+                self._bytes = CountedFile(opened, self._remote)
                 self._file = pyfive.File(self._bytes)
                 self._check_start()
         except BaseException:
@@ -104,7 +110,9 @@ class Hdf5File:
                 path=path,
                 dimensions=self._dimensions(found, path),
                 attributes={name: _plain(value) for name, value in found.attrs.items()},
-                array=ChunkedArray(layout, self._fetcher(found, layout, path)),
+                array=ChunkedArray(
+                    layout, self._fetcher(found, layout, path), self._remote is not None
+                ),
             )
 
     def _dataset(self, path: str) -> Any:
@@ -145,8 +153,8 @@ class Hdf5File:
 
     def _fetcher(
         self, found: Any, layout: Layout, path: str
-    ) -> Callable[[Place], NDArray[Any] | None]:
-        """Return what reads one chunk; raises LayerAccessError for bytes that are elsewhere."""
+    ) -> Callable[[Sequence[Place]], list[Chunk]]:
+        """Return what reads chunks; raises LayerAccessError for bytes that are elsewhere."""
         storage = found.id
         objects = self._file._get_dataobjects(storage._meta.offset)  # noqa: SLF001  # no other way
         for message in objects.find_msg_type(_DATATYPE):
@@ -155,49 +163,76 @@ class Hdf5File:
             raise self.refused(f"the data of {path!r} lie in other files (external storage)")
         if storage.layout_class == _COMPACT:
             values = np.asarray(found[()]).reshape(layout.shape)
-            return lambda _: values
+            return each(lambda _: values)
         if storage.layout_class == _CONTIGUOUS:
             address = storage.data_offset
-            return lambda place: self._piece(layout, address, place, path)
+            return lambda places: self._pieces(layout, address, places, path)
         if storage.layout_class != _CHUNKED:
             raise self.refused(f"the data of {path!r} lie in other files (a virtual dataset)")
         filters = read_filters(storage.filter_pipeline or (), layout.dtype.itemsize)
         address = storage._index_params.chunk_address  # noqa: SLF001  # no other way
         index = ChunkIndex(self._bytes, address, layout)
         if address == _NOWHERE:
-            return lambda _: None
-        return lambda place: self._chunk(layout, index, filters, place, path)
+            return each(lambda _: None)
+        return lambda places: self._chunks(layout, (index, filters), places, path)
 
-    def _chunk(
-        self, layout: Layout, index: ChunkIndex, filters: list[Filter], place: Place, path: str
-    ) -> NDArray[Any] | None:
+    def _chunks(
+        self,
+        layout: Layout,
+        stored_by: tuple[ChunkIndex, list[Filter]],
+        places: Sequence[Place],
+        path: str,
+    ) -> list[Chunk]:
+        """Return some chunks; where they lie is looked up before any of them is asked for."""
+        index, filters = stored_by
+        found = [self._find(layout, index, place, path) for place in places]
+        spans = [Span(one.address, one.size) for one in found if one is not None]
+        chunks: list[Chunk] = []
+        with self._told(f"{path!r} cannot be read"):
+            stored = self._bytes.take_all(spans)
+            for place, one in zip(places, found, strict=True):
+                if one is None:
+                    chunks.append(None)
+                    continue
+                undo = [undo for bit, undo in enumerate(filters) if not one.mask >> bit & 1]
+                with self._told(f"chunk {place} of {path!r} cannot be read"):
+                    # No name for what is stored: it goes as soon as it is undone.
+                    values = decode_bytes(next(stored), undo[::-1], size=layout.chunk_bytes)
+                chunks.append(np.frombuffer(values, layout.dtype).reshape(layout.chunks))
+        return chunks
+
+    def _find(
+        self, layout: Layout, index: ChunkIndex, place: Place, path: str
+    ) -> StoredChunk | None:
+        """Return where a chunk lies; None: it was never written."""
         with self._told(f"chunk {place} of {path!r} cannot be read"):
             stored = index.find(place)
             if stored is None or stored.address == _NOWHERE:
                 return None
             if stored.size > layout.chunk_bytes + _SLACK:
                 raise ValueError(f"it takes {stored.size} bytes, {layout.chunk_bytes} decoded")
-            undo = [one for bit, one in enumerate(filters) if not stored.mask >> bit & 1]
-            # No name for what is stored: it goes as soon as it is undone.
-            values = decode_bytes(
-                self._bytes.take(stored.address, stored.size), undo[::-1], size=layout.chunk_bytes
-            )
-            return np.frombuffer(values, layout.dtype).reshape(layout.chunks)
+            self._bytes.check(Span(stored.address, stored.size))
+            return stored
 
-    def _piece(self, layout: Layout, address: int, place: Place, path: str) -> NDArray[Any] | None:
-        """Return a part of an array that lies in one piece."""
+    def _pieces(
+        self, layout: Layout, address: int, places: Sequence[Place], path: str
+    ) -> list[Chunk]:
+        """Return parts of an array that lies in one piece."""
         if address == _NOWHERE:
-            return None
+            return [None] * len(places)
+        size = layout.dtype.itemsize
         with self._told(f"{path!r} cannot be read"):
-            begin = [number * step for number, step in zip(place, layout.chunks, strict=True)]
-            shape = [
-                min(step, size - at)
-                for step, size, at in zip(layout.chunks, layout.shape, begin, strict=True)
+            shapes, spans = [], []
+            for place in places:
+                begin = [number * step for number, step in zip(place, layout.chunks, strict=True)]
+                parts = zip(layout.chunks, layout.shape, begin, strict=True)
+                shapes.append([min(step, most - at) for step, most, at in parts])
+                first = int(np.ravel_multi_index(begin, layout.shape)) if begin else 0
+                spans.append(Span(address + first * size, math.prod(shapes[-1]) * size))
+            return [
+                np.frombuffer(data, layout.dtype).reshape(shape)
+                for data, shape in zip(self._bytes.take_all(spans), shapes, strict=True)
             ]
-            first = int(np.ravel_multi_index(begin, layout.shape)) if begin else 0
-            size = layout.dtype.itemsize
-            data = self._bytes.take(address + first * size, math.prod(shape) * size)
-            return np.frombuffer(data, layout.dtype).reshape(shape)
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
@@ -223,19 +258,8 @@ def _layout(found: Any) -> Layout:
     if found.id.layout_class == _COMPACT:
         chunks = found.shape
     elif chunks is None:
-        chunks = _pieces(found.shape, dtype.itemsize)
+        chunks = cut_into_pieces(found.shape, dtype.itemsize)
     return Layout(tuple(found.shape), tuple(chunks), dtype, found.fillvalue)
-
-
-def _pieces(shape: tuple[int, ...], item_bytes: int) -> tuple[int, ...]:
-    """Cut an array that lies in one piece into parts that do, too."""
-    left = max(1, _PART_BYTES // item_bytes)
-    pieces: list[int] = []
-    for size in reversed(shape):
-        step = max(1, min(size, left))
-        pieces.append(step)
-        left = left // step if step == size else 1
-    return tuple(reversed(pieces))
 
 
 def _walk(group: Any) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import os
 import struct
+from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 
 from geopod.errors.wording import size_text
 from geopod.layers.chunks import Layout, Place
+from geopod.layers.remote import RemoteFile
+from geopod.layers.together import ask_all
 
 _WHOLE, _REAL, _VAX = 0, 1, 0x40
 # First bit and bits of a number, then of exponent and mantissa, and the bias.
@@ -27,6 +31,10 @@ _IEEE = {
 }
 _MOST_READ = 256 << 20
 _MOST_READS = 1_000_000
+_MOST_AHEAD = 16 << 20
+"""Stored bytes that are asked for together; what they become is bounded by the kept chunks."""
+_MOST_GAP = 16 << 10
+"""Bytes between two spans that cost less than another request."""
 _NODE_HEAD = 24
 _MOST_LEVELS = 16
 _MOST_NODES = 4096
@@ -50,14 +58,27 @@ def check_type(message: bytes) -> None:
         raise ValueError(f"its numbers of {size} bytes are of an unusual form")
 
 
+class Span(NamedTuple):
+    """Some bytes of a file."""
+
+    start: int
+    length: int
+
+    @property
+    def stop(self) -> int:
+        """Where the bytes behind it begin."""
+        return self.start + self.length
+
+
 class CountedFile:
     """An open file whose headers are read up to a limit: a loop among them runs into it.
 
     Without a descriptor or a path: what reads it cannot open anything beside it.
     """
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, remote: RemoteFile | None = None) -> None:
         self._file = file
+        self._remote = remote
         self._size = file.seek(0, os.SEEK_END)
         self._reads = self._bytes = 0
         file.seek(0)
@@ -89,12 +110,42 @@ class CountedFile:
             raise ValueError(f"its headers take more than {size_text(_MOST_READ)}")
         return bytes(self._file.read(length))
 
+    def check(self, span: Span) -> None:
+        """Raise ValueError where the file ends before the last byte of `span`."""
+        if span.stop > self._size:
+            raise ValueError(f"the file ends at {self._size}, before byte {span.stop}")
+
     def take(self, offset: int, length: int) -> bytes:
         """Return bytes of pixels; raises ValueError where the file ends before."""
-        if offset + length > self._size:
-            raise ValueError(f"the file ends at {self._size}, before byte {offset + length}")
+        self.check(Span(offset, length))
         self._file.seek(offset)
         return bytes(self._file.read(length))
+
+    def take_all(self, spans: Sequence[Span]) -> Iterator[bytes]:
+        """Yield the bytes of some spans, in their order.
+
+        Of a file elsewhere a few requests are under way at once, for about `_MOST_AHEAD` bytes;
+        spans that lie close together are one request. Raises ValueError where the file ends before.
+        """
+        if self._remote is None:
+            yield from (self.take(*span) for span in spans)
+            return
+        for first, last in _batches(spans) if spans else ():
+            yield from self._take_together(self._remote, spans[first:last])
+
+    def _take_together(self, remote: RemoteFile, spans: Sequence[Span]) -> Iterator[bytes]:
+        for span in spans:
+            self.check(span)
+        ranges = _joined(spans)
+        bodies = ask_all(lambda part: remote.read(*part).body, ranges, are_remote=True)
+        starts = [part.start for part in ranges]
+        for span in spans:
+            which = bisect_right(starts, span.start) - 1
+            begin = span.start - starts[which]
+            data = bodies[which][begin : begin + span.length]
+            if len(data) != span.length:
+                raise ValueError(f"{len(data)} of {span.length} bytes at {span.start} came")
+            yield data
 
 
 class StoredChunk(NamedTuple):
@@ -172,3 +223,26 @@ class ChunkIndex:
         while len(self._nodes) > _MOST_NODES:
             self._nodes.popitem(last=False)
         return node
+
+
+def _batches(spans: Sequence[Span]) -> Iterator[tuple[int, int]]:
+    """Yield first and last (exclusive) of runs of spans that take `_MOST_AHEAD`, or of one span."""
+    first = total = 0
+    for number, span in enumerate(spans):
+        if number > first and total + span.length > _MOST_AHEAD:
+            yield first, number
+            first, total = number, 0
+        total += span.length
+    yield first, len(spans)
+
+
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    """Return what to ask for, in the order of the file: a span, or several with small gaps."""
+    joined: list[Span] = []
+    for span in sorted(spans):
+        last = joined[-1] if joined else None
+        if last is not None and span.start - last.stop <= _MOST_GAP:
+            joined[-1] = Span(last.start, max(last.stop, span.stop) - last.start)
+        else:
+            joined.append(span)
+    return joined

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geopod.errors import LayerAccessError
-from geopod.layers.chunks import ArrayVariable, ChunkedArray, Layout, Place
+from geopod.layers.chunks import ArrayVariable, Chunk, ChunkedArray, Layout, Place, each
 from geopod.layers.remote import RemoteFile
 from geopod.layers.zarr3_codecs import Codecs, Shards, read_codecs
 from geopod.layers.zarr_files import NAME, PATH, StoreFiles, beside
@@ -77,7 +77,7 @@ class Zarr3Store:
             layout.check()
             if math.prod(outer) * layout.dtype.itemsize > 1 << 40:
                 raise ValueError(f"shards of {outer}")
-            fetch = self._fetcher(path, said, codecs)
+            fetch = each(self._fetcher(path, said, codecs), are_remote=self._files.is_remote)
             return ArrayVariable(
                 path=path,
                 dimensions=_dimensions(said, path, len(shape)),
@@ -115,12 +115,12 @@ class Zarr3Store:
 
     def _fetcher(
         self, path: str, said: Mapping[str, Any], codecs: Codecs
-    ) -> Callable[[Place], NDArray[Any] | None]:
+    ) -> Callable[[Place], Chunk]:
         """Return what reads one chunk."""
         key = _chunk_key(said["chunk_key_encoding"])
         most = codecs.chunk.size + _SLACK
 
-        def fetch(place: Place) -> NDArray[Any] | None:
+        def fetch(place: Place) -> Chunk:
             name = f"{path}/{key(place)}"
             data = self._files.take(name, 0, most + 1)
             return None if data is None else self._decoded(codecs, data, most, name)
@@ -130,7 +130,7 @@ class Zarr3Store:
         shards = codecs.shards
         indexes: OrderedDict[Place, NDArray[np.uint64] | None] = OrderedDict()
 
-        def fetch_inner(place: Place) -> NDArray[Any] | None:
+        def fetch_inner(place: Place) -> Chunk:
             pairs = list(zip(place, shards.counts, strict=True))
             shard = tuple(one // count for one, count in pairs)
             name = f"{path}/{key(shard)}"
