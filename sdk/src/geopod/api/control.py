@@ -40,7 +40,7 @@ class CancelRun(Message, frozen=True, tag=True):
 
 
 class Configure(Message, frozen=True, tag=True):
-    """The environment's spec has changed: another number of nodes, or plan the layers anew."""
+    """The spec has changed: its number of nodes, its layers (plan anew), or its limits alone."""
 
     nodes: int | None = None
     refresh: bool = False

@@ -117,10 +117,14 @@ class LocalClients:
             runs.watch(run, client, at_once=True)
 
     def _configure(self, message: control.Configure) -> None:
-        """Read the spec again and plan what it asks for."""
-        settings = self._desk.coordinator.settings
+        """Read the spec again, and plan what it asks for; other limits leave the plan alone."""
+        coordinator = self._desk.coordinator
+        settings = coordinator.settings
         if self._settings_path is not None:
             settings = read_settings(self._settings_path)
+        if message.nodes is None and not message.refresh:
+            coordinator.adjust(settings.limits_over(coordinator.settings))
+            return
         if message.nodes is not None:
             settings = msgspec.structs.replace(settings, nodes=message.nodes)
         self._desk.configure(settings, anew=message.refresh)

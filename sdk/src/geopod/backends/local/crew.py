@@ -67,7 +67,7 @@ class Crew:
         another program comes first and starts beside the imports that the agents wait for.
         """
         nodes = 0 if asleep else int(self._record.spec.get("nodes", 1))
-        self._fit(nodes)
+        self.fit(nodes)
         for member in tuple(self._members.values()):
             if member.pid is None and member.due <= now:
                 member.run(now)
@@ -106,8 +106,8 @@ class Crew:
         if scratch:
             shutil.rmtree(self._home / "scratch", ignore_errors=True)
 
-    def _fit(self, nodes: int) -> None:
-        """Make the members those of an environment with so many nodes.
+    def fit(self, nodes: int) -> None:
+        """Make the members those of an environment with so many nodes; who is too many goes.
 
         One runner process serves a row of nodes, so that its imports are made once; nodes that
         come later get another one, and it goes when none of its nodes is left.

@@ -73,6 +73,7 @@ class Orders:
                 planning=planning,
                 max_concurrent_runs=record.spec.get("maxConcurrentRuns", 8),
                 max_queued_runs=record.spec.get("maxQueuedRuns", 1000),
+                suspended=record.spec.get("suspend", False),
                 fsync=fsync,
                 recovery_wait_s=RECOVERY_WAIT_S,
             ),

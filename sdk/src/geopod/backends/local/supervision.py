@@ -137,10 +137,14 @@ class Supervisor:
         else:
             self._brief(record)
             refresh = needs_plan(before, record)
-            nodes = record.spec.get("nodes", 1)
+            nodes, sleeps = record.spec.get("nodes", 1), record.spec.get("suspend", False)
             if refresh or nodes != before.spec.get("nodes", 1):
                 self._say("Updating", "the layers are planned anew")
                 self._link.configure(nodes=nodes, refresh=refresh)
+            elif sleeps != before.spec.get("suspend", False):
+                self._link.configure(nodes=None, refresh=False)
+            if sleeps:
+                self._crew.fit(0)  # at once: nodes that take no more work come back as new ones
         self._tell()
 
     def _brief(self, record: StoredEnvironment) -> None:
@@ -186,8 +190,7 @@ class Supervisor:
                 self._tell()
             if not self._link.is_up and was_up:
                 self._say("CoordinatorRestarting", "the coordinator is starting again")
-            reason = self._rest.due(time.time())
-            if reason is not None and not self._build.is_running:
+            if (reason := self._rest.due(time.time())) and not self._build.is_running:
                 self._end(*LAST_WORDS[reason])
 
     def _built(self) -> None:
@@ -262,16 +265,15 @@ class Supervisor:
 
     def _tell(self) -> None:
         """Tell clients how things stand, and store it."""
-        report = self._report()
-        if self._front.tell(report):
+        if self._front.tell(report := self._report()):
             self._folder.write_report(self._record.name, report)
 
     def _report(self) -> Report:
         state = self._state
         if self._record.spec.get("suspend") and state.phase in {"Starting", "Ready"}:
             state = msgspec.structs.replace(state, phase="Suspended", reason="UserRequested")
-        generation = self._record.generation - self._again
         state = with_refusal(state, self._record)
+        generation = self._record.generation - self._again
         return Report(generation=generation, control=self._link.is_up, state=state)
 
     def _pause(self) -> float | None:
@@ -284,8 +286,7 @@ class Supervisor:
         if self._crew.has_coordinator and not self._link.is_up:
             return CONNECT_PAUSE_S
         rest = None if self._build.is_running else self._rest.wait(time.time())
-        due = self._crew.wait(now)
-        waits = [wait for wait in (rest, due) if wait is not None]
+        waits = [wait for wait in (rest, self._crew.wait(now)) if wait is not None]
         return max(min(waits), 0.0) if waits else None
 
     def _private(self) -> list[int]:
