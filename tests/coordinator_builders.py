@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -96,9 +97,13 @@ def a_failure(reason: TaskReason = TaskReason.EXCEPTION) -> Failure:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: CoordinatorSettings) -> AsyncIterator[CoordinatorProcess]:
+async def serving(
+    settings: CoordinatorSettings, *, listening: socket.socket | None = None
+) -> AsyncIterator[CoordinatorProcess]:
     """A coordinator in this process, on real sockets."""
-    process = await CoordinatorProcess.start(settings, directory_store(settings))
+    process = await CoordinatorProcess.start(
+        settings, directory_store(settings), listening=listening
+    )
     try:
         yield process
     finally:

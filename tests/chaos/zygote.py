@@ -31,7 +31,10 @@ def be_coordinator() -> None:
 def be_agent() -> None:
     """Be what `python -m geopod.agent --pod` is."""
     from geopod.agent.pod import serve_pod
+    from geopod.agent.unpack import start_runner
+    from geopod.process.pod import Pod
 
+    start_runner(Pod())
     run_pod(serve_pod())
 
 

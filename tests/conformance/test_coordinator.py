@@ -54,6 +54,7 @@ from geopod.api.runs import EnvironmentState, RunOrder, RunState
 from geopod.coordinator.epochs import Fenced, take_epoch
 from geopod.coordinator.manifest import accepted_keys, read_records
 from geopod.coordinator.settings import CoordinatorSettings, write_settings
+from geopod.coordinator.sockets import listen_tcp
 from port_builders import free_port
 
 RSS_LIMIT_MIB = 60
@@ -337,6 +338,28 @@ def test_who_is_no_member_is_refused_with_the_reason(
             answer = await agent.hello(**{"key": LINK_KEY, **changes})
             assert isinstance(answer, Refused)
             assert answer.reason == reason
+
+    play(story())
+
+
+def test_an_agent_that_dials_too_early_waits_at_the_door(tmp_path: Path):
+    listening = listen_tcp("", 0)
+    port = listening.getsockname()[1]
+    settings = coordinator_settings(tmp_path, agent_socket="", agent_port=port)
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            dialling = tasks.create_task(dialled(settings))
+            loop, stands_there = asyncio.get_running_loop(), asyncio.Event()
+            loop.add_reader(listening, stands_there.set)
+            await stands_there.wait()
+            loop.remove_reader(listening)
+            async with serving(settings, listening=listening):
+                await dialling
+
+    async def dialled(settings: CoordinatorSettings) -> None:
+        async with ScriptedAgent(settings, 0) as agent:
+            assert isinstance(await agent.hello(key=LINK_KEY), Welcome)
 
     play(story())
 

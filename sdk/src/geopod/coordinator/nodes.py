@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import logging
 import secrets
+import socket
 from collections.abc import Awaitable, Iterable
 from pathlib import Path
 from typing import Protocol
@@ -146,14 +147,14 @@ class NodeServer:
         self._servers: list[WireServer] = []
         self._due: list[tuple[int, FromCoordinator]] = []
 
-    async def start(self, *, socket: str = "", host: str = "", port: int | None = None) -> None:
-        """Listen on a Unix socket, a TCP port, or both."""
-        if socket:
-            self._servers.append(SocketServer(Path(socket), self._visit))
-        if port is not None:
-            from geopod.coordinator.websocket import listen_websocket  # aiohttp: 60 ms, 10 MB
+    async def start(self, *, path: str = "", listening: socket.socket | None = None) -> None:
+        """Serve a Unix socket, a TCP port that listens already, or both."""
+        if path:
+            self._servers.append(SocketServer(Path(path), self._visit))
+        if listening is not None:
+            from geopod.coordinator.websocket import serve_websockets  # aiohttp: 60 ms, 10 MB
 
-            self._servers.append(await listen_websocket(host, port, self._visit))
+            self._servers.append(await serve_websockets(listening, self._visit))
         log.info("Agents may dial %s.", " and ".join(server.address for server in self._servers))
 
     async def close(self, reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Coroutine
 from typing import Any
 
@@ -14,6 +15,7 @@ from geopod.coordinator.plans import Planner, StoredPlan, plan_without_layers
 from geopod.coordinator.recovery import UnfinishedRun
 from geopod.coordinator.service import Coordinator
 from geopod.coordinator.settings import CoordinatorSettings
+from geopod.coordinator.sockets import listen_tcp
 from geopod.dispatch import events
 from geopod.process.watchdog import Watchdog
 from geopod.store import Store
@@ -40,11 +42,17 @@ class CoordinatorProcess:
 
     @classmethod
     async def start(
-        cls, settings: CoordinatorSettings, store: Store, outside: Outside | None = None
+        cls,
+        settings: CoordinatorSettings,
+        store: Store,
+        outside: Outside | None = None,
+        *,
+        listening: socket.socket | None = None,
     ) -> CoordinatorProcess:
-        """Take a new epoch, read back what is unfinished, and listen; planning runs meanwhile.
+        """Take a new epoch, read back what is unfinished, and serve; planning runs meanwhile.
 
-        `outside` None: clients of the control socket that the settings name.
+        `outside` None: clients of the control socket that the settings name. `listening` None:
+        agents dial where the settings say.
         """
         outside = LocalClients(settings, store) if outside is None else outside
         epoch = await outside.take_epoch()
@@ -53,9 +61,9 @@ class CoordinatorProcess:
         process._plan(anew=False)
         for run in await outside.unfinished(process):
             await coordinator.resume(run, await process._bound_plan(run))
-        await coordinator.nodes.start(
-            socket=settings.agent_socket, host=settings.agent_host, port=settings.agent_port
-        )
+        if listening is None and settings.agent_port is not None:
+            listening = listen_tcp(settings.agent_host, settings.agent_port)
+        await coordinator.nodes.start(path=settings.agent_socket, listening=listening)
         await outside.open()
         process._watchdog.start()
         process._clock = process._spawn(process._keep_time())

@@ -1,4 +1,4 @@
-"""Unix sockets that a newer process takes over whole: bound aside, then renamed into place."""
+"""Listening sockets: a TCP port, or a Unix socket that a newer process takes over whole."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ from pathlib import Path
 BACKLOG = 1024
 
 
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """Return a listening socket at a TCP port; no host: of all addresses, of either version."""
+    if not host and socket.has_dualstack_ipv6():
+        return socket.create_server(
+            ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
+        )
+    return socket.create_server((host, port), backlog=BACKLOG)
+
+
 def listen_unix(path: Path) -> socket.socket:
     """Return a listening socket at `path`, for this user alone; an older one is replaced.
+
+    It is bound aside, then renamed into place.
 
     Whoever still holds the older socket keeps its connections and gets no new ones.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from collections.abc import Callable
 
@@ -67,19 +68,18 @@ class WebSocketWire:
 class WebSocketServer:
     """Accepts agents on a TCP port."""
 
-    def __init__(self, host: str, port: int, visit: Callable[[], WireListener]) -> None:
-        self.address = f"{host or '*'}:{port}"
-        self._host = host
-        self._port = port
+    def __init__(self, listening: socket.socket, visit: Callable[[], WireListener]) -> None:
+        self.address = "port {1}".format(*listening.getsockname())
+        self._listening = listening
         self._visit = visit
         self._runner: web.ServerRunner | None = None
         self._deliveries: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen."""
+        """Serve those who dial, and those who have dialled already."""
         self._runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        await web.SockSite(self._runner, self._listening).start()
 
     async def close(self) -> None:
         """Stop listening; returns when what was sent is on its way."""
@@ -123,8 +123,10 @@ async def _converse(socket: web.WebSocketResponse, visit: WireListener) -> None:
         visit.heard(frame.data)
 
 
-async def listen_websocket(host: str, port: int, visit: Callable[[], WireListener]) -> WireServer:
-    """Listen on a TCP port; `visit` makes the listener of each connection."""
-    server = WebSocketServer(host, port, visit)
+async def serve_websockets(
+    listening: socket.socket, visit: Callable[[], WireListener]
+) -> WireServer:
+    """Serve a TCP port; `visit` makes the listener of each connection."""
+    server = WebSocketServer(listening, visit)
     await server.start()
     return server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
@@ -31,8 +32,11 @@ Attend = Callable[[CoordinatorProcess], Awaitable[int]]
 """Lets a coordinator serve to its end; returns the exit code."""
 
 
-async def serve_pod(attend: Attend) -> int:
-    """Serve the environment that the pod names; returns the exit code."""
+async def serve_pod(attend: Attend, *, listening: socket.socket | None = None) -> int:
+    """Serve the environment that the pod names; returns the exit code.
+
+    `listening`: where agents wait already.
+    """
     pod = read_pod(Pod())
     mint = TokenMint(pod.environment_key, pod.environment_uid)
     store = open_store(
@@ -53,7 +57,9 @@ async def serve_pod(attend: Attend) -> int:
             health = HealthServer(is_ready=lambda: world.is_ready, render=metrics.render)
             await health.start(pod.metrics_port)
             stack.push_async_callback(health.close)
-            process = await CoordinatorProcess.start(world.settings(), store, world)
+            process = await CoordinatorProcess.start(
+                world.settings(), store, world, listening=listening
+            )
         except Fenced:
             log.warning("Environment %s is another one by now.", pod.environment)
             return EXIT_GONE
