@@ -19,6 +19,8 @@ from geopod.errors import (
     EnvironmentNotFoundError,
     PythonVersionMismatchError,
     ResultExpiredError,
+    RunFailedError,
+    TaskCancelledError,
 )
 from geopod.testing import ScriptedBackend
 
@@ -115,6 +117,25 @@ def test_refused_run_is_explained_and_raised_by_its_reason():
     found = asyncio.run(work())
     assert found.fatal
     assert "GP-E101" in found.facts[0]
+
+
+def test_run_that_a_deadline_of_its_own_ended_says_so():
+    why = "The run did not start within 1 s of its submission (queueTimeoutSeconds)."
+
+    async def work():
+        cancelled = Failure(reason=TaskReason.CANCELLED, code="E308", fact="was cancelled.")
+        _, environment = await in_environment(cancelled)
+        run = await finished(environment)
+        run.state = msgspec.structs.replace(run.state, reason="QueueDeadlineExceeded", message=why)
+        with pytest.raises(RunFailedError) as caught:
+            await run.results(progress=False)
+        return caught.value
+
+    error = asyncio.run(work())
+    assert str(error) == f'GP-E309 {why}\nfix: 1) run.explain() 2) run.rerun(tasks="all")'
+    assert not isinstance(error, TaskCancelledError)
+    assert isinstance(error.exceptions[0], TaskCancelledError)
+    assert (error.completed, error.counts["failed"]) == ([None], 1)
 
 
 def test_waiting_run_is_explained_by_its_environment():

@@ -181,6 +181,14 @@ def test_one_of_one():
     assert error.fact == "1 of 1 task failed: 1 × OutOfMemory (task 0). 0 results kept."
 
 
+def test_long_message_is_cut_and_the_failure_has_all_of_it():
+    error = failed_run(remote_error(a_remote(message="x" * 9000), task=0), total=1)
+    assert error.fact == (
+        f'1 of 1 task failed: 1 × ValueError "{200 * "x"} …" (task 0). 0 results kept.'
+    )
+    assert "x" * 9000 in str(error.exceptions[0])
+
+
 # ---- conditions
 
 

@@ -17,6 +17,10 @@ GROUPS_SHOWN = 5
 """Kinds of failure named in the sentence; `.exceptions` has every one."""
 
 
+MESSAGE_CHARACTERS = 200
+"""So much of a message stands in the sentence."""
+
+
 class RunFailedError(GeopodError):
     """Some tasks of a run failed; what the others returned is kept, here and in the store.
 
@@ -74,11 +78,31 @@ class RunFailedError(GeopodError):
         )
         reached = ("run.download(folder)",) if over else ()
         error.fixes, error.run = ("run.results(errors='return')", *reached), run
-        error.exceptions = ordered
-        error.completed = list(completed)
-        error.counts = {"total": total, "succeeded": succeeded, "failed": len(ordered)}
-        error.__cause__ = next(iter(ordered.values()), None)
+        error._keep(ordered, completed, total=total)  # noqa: SLF001  # its own class
         return error
+
+    @classmethod
+    def stopped(
+        cls,
+        *,
+        why: str,
+        exceptions: Mapping[int, GeopodError],
+        completed: Sequence[Any],
+        run: Any = None,
+    ) -> Self:
+        """A deadline ended the run as a whole; `why` is quoted, and what was done is kept."""
+        error = cls(why, fixes=("run.explain()", 'run.rerun(tasks="all")'), run=run)
+        error._keep(dict(sorted(exceptions.items())), completed, total=len(completed))
+        return error
+
+    def _keep(
+        self, exceptions: dict[int, GeopodError], completed: Sequence[Any], *, total: int
+    ) -> None:
+        """Hold what every task came to."""
+        self.exceptions, self.completed = exceptions, list(completed)
+        failed = len(exceptions)
+        self.counts = {"total": total, "succeeded": total - failed, "failed": failed}
+        self.__cause__ = next(iter(exceptions.values()), None)
 
     @classmethod
     def ended(cls, *, run: str, reason: str, message: str) -> Self:
@@ -163,9 +187,15 @@ def _grouped(failures: Mapping[int, GeopodError], reasons: Mapping[int, str]) ->
 
 def _label(error: GeopodError, reason: str | None) -> str:
     if isinstance(error, RemoteFunctionError) and error.remote is not None:
-        message = error.remote.message.strip().partition("\n")[0]
+        message = _cut(error.remote.message.strip().partition("\n")[0])
         return f'{error.remote.type} "{message}"' if message else error.remote.type
     return reason or str(error.details.get("reason") or type(error).__name__)
+
+
+def _cut(message: str) -> str:
+    """Return the beginning of a long message; the exception itself has all of it."""
+    shown = message[:MESSAGE_CHARACTERS]
+    return message if message == shown else f"{shown.rstrip()} …"
 
 
 def _task_list(indexes: Sequence[int]) -> str:

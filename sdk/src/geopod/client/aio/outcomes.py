@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geopod.display.lists import Results
@@ -10,6 +10,10 @@ from geopod.errors import GeopodError, ResultExpiredError, RunFailedError, from_
 
 if TYPE_CHECKING:
     from geopod.client.aio.run import Errors, Run
+
+
+DEADLINES = frozenset({"DeadlineExceeded", "QueueDeadlineExceeded"})
+"""Reasons that end a run as a whole: its tasks only say that they were cancelled."""
 
 
 class Outcomes(NamedTuple):
@@ -69,6 +73,17 @@ def gather_results(run: Run, outcomes: Outcomes, errors: Errors) -> Results:
     return Results(values)
 
 
+def stopped_error(
+    run: Run, exceptions: Mapping[int, GeopodError], values: Sequence[Any]
+) -> RunFailedError | None:
+    """Return the error of a run that a deadline of its own ended; None: none did."""
+    if run.state.reason not in DEADLINES:
+        return None
+    return RunFailedError.stopped(
+        why=run.state.message or run.state.reason, exceptions=exceptions, completed=values, run=run
+    )
+
+
 def raise_failures(run: Run, outcomes: Outcomes) -> None:
     """Raise what ended the run, or nothing."""
     names, values, exceptions = outcomes
@@ -79,12 +94,10 @@ def raise_failures(run: Run, outcomes: Outcomes) -> None:
     for error in exceptions.values():
         if isinstance(error, ResultExpiredError):
             raise error
-    if exceptions:
-        raise RunFailedError.failed(
-            exceptions={names[place]: error for place, error in exceptions.items()},
-            completed=values,
-            total=len(values),
-            run=run,
+    named = {names[place]: error for place, error in exceptions.items()}
+    if named:
+        raise stopped_error(run, named, values) or RunFailedError.failed(
+            exceptions=named, completed=values, total=len(values), run=run
         )
     if run.phase == "Failed":  # with all results: they are no layer
         raise from_condition(run.state.reason, run.state.message, during="run")

@@ -8,6 +8,7 @@ from typing import Any
 
 from geopod.api.results import Entry, TaskRecord
 from geopod.client.aio import Run
+from geopod.client.aio.outcomes import stopped_error
 from geopod.errors import (
     GeopodError,
     RemoteFunctionError,
@@ -47,7 +48,9 @@ async def read_elements(run: Run, *, compute_id: str) -> list[Any]:
 
     elements = list(await asyncio.gather(*map(element, run.indexes)))
     if exceptions:
-        raise failed_run(exceptions, elements)
+        if (stopped := stopped_error(run, exceptions, elements)) is not None:
+            stopped.fixes = tuple(_from_error(fix, 0) for fix in stopped.fixes)
+        raise stopped or failed_run(exceptions, elements)
     if run.phase == "Failed":
         raise refusal
     return elements
