@@ -9,7 +9,9 @@ import shlex
 import sys
 import tomllib
 
+import geopandas
 import geopod
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -19,11 +21,13 @@ from geopod.api.runtime import ComputeRuntimeSpec
 from geopod.cli import command as cli
 from geopod.client import aio, sync
 from geopod.client.loop import shared_loop
-from geopod.testing import ScriptedBackend
+from geopod.testing import ScriptedBackend, execute, raster
 from guide_builders import CLUSTER, DOCS, GUIDES, NETWORK, blocks, is_as_printed, script
 from jsonschema import Draft202012Validator
+from shapely import LineString
 
 ROOT = DOCS.parent
+README = ROOT / "README.md"
 CHART = ROOT / "helm" / "geopod"
 ADMINISTRATION = DOCS / "guides" / "administration.md"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -71,10 +75,11 @@ def test_blocks_for_a_cluster_run_against_the_double(page, double, tmp_path):
 
 
 def commands():
-    """Every command that a guide prints, in blocks and in running text."""
-    for page in GUIDES:
+    """Every command that a page prints, in blocks and in running text."""
+    for page in (README, *GUIDES):
         text = page.read_text("utf-8")
-        lines = [line for it in blocks(page) if it.language == "shell" for line in it.lines]
+        shells = ("shell", "")
+        lines = [line for it in blocks(page) if it.language in shells for line in it.lines]
         lines += [line for it in blocks(page) for line in it.commands]
         lines += re.findall(r"^    ((?:kubectl|helm|python) .+)$", text, re.MULTILINE)
         lines += re.findall(r"`((?:geopod|helm|kubectl|pip) [^`]+)`", text)
@@ -90,6 +95,23 @@ def test_commands_of_geopod_are_understood(command):
     words = shlex.split(command, comments=True)[1:]
     printed = CliRunner().invoke(cli.geopod, [*words, "--help"])
     assert printed.exit_code == 0, printed.output
+
+
+def test_fifteen_lines_of_the_readme_are_true(tmp_path):
+    (block, imported) = [it for it in blocks(README) if it.language == "python"]
+    for number, each in enumerate((block, imported)):
+        (tmp_path / f"readme_{number}.py").write_text(each.text)
+    steepest = runpy.run_path(str(tmp_path / "readme_0.py"))["steepest"]
+    runpy.run_path(str(tmp_path / "readme_1.py"))
+    west, north = 500_000, 5_600_000
+    road = LineString([(west + 10, north - 10), (west + 90, north - 50)])
+    layers = {
+        "dem": raster(np.arange(8192, dtype="float32").reshape(128, 64), origin=(west, north)),
+        "roads": geopandas.GeoDataFrame({"name": ["A1"]}, geometry=[road], crs="EPSG:32632"),
+    }
+    first, second = execute(steepest, layers, nodes=2, overlap=1)
+    assert first["highest"] < second["highest"] == 8191
+    assert (first["roads"], second["roads"]) == (1, 0)
 
 
 def chart_values():
