@@ -84,6 +84,8 @@ LIMITS = _object(
     "LimitRange", "tight", spec={"limits": [{"type": "Container", "max": {"memory": "1Gi"}}]}
 )
 SECRET = {"name": "KEY", "secretKeyRef": {"name": "no-such-secret", "key": "word"}}
+SHARE = {"name": "share", "nfs": {"server": "192.0.2.1", "path": "/"}}
+"""An administrator may give it to all nodes of a runtime; a Restricted namespace takes none."""
 NODES = "NodesReady"
 
 TROUBLES: Mapping[str, Trouble] = {
@@ -119,6 +121,15 @@ TROUBLES: Mapping[str, Trouble] = {
         condition=NODES,
         reason="PodRefused",
         words=r"the namespace refuses the pod: maximum memory usage per Container is 1Gi",
+        stalls=True,
+    ),
+    "pod-security": Trouble(
+        spec={},
+        runtime={"podTemplate": {"volumes": [SHARE]}},
+        condition=NODES,
+        reason="PodRefused",
+        words=r'the namespace refuses the pod: violates PodSecurity "restricted:\S+": restricted '
+        r'volume types \(volume "share" uses restricted volume type "nfs"\)',
         stalls=True,
     ),
     "no-gpu": Trouble(
@@ -215,7 +226,10 @@ def a_runtime(
             image = value.format(**addresses)
             spec["interpreters"] = [{**it, "image": image} for it in usual["interpreters"]]
         else:
-            spec[key] = {part: text.format(**addresses) for part, text in value.items()}
+            spec[key] = {
+                part: it.format(**addresses) if isinstance(it, str) else it
+                for part, it in value.items()
+            }
     return {
         "apiVersion": API_VERSION,
         "kind": "ComputeRuntime",
