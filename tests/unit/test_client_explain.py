@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import sys
@@ -263,6 +264,49 @@ def test_task_without_layers_is_called_with_empty_params():
         return await (await finished(environment)).tasks[0].reproduce()
 
     assert asyncio.run(work()) == 0
+
+
+def test_debugger_begins_in_the_function_and_in_no_finalizer(monkeypatch, capsys):
+    settrace = sys.settrace
+
+    def finalizer():
+        """Stand for what the garbage collector may call at any moment."""
+
+    def traced(trace):
+        settrace(trace)
+        finalizer()
+
+    async def work():
+        _, environment = await in_environment(0)
+        run = await finished(environment)
+        monkeypatch.setattr(sys, "settrace", traced)
+        return await run.tasks[0].reproduce(debug=True)
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("c\n"))
+    assert asyncio.run(work()) == 0
+    assert "-> return len(params)" in capsys.readouterr().out.splitlines()
+
+
+def test_packages_that_differ_here_are_told_before_a_task_is_reproduced():
+    asked = ["pytest>=1", "pytest<1", "no-such-package>=2", "pytest<1; python_version < '3'"]
+
+    async def work():
+        backend, environment = await in_environment(0)
+        run = await finished(environment)
+        record = backend.environments["e"]
+        spec = {**record.spec, "requirements": asked}
+        backend.environments["e"] = replace(record, spec=spec)
+        with pytest.warns(UserWarning, match="otherwise here") as told:
+            await run.tasks[0].reproduce()
+        backend.environments.clear()  # nobody knows its packages any more
+        assert await run.tasks[0].reproduce() == 0
+        return [str(warning.message) for warning in told]
+
+    (said,) = asyncio.run(work())
+    assert said == (
+        f"'plain' ran with pytest<1 (here: {pytest.__version__}), no-such-package>=2 (here: none): "
+        "it may behave otherwise here."
+    )
 
 
 def test_bytecode_of_another_minor_is_not_loaded_here():

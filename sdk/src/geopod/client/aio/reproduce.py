@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -23,9 +24,11 @@ from geopod.api import names
 from geopod.api.bundles import argument_span
 from geopod.api.plan import decode_plan
 from geopod.client.aio.bundled import Bundle
+from geopod.client.installed import differing
 from geopod.codecs import PickledResult
 from geopod.codecs.plain import decode_json
 from geopod.errors import MissingExtraError, PythonVersionMismatchError
+from geopod.errors.wording import items_text
 from geopod.runner.context import Cancellation, Context, Place, enter
 from geopod.runner.loading import declares_context, load_source
 from geopod.runner.params import Staged
@@ -107,6 +110,7 @@ async def prepare(task: Task) -> Reproduction:
 async def _prepared(task: Task, scratch: Path) -> Reproduction:
     run, order = task.run, task.run.order
     function = await _function(task, scratch)
+    await _warn_of_packages(task)
     record = await run.record(task.index)
     given = None
     staged = Staged(None, {})
@@ -128,6 +132,18 @@ async def _prepared(task: Task, scratch: Path) -> Reproduction:
     return Reproduction(function, given, staged, context, scratch)
 
 
+async def _warn_of_packages(task: Task) -> None:
+    """Say which packages of the task's environment differ here, if that is still known."""
+    environment = await task.run.home()
+    asked = () if environment is None else environment.record.spec.get("requirements", ())
+    if packages := differing(asked):
+        warnings.warn(
+            f"{task.run.order.function.name!r} ran with {items_text(packages)}: it may behave "
+            "otherwise here.",
+            stacklevel=2,
+        )
+
+
 def _unheard(index: int, fraction: float | None, text: str) -> None:
     """Take a progress report that nobody waits for."""
     del index, fraction, text
@@ -142,6 +158,15 @@ def _stepping(function: Callable[..., Any]) -> Callable[..., Any]:
         """Knows afterwards whether it was left before the function's end."""
 
         is_left = False
+
+        @override
+        def dispatch_call(self, frame: FrameType, arg: None) -> Any:
+            """Begin in the function; what the garbage collector calls before is not meant."""
+            if self.botframe is None and frame.f_code is not getattr(
+                function, "__code__", frame.f_code
+            ):
+                return None
+            return super().dispatch_call(frame, arg)
 
         @override
         def set_quit(self) -> None:
