@@ -28,7 +28,7 @@ import runpy, sys, time
 from importlib.abc import MetaPathFinder
 class Slow(MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name in {"geopod.agent.pod", "geopod.coordinator.attending"}:
+        if name in {"geopod.agent.pod", "geopod.coordinator.pod.settings"}:
             print("importing", flush=True)
             while True:
                 time.sleep(0.1)
