@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from aiohttp import WSMsgType, web
 from geopod.agent import websocket
+from geopod.agent.dial import CoordinatorLink
 from geopod.agent.websocket_frames import GUID, FrameReader, Handshake, Opcode, frame
 
 LIMIT = 1 << 20
@@ -316,6 +317,22 @@ def test_dial_that_nobody_takes_is_given_up_soon(monkeypatch):
     monkeypatch.setattr(websocket, "DIAL_WITHIN_S", 0.1)
     with a_black_hole() as url:
         assert isinstance(asyncio.run(dial(url)), TimeoutError)
+
+
+def test_dial_that_nobody_takes_is_told_in_the_log(monkeypatch, caplog):
+    monkeypatch.setattr(websocket, "DIAL_WITHIN_S", 0.1)
+
+    async def keep(url):
+        async with asyncio.timeout(20):
+            link = asyncio.ensure_future(CoordinatorLink(url, b"", Listener()).keep())
+            while not caplog.messages:
+                await asyncio.wait([link], timeout=0.05)
+            link.cancel()
+
+    caplog.set_level("INFO")
+    with a_black_hole() as url:
+        asyncio.run(keep(url))
+    assert caplog.messages[0] == f"No coordinator at {url}: TimeoutError"
 
 
 def test_server_that_never_answers_is_given_up(monkeypatch):

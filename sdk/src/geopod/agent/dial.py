@@ -169,7 +169,9 @@ class CoordinatorLink:
             try:
                 await _converse(self._address, conversation)
             except (OSError, TimeoutError, ValueError) as error:
-                log.info("No coordinator at %s: %s", self._address, error or type(error).__name__)
+                log.info(
+                    "No coordinator at %s: %s", self._address, str(error) or type(error).__name__
+                )
             met = conversation.is_welcome
             pause = SHORTEST_PAUSE_S if met else min(PAUSE_GROWTH * pause, LONGEST_PAUSE_S)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the dials

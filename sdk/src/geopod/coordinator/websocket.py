@@ -61,7 +61,7 @@ class WebSocketWire:
                     await self._socket.send_bytes(message)
                     self.unsent -= len(message)
         except ConnectionError as error:
-            log.info("An agent's connection broke: %s", error or type(error).__name__)
+            log.info("An agent's connection broke: %s", str(error) or type(error).__name__)
         await self._socket.close()
 
 
@@ -107,7 +107,7 @@ class WebSocketServer:
         try:
             await _converse(socket, visit)
         except (ValueError, ConnectionError, TimeoutError) as error:
-            log.warning("A connection of an agent ended: %s", error or type(error).__name__)
+            log.warning("A connection of an agent ended: %s", str(error) or type(error).__name__)
         finally:
             visit.closed()
             wire.close()
