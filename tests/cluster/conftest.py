@@ -32,6 +32,18 @@ CHOSEN = pytest.StashKey[str]()
 WISHES = Wishes(nodes=2, simulated=10, gpus=4, fast_failure=True, fast_controllers=True)
 
 
+TIMEOUT_S = 900
+"""Of a test that names none: it may start the cluster, and the machine may be busy."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker(
+            "timeout"
+        ):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
+
 def pytest_terminal_summary(terminalreporter, config):
     name = config.stash.get(CHOSEN, None)
     if name is not None:
@@ -112,7 +124,7 @@ def lose_node(process_cluster, kubectl):
     yield lose
     for number in lost:
         Places.of(process_cluster).node_down(number).unlink()
-        kubectl.wait(f"node/node-{number}", "condition=Ready", timeout_s=60)
+        kubectl.wait(f"node/node-{number}", "condition=Ready")
 
 
 @pytest.fixture(scope="session")

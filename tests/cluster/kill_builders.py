@@ -43,9 +43,13 @@ def _kill_running(kubectl: Kubectl, selector: str, container: str, index: int) -
     if container not in running:
         return False
     pid = first_process(running[container].partition("://")[2])
-    if pid is not None:
+    if pid is None:
+        return False
+    try:
         os.kill(pid, signal.SIGKILL)
-    return pid is not None
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def kill_pod(kubectl: Kubectl, name: str) -> None:

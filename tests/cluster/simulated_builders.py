@@ -14,10 +14,11 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 
-from cluster.process_builders import free_port, until
+from cluster.process_builders import until
+from port_builders import free_port
 
 IMAGE = "registry.example/{}@sha256:" + "0" * 64
-STOP_S = 60
+STOP_S = 120
 
 
 def a_runtime(name):
@@ -98,7 +99,7 @@ class Process:
         assert self.child.poll() is None, self.log.read_text("utf-8")
         try:
             url = f"http://127.0.0.1:{self.port}{path}"
-            with urllib.request.urlopen(url, timeout=5) as said:
+            with urllib.request.urlopen(url, timeout=60) as said:
                 return said.status, said.read().decode()
         except urllib.error.HTTPError as refused:
             return refused.code, refused.read().decode()
@@ -132,7 +133,7 @@ class Process:
 def operating(namespace, folder, **variables):
     process = Process(namespace, folder, **variables)
     try:
-        until(lambda: process.answer("/readyz")[0] == 200, timeout_s=90)
+        until(lambda: process.answer("/readyz")[0] == 200, timeout_s=180)
         yield process
         assert process.stop() == 0, process.log.read_text("utf-8")
     finally:
@@ -150,7 +151,7 @@ def without_the_installed_one(kubectl):
     if is_there:
         system("scale", deployment, "--replicas=0")
         chosen = "--selector=app.kubernetes.io/component=operator"
-        system("wait", "pod", chosen, "--for=delete", "--timeout=120s", timeout_s=130)
+        system("wait", "pod", chosen, "--for=delete", "--timeout=180s", timeout_s=190)
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ import time
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from cluster.simulated_builders import without_the_installed_one
 from cluster.testcluster.image_contexts import PROJECT
 from geopod.api import names
 from geopod.backends.kubernetes import KubernetesBackend
@@ -29,7 +30,7 @@ from geopod.errors import (
 from geopod.testing import MemoryStore
 from kubernetes_builders import Play
 
-DEADLINE_S = 90
+DEADLINE_S = 180
 
 
 def plain(params):
@@ -40,7 +41,14 @@ def plain(params):
 def served(kubectl):
     """The definitions of this tree, served."""
     kubectl("apply", "--server-side", "--force-conflicts", f"--filename={PROJECT / 'crds'}")
-    kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
+    kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=110s")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone(kubectl, served):
+    """An operator that serves here would write over what is played."""
+    with without_the_installed_one(kubectl):
+        yield
 
 
 @pytest.fixture
@@ -172,7 +180,7 @@ def test_user_without_rights_is_told_which_one(story, kubectl, namespace, monkey
         own = await ApiClient.connect(namespace=api.namespace, token=token)
         backend = KubernetesBackend(own, gateway_route(own, None), cache=None)
         async with aio.Client(backend) as ana:
-            with pytest.raises(PermissionDeniedError, match=r"may not get computeenvironments"):
+            with pytest.raises(PermissionDeniedError, match=r"may not patch computeenvironments"):
                 await ana.environment("e", interpreter="python3.12")
             return await ana.doctor()
 

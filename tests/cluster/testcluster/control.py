@@ -24,7 +24,7 @@ from .supervisor import Service, Supervisor
 
 S3_USER, S3_PASSWORD = "geopod", "geopod-secret"  # a throw-away cluster's
 
-READY_S = 120.0
+READY_S = 360.0
 """For a cold API server on a busy machine; 3 s is usual."""
 
 
@@ -107,6 +107,7 @@ def store_services(spec: Spec, places: Places) -> list[Service]:
             "--allow-privileged=true",
             f"--audit-policy-file={places.settings}/audit.json",
             f"--audit-log-path={places.audit_log}",
+            "--audit-log-maxsize=4096",  # MB: tests read on from where they began
         ),
     )
     return [etcd, api_server]
@@ -220,7 +221,7 @@ def _wait_for_api_server(addresses: Addresses, supervisor: Supervisor) -> None:
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(  # noqa: S310  # https, our own address
-                f"{addresses.api_server}/readyz", context=trust, timeout=2
+                f"{addresses.api_server}/readyz", context=trust, timeout=10
             ):
                 return
         except (OSError, urllib.error.URLError):

@@ -22,7 +22,7 @@ CHART = PROJECT / "helm" / "geopod"
 RELEASE = "geopod"
 NAMESPACE = "geopod-system"
 DEPLOYMENTS = ("geopod-gateway", "geopod-operator")
-AVAILABLE_S = 180
+AVAILABLE_S = 420
 """For images of 1 GB that the node pulls and unpacks on two busy cores; 20 s is usual."""
 
 LOOK_S = 10

@@ -57,7 +57,7 @@ class Kubectl:
         found: dict[str, Any] = json.loads(self("get", *arguments, "--output=json"))
         return found
 
-    def wait(self, target: str, condition: str, *, timeout_s: int = 60) -> None:
+    def wait(self, target: str, condition: str, *, timeout_s: int = 180) -> None:
         """Watch `target` until `condition` holds, as `kubectl wait --for` reads it."""
         self(
             "wait",

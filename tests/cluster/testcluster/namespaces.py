@@ -25,7 +25,7 @@ UNSHARE = (
     "--",
 )
 
-HANDSHAKE_S = 20.0
+HANDSHAKE_S = 120.0
 """For a Python interpreter to start on a busy machine."""
 
 

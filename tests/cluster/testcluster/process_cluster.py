@@ -221,7 +221,7 @@ def wait_for_end(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        select.select([handle], [], [], 10)
+        select.select([handle], [], [], 60)
     finally:
         os.close(handle)
 

@@ -160,7 +160,7 @@ def kubectl(command: str, kubeconfig: Path, *arguments: str) -> list[str]:
         ClusterError: it failed; the sentence carries its last line.
     """
     done = subprocess.run(
-        [command, f"--kubeconfig={kubeconfig}", "--request-timeout=10s", *arguments],
+        [command, f"--kubeconfig={kubeconfig}", "--request-timeout=60s", *arguments],
         capture_output=True,
         text=True,
         check=False,
