@@ -40,10 +40,12 @@ def look_around(_params):
             continue
     writable = [it for it in ("/", "/usr", "/geopod/bin", "/geopod/env") if os.access(it, os.W_OK)]
     words = [name for name in os.environ if any(w in name for w in ("TOKEN", "SECRET", "LINK"))]
-    others = {
-        folder.joinpath("cmdline").read_bytes().split(b"\0")[0].decode()
-        for folder in pathlib.Path("/proc").glob("[0-9]*")
-    }
+    others = set()
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            others.add(folder.joinpath("cmdline").read_bytes().split(b"\0")[0].decode())
+        except OSError:  # it has just ended
+            continue
     return [os.getuid(), readable, writable, words, [it for it in others if "agent" in it]]
 
 
@@ -56,7 +58,7 @@ def ask_api_server(_params):
     url = "https://kubernetes.default.svc/api/v1/namespaces/default/secrets"
     try:
         context = ssl._create_unverified_context()  # noqa: S323  # nobody's secret is sent
-        with urllib.request.urlopen(url, timeout=10, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=60, context=context) as answer:
             return answer.status
     except urllib.error.HTTPError as refused:
         return refused.code
@@ -70,7 +72,7 @@ def ask_store(token, path):
     headers = {"X-Geopod-Token": token} if token else {}
     request = urllib.request.Request(path, headers=headers)  # noqa: S310  # the gateway
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # the gateway
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  # the gateway
             return [answer.status, ""]
     except urllib.error.HTTPError as refused:
         return [refused.code, refused.read().decode().partition(":")[0]]
@@ -88,7 +90,6 @@ def environment(home):
         yield client.environment("hostile", nodes=1, **SMALL)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_attack_fails_its_own_task_by_name_and_costs_nobody_else(environment, attack):
     function, words = ATTACKS[attack]
@@ -100,22 +101,19 @@ def test_attack_fails_its_own_task_by_name_and_costs_nobody_else(environment, at
     assert honest["answer"] == 42
 
 
-@pytest.mark.timeout(600)
 def test_function_in_a_pod_sees_no_secret_and_writes_nowhere_else(environment):
     (seen,) = environment.execute(look_around, progress=False)
     assert seen == [deployment.RUNNER_UID, [], [], [], []]
 
 
-@pytest.mark.timeout(600)
 def test_api_server_does_not_know_who_asks(environment):
     (status,) = environment.execute(ask_api_server, progress=False)
     assert status in {401, 403}
 
 
-@pytest.mark.timeout(600)
 def test_store_refuses_stolen_forged_and_missing_tokens_and_counts_them(environment, home, kubectl):
     run = environment.submit(functions.answer)
-    run.wait(60)
+    run.wait(120)
     stolen = home.get("computerun", run.name)["status"]["results"]["token"]
     forged = tokens.mint(
         bytes(32), key_id=environment.id, path=f"{environment.id}/", may=("get",), now=0.0,
@@ -151,7 +149,6 @@ def refusals(kubectl):
     return {reason: int(float(count)) for reason, count in found}
 
 
-@pytest.mark.timeout(600)
 def test_policies_let_a_node_reach_its_coordinator_and_the_store_alone(
     environment, home, addresses
 ):

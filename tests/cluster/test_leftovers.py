@@ -1,9 +1,9 @@
 """A cluster that was ended has never been there, and one that was killed comes back."""
 
+import contextlib
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -51,11 +51,7 @@ def traces():
 
 def processes_of(name):
     marker = str(Places.of(name).root).encode()
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+    for _, words in commands():
         if marker in words or (b"testcluster.control" in words and name.encode() in words):
             yield words.replace(b"\0", b" ").decode()
 
@@ -91,7 +87,7 @@ def test_nothing_is_left_of_an_ended_cluster(provider):
     during = traces()
     assert process_cluster.down(NAME)
     assert traces() == before
-    wait_until(lambda: not list(disks()), timeout_s=60)  # unmounted by the kernel when it pleases
+    wait_until(lambda: not list(disks()), timeout_s=180)  # unmounted by the kernel when it pleases
     assert during["processes"]
     assert during["cgroups"]
     assert during["rules"] == before["rules"], "rules belong into the cluster's own namespaces"
@@ -141,19 +137,29 @@ def kubectl_of(places):
     return Kubectl(str(places.commands / "kubectl"), places.kubeconfig)
 
 
+def commands():
+    """Process id and command line of everything that runs."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            yield int(path.parent.name), path.read_bytes()
+
+
 def pid_of_control(name):
-    return next(
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if path.read_bytes().startswith(b"unshare")
-        and f"control\0{name}".encode() in path.read_bytes()
-    )
+    marker = f"control\0{name}".encode()
+    return next(pid for pid, it in commands() if it.startswith(b"unshare") and marker in it)
 
 
 def process_named(command, places):
-    marker = str(places.root).encode()
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        words = path.read_bytes().split(b"\0")
-        if Path(os.fsdecode(words[0])).name == command and any(marker in word for word in words):
-            return int(path.parent.name)
-    raise AssertionError(f"{command} of {places.root} does not run: {sys.platform}")
+    """One that is just being started again is waited for."""
+    marker, found = str(places.root).encode(), []
+
+    def is_found():
+        found[:] = [
+            pid
+            for pid, it in commands()
+            if Path(os.fsdecode(it.partition(b"\0")[0])).name == command and marker in it
+        ]
+        return found
+
+    wait_until(is_found, timeout_s=180)
+    return found[0]

@@ -7,12 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 
 import geopod
 import pytest
 import rasterio
+from cluster.audit_builders import Audit
 from cluster.bucket_builders import SECRET
 from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.process_builders import a_run
@@ -25,8 +25,8 @@ ELEVATION_SUM = 73_617_913
 """Of all pixels of the elevation model that matplotlib carries."""
 MINOR = "python3.13"
 NODES_OF_MOUNTED = "app.kubernetes.io/component=node,app.kubernetes.io/instance=mounted"
-TASKS = 8
-"""Of half a second each."""
+TASKS = 240
+"""Of half a second each: more than are done before anybody can cancel them."""
 
 
 def total(params):
@@ -111,7 +111,6 @@ def elevation(object_store, home, tmp_path_factory):
     return ("elevation", "srtm")
 
 
-@pytest.mark.timeout(600)
 def test_nodes_read_their_parts_of_a_layer_in_a_bucket(client, elevation):
     environment = client.environment(
         "relief", layers=[elevation], nodes=2, interpreter=MINOR, memory="512Mi", cpus=0.3,
@@ -124,7 +123,6 @@ def test_nodes_read_their_parts_of_a_layer_in_a_bucket(client, elevation):
     environment.delete()
 
 
-@pytest.mark.timeout(600)
 def test_failed_task_keeps_the_others_results(environment):
     def odd(number):
         if number % 2 == 0:
@@ -132,23 +130,21 @@ def test_failed_task_keeps_the_others_results(environment):
         return number
 
     run = environment.submit_map(odd, [(number,) for number in range(6)])
-    run.wait(60)
+    run.wait(120)
     values = run.results(errors="return")
     assert [value for value in values if isinstance(value, int)] == [1, 3, 5]
     assert "4 is even" in str(values[4])
 
 
-@pytest.mark.timeout(600)
 def test_run_is_found_by_name_with_kubectl_and_from_another_client(environment, client, home):
     run = environment.submit(nothing, tags=["found"])
-    run.wait(60)
+    run.wait(120)
     found = home.get("computerun", run.name)
     assert found["status"]["phase"] == "Succeeded"
     assert found["status"]["tasks"]["succeeded"] == 2
     assert client.get_run(run.name).results() == [None, None]
 
 
-@pytest.mark.timeout(600)
 def test_run_written_by_hand_is_found_by_the_command(environment, home, cluster):
     manifest = a_run("plain", "def f(params, ctx):\n    return ctx.index * 42\n")
     name = manifest["metadata"]["name"]
@@ -166,36 +162,29 @@ def test_run_written_by_hand_is_found_by_the_command(environment, home, cluster)
     assert json.loads(done.stdout) == [0, 42]
 
 
-@pytest.mark.timeout(600)
 def test_short_run_writes_little_to_the_api_server(environment, process_cluster, home):
     environment.execute(nothing, progress=False)
-    log = Places.of(process_cluster).audit_log
-    before = log.stat().st_size
+    audit = Audit.now(Places.of(process_cluster).audit_log, home)
     run = environment.submit(nothing)
-    run.wait(60)
-    time.sleep(1)  # noqa: TID251  # the audit log is flushed behind the answer
-    with log.open("rb") as lines:
-        lines.seek(before)
-        entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    run.wait(120)
+    statuses = {"computeruns/status", "computeenvironments/status"}
     writes = [
-        (entry["verb"], entry["objectRef"].get("subresource", ""))
-        for entry in entries
-        if entry["verb"] in {"create", "update", "patch", "delete"}
-        and entry.get("objectRef", {}).get("name") in {run.name, "plain"}
-        and entry["objectRef"]["resource"] in {"computeruns", "computeenvironments"}
+        it
+        for it in audit.requests()
+        if it.is_write and it.resource in statuses and it.name in {run.name, "plain"}
     ]
-    assert 1 <= len([verb for verb, of in writes if of == "status"]) <= 5, writes
+    longer = int(run.finished - run.created)  # 0 s, unless the machine is busy
+    assert 1 <= len(writes) <= 5 + longer, writes
 
 
-@pytest.mark.timeout(600)
 def test_cancelled_run_ends_and_keeps_what_is_done(environment):
     run = environment.submit_map(slow_square, [(number,) for number in range(TASKS)])
-    next(iter(run.as_completed(timeout=120)))
+    done = next(iter(run.as_completed(timeout=120)))
     run.cancel()
-    run.wait(90)
+    run.wait(120)
     assert run.phase == "Cancelled"
     values = run.results(errors="return")
-    assert values[0] == 0
+    assert values[done.index] == done.index**2
     assert any(isinstance(value, geopod.errors.TaskCancelledError) for value in values)
 
 
@@ -210,7 +199,6 @@ def runtime_with_a_registry(kubectl, addresses):
     kubectl("delete", "computeruntime", "mounted", "--wait=false")
 
 
-@pytest.mark.timeout(600)
 def test_packages_are_mounted_from_a_registry_and_not_unpacked(
     client, home, runtime_with_a_registry, process_cluster, addresses
 ):

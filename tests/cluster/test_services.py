@@ -56,10 +56,10 @@ def test_index_can_be_switched_off(index, process_cluster, tmp_path):
     off = Places.of(process_cluster).index_off
     off.touch()
     try:
-        wait_until(lambda: "refused" in resolve(index.index, tmp_path).stderr, timeout_s=60)
+        wait_until(lambda: "refused" in resolve(index.index, tmp_path).stderr, timeout_s=180)
     finally:
         off.unlink()
-    wait_until(lambda: resolve(index.index, tmp_path).returncode == 0, timeout_s=60)
+    wait_until(lambda: resolve(index.index, tmp_path).returncode == 0, timeout_s=180)
 
 
 def test_rasterio_reads_from_s3_what_it_wrote_there(process_cluster, addresses, monkeypatch):
