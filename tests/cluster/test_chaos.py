@@ -101,7 +101,7 @@ def run_on_a_lost_node(client, kubectl, doomed, process_cluster):
     kubectl("cordon", doomed)  # before anybody has noticed
     yield run
     down.unlink()
-    kubectl.wait(f"node/{doomed}", "condition=Ready", timeout_s=60)
+    kubectl.wait(f"node/{doomed}", "condition=Ready")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,6 @@ def kill(victim, home, kubectl, cluster_name):
             os.kill(api_server(cluster_name), signal.SIGKILL)
 
 
-@pytest.mark.timeout(900)
 def test_every_result_counts_once_whatever_is_killed(
     environment, client, home, kubectl, process_cluster
 ):
@@ -149,7 +148,6 @@ def everything_is_ready(home):
     )
 
 
-@pytest.mark.timeout(900)
 def test_run_goes_on_while_the_api_server_stands_still(environment, process_cluster):
     run = submit(environment)
     with stopped(api_server(process_cluster)):
@@ -157,7 +155,6 @@ def test_run_goes_on_while_the_api_server_stands_still(environment, process_clus
     check(run)
 
 
-@pytest.mark.timeout(900)
 def test_environment_is_built_though_builder_operator_and_gateway_die(
     client, run_on_a_lost_node, home, kubectl, process_cluster
 ):
@@ -177,6 +174,5 @@ def test_environment_is_built_though_builder_operator_and_gateway_die(
     assert built.execute(version, progress=False) == ["1.0"]
 
 
-@pytest.mark.timeout(900)
 def test_lost_node_costs_no_result(run_on_a_lost_node):
     check(run_on_a_lost_node)

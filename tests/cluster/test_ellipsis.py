@@ -78,13 +78,11 @@ def drive(home, bucket, tmp_path_factory):
         el.connect()
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_published_script(drive, case):
     case(drive)
 
 
-@pytest.mark.timeout(300)
 def test_compute_that_was_ended_is_listed_as_stopped_and_takes_nothing_more(drive):
     assert el.getComputeInfo(drive.compute, drive.token)["status"] == "completed"
     assert el.terminateCompute(drive.compute, drive.token) == {}

@@ -80,7 +80,6 @@ def example(monkeypatch):
     return lambda name: runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CHOSEN)
 def test_example_gives_the_same_as_on_one_machine(
     example, home, bucket, monkeypatch, geopod_home, tmp_path, name

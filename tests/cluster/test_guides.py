@@ -77,7 +77,6 @@ def trouble(namespace):
     return "\n".join([*conditions, namespace("get", "pods", "--output=wide")])
 
 
-@pytest.mark.timeout(900)
 def test_kubectl_alone_leads_from_nothing_to_a_result(files, namespace):
     printed = [run(command, namespace, files) for command in commands(GUIDE)]
     results = dict(line.split(" ", 1) for line in printed[-1].splitlines())

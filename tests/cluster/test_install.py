@@ -42,10 +42,9 @@ def one_namespace(installed, process_cluster):
 def life_cycle(cluster):
     """`helm test`: an environment, a run, its result."""
     where = [f"--namespace={NAMESPACE}", f"--kubeconfig={cluster.kubeconfig}"]
-    return helm("test", RELEASE, *where, "--logs", "--timeout=240s", timeout_s=250)
+    return helm("test", RELEASE, *where, "--logs", "--timeout=420s", timeout_s=430)
 
 
-@pytest.mark.timeout(600)
 def test_release_makes_an_environment_and_a_run(installed, cluster, requests):
     assert "run: Succeeded" in life_cycle(cluster)
     # A namespace that is being deleted refuses everybody.
@@ -54,7 +53,6 @@ def test_release_makes_an_environment_and_a_run(installed, cluster, requests):
     assert [it for it in found if it.code == 403] == []
 
 
-@pytest.mark.timeout(600)
 def test_rights_on_one_namespace_are_enough(one_namespace, cluster, kubectl, requests):
     own = f"--selector=app.kubernetes.io/instance={RELEASE}"
     kinds = "clusterroles,clusterrolebindings,priorityclasses,computeruntimes"
@@ -110,13 +108,12 @@ def pods(namespace, component):
     chosen = f"--selector=app.kubernetes.io/component={component}"
     return {
         it["metadata"]["uid"]: [
-            state["restartCount"] for state in it["status"]["containerStatuses"]
+            state["restartCount"] for state in it["status"].get("containerStatuses", ())
         ]
         for it in namespace.get("pods", chosen)["items"]
     }
 
 
-@pytest.mark.timeout(600)
 def test_environment_and_its_run_live_through_an_upgrade(upgrade, namespace, kubectl, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(namespace.kubeconfig))
     monkeypatch.delenv("GEOPOD_TARGET", raising=False)

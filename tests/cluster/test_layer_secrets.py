@@ -35,7 +35,6 @@ def dem(object_store, home):
     return ("dem", "2024")
 
 
-@pytest.mark.timeout(300)
 def test_refused_keys_are_named_by_their_secret_and_start_no_node(home, dem):
     with client_within(home) as client, pytest.raises(LayerAccessError) as caught:
         client.environment("relief", layers=[dem], nodes=2)

@@ -20,7 +20,6 @@ def place(installed, kubectl, tmp_path_factory):
         yield Place(client, env, connect, tmp_path_factory.mktemp("sdk"), target)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_sdk(place, case):
     case(place)
