@@ -7,6 +7,7 @@ tiles of 16 px.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from math import cos, radians, sin
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import rasterio
+import rasterio.shutil
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -100,6 +102,20 @@ def write_raster(
     }
     with rasterio.open(path, "w", **profile) as target:
         target.write(spec.values() if values is None else values)
+    return path
+
+
+def write_with_nodata(path: Path, spec: RasterSpec, nodata: int, **options: Any) -> Path:
+    """Write a raster with a nodata of all its digits: rasterio itself would take it as a double."""
+    plain = write_raster(path.with_suffix(".plain.tif"), spec, **options)
+    described = path.with_suffix(".vrt")
+    rasterio.shutil.copy(plain, described, driver="VRT")
+    text = described.read_text()
+    band = "<VRTRasterBand "
+    head, *bands = text.split(band)
+    said = [re.sub(">", f"><NoDataValue>{nodata}</NoDataValue>", one, count=1) for one in bands]
+    described.write_text(band.join([head, *said]))
+    rasterio.shutil.copy(described, path, driver="GTiff")
     return path
 
 

@@ -189,6 +189,13 @@ def test_parts_that_are_no_layer_are_refused_before_anything_is_written(tmp_path
     assert not list(tmp_path.glob("*.tif"))
 
 
+def test_nodata_that_would_be_written_as_another_is_refused(tmp_path):
+    grid = RasterGrid(crs=GRID.crs, transform=GRID.transform, nodata=-(2**63))
+
+    with pytest.raises(InconsistentPartsError, match="nodata -9223372036854775808 of int64"):
+        assemble_raster([a_part(tmp_path, 0, (0, 0, 9, 9), "int64")], grid, tmp_path / "o.tif")
+
+
 def test_holes_are_nodata_when_asked(tmp_path):
     parts = [a_part(tmp_path, 0, (0, 0, 10, 10)), a_part(tmp_path, 1, (10, 10, 10, 10))]
     grid = RasterGrid(crs=GRID.crs, transform=GRID.transform, nodata=-3)

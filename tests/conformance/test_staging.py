@@ -23,7 +23,7 @@ import rasterio.shutil
 import rasterio.windows
 import shapely
 from geopod.api.plan import FilePlan, encode_plan, plan_sha256
-from geopod.errors import SourceChangedError
+from geopod.errors import LayerAccessError, SourceChangedError, UnsupportedGridError
 from geopod.layers.stage import stage_partition, staged_folder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -44,6 +44,7 @@ from layer_builders import (
     write_south_up,
     write_sparse,
     write_vector_formats,
+    write_with_nodata,
 )
 from staging_builders import layer_source, open_npy, plan_of, stage_job
 
@@ -464,6 +465,48 @@ def test_warped_layer_is_filled_where_it_has_no_pixel(tmp_path, write, dtype, no
 
 
 @pytest.mark.parametrize("name", ["curve", "curvepolygon", "multisurface"])
+def in_utm_17(path, **options):
+    return layer_source(path, key="d"), {"crs": "EPSG:32617", "nodes": 1, **options}
+
+
+@pytest.mark.parametrize("nodata", [None, -1, -(2**63)])
+def test_warped_whole_numbers_of_64_bits_are_those_of_32(tmp_path, nodata):
+    long, short = raster_spec(dtype="int64"), raster_spec(dtype="int32", nodata=-1)
+    path = tmp_path / "long.tif"
+    _ = write_raster(path, long) if nodata is None else write_with_nodata(path, long, nodata)
+    source, options = in_utm_17(path)
+    expected, _ = in_utm_17(write_raster(tmp_path / "short.tif", short))
+
+    found = stage_job(tmp_path / "a", source, **options).array(0, "d")
+    wanted = stage_job(tmp_path / "b", expected, **options).array(0, "d")
+
+    absent = 0 if nodata is None else nodata
+    np.testing.assert_array_equal(found, np.where(wanted == -1, absent, wanted.astype("int64")))
+
+
+def test_nodata_that_warping_would_round_is_refused_and_kept_without(tmp_path):
+    path = write_with_nodata(tmp_path / "d.tif", raster_spec(dtype="uint64"), 2**64 - 1)
+    source, options = in_utm_17(path)
+
+    with pytest.raises(UnsupportedGridError, match="nodata 18446744073709551615 of uint64 cannot"):
+        plan_of(source, **options)
+
+    job = stage_job(tmp_path / "own", source, nodes=1, extent={"mode": "bbox", "bbox": (
+        499_000.0, 3_999_000.0, 501_000.0, 4_000_000.0)})  # fmt: skip  # one box
+    assert job.array(0, "d").max() == job.record(0, "d")["nodata"] == 2**64 - 1
+
+
+def test_pixels_that_warping_would_round_are_refused(tmp_path):
+    values = raster_spec(dtype="int64").values()
+    values[0, 30, 40] = -(2**53) - 1
+    source, options = in_utm_17(
+        write_raster(tmp_path / "d.tif", raster_spec(dtype="int64"), values)
+    )
+
+    with pytest.raises(LayerAccessError, match=r"warping keeps whole numbers up to 2\*\*53"):
+        stage_job(tmp_path / "a", source, **options)
+
+
 def test_curves_are_staged_as_straight_lines(tmp_path, name):
     path = Path(pyogrio.__path__[0]) / f"tests/fixtures/{name}.gpkg"
 

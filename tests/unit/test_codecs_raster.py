@@ -85,6 +85,17 @@ def test_nodata_is_kept(tmp_path, dtype, nodata):
         assert np.array_equal(source.nodata, nodata, equal_nan=True)
 
 
+def test_nodata_that_would_be_written_as_another_is_refused(tmp_path):
+    whole = np.ones((2, 2), "int64")
+    with open_result(encoded(raster(whole, nodata=-(2**53)), tmp_path)) as source:
+        assert source.nodata == -(2**53)
+
+    with pytest.raises(
+        MalformedValueError, match="nodata -9223372036854775808 of int64 is"
+    ):
+        encoded(raster(whole, nodata=-(2**63)), tmp_path)
+
+
 WIDENED = {"bool": ("bool", "uint8"), "float16": ("float16", "float32")}
 
 

@@ -28,6 +28,7 @@ from layer_builders import (
     write_south_up,
     write_sparse,
     write_vector_formats,
+    write_with_nodata,
 )
 from rasterio.control import GroundControlPoint
 from staging_builders import layer_source
@@ -180,6 +181,19 @@ def test_nodata_is_a_value_of_the_type(tmp_path, dtype, nodata, planned):
     path = write_raster(tmp_path / "dem.tif", raster_spec(dtype=dtype, nodata=nodata))
 
     assert read_header(layer_source(path)).raster.header.nodata == planned
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("int64", 2**63 - 1), ("int64", -(2**63)), ("int64", 2**53 + 1), ("uint64", 2**64 - 1)],
+)
+def test_nodata_of_64_bits_is_exact(tmp_path, dtype, nodata):
+    path = write_with_nodata(tmp_path / "dem.tif", raster_spec(dtype=dtype, bands=2), nodata)
+
+    header = read_header(layer_source(path, bands=(2,))).raster.header
+
+    assert header.nodata == nodata
+    assert type(header.nodata) is int
 
 
 def test_nodata_of_the_layer_fills_in_where_the_file_has_none(tmp_path):

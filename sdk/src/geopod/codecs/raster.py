@@ -18,6 +18,8 @@ from geopod.codecs.array import load_array
 from geopod.codecs.encoded import Encoded, MalformedValueError, Source, new_file, settled
 
 TILE = 256
+_EXACT, _EXACT_BYTES = 1 << 53, 4
+"""Whole numbers that a double holds, and the width of types that have no others."""
 PREDICTORS = {"f": 3, "i": 2, "u": 2}
 """TIFF's horizontal differencing for integers, its floating point predictor for floats."""
 EXTENT_KEYS = ("xMin", "yMin", "xMax", "yMax")
@@ -70,8 +72,21 @@ def nodata_number(nodata: Any) -> float | int | None:
     return float(nodata) if isinstance(nodata, str) else nodata
 
 
+def wrong_nodata(dtype: np.dtype[Any], nodata: float | None) -> str | None:
+    """Return why a nodata would be written as another number: rasterio takes it as a double."""
+    is_long = dtype.kind in "iu" and dtype.itemsize > _EXACT_BYTES
+    if not is_long or nodata is None or abs(nodata) <= _EXACT:
+        return None
+    return (
+        f"nodata {nodata:.0f} of {dtype.name} is beyond 2**53 ({_EXACT:,}), up to which it is "
+        "written exactly; return 'nodata' with a smaller number"
+    )
+
+
 def _profile(pixels: NDArray[Any], dtype: np.dtype[Any], nodata: float | None) -> dict[str, Any]:
     count, height, width = pixels.shape
+    if words := wrong_nodata(dtype, nodata):
+        raise ValueError(words)
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "count": count,

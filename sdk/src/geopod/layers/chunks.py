@@ -26,7 +26,8 @@ _MOST_KEPT = 64 << 20
 """Decoded chunks that neighbouring windows share; beside 450 MB that an agent may take."""
 _KEPT_BESIDE = 512
 """What a chunk takes beside its values: one of a single value is small."""
-_AT_ONCE = 16
+_AT_ONCE = 256
+"""Small chunks that are asked for together; large ones are as many as are kept."""
 _PIECE_BYTES = 1 << 20
 """What is read at once of an array that lies in one piece."""
 _MOST_SIZE = (1 << 31) - 1

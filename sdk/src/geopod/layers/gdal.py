@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.env
+import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from geopod.errors import LayerAccessError
@@ -75,6 +78,28 @@ def open_raster_file(source: SourceFile, *, path_id: str) -> Any:
             path_id=path_id, words=wrong, details={"href": source.href}
         )
     return dataset
+
+
+def exact_nodata(dataset: Any, index: int) -> float | int | None:
+    """Return a band's nodata digit by digit; rasterio tells those of 64 bits as doubles.
+
+    Of the header alone: GDAL describes the dataset as a VRT, in memory.
+    """
+    if dataset.driver == ELLIPSIS or dataset.driver in ARRAYS:
+        value: float | int | None = dataset.nodatavals[index - 1]
+        return value
+    place = f"/vsimem/{secrets.token_hex(8)}.vrt"
+    rasterio.shutil.copy(dataset, place, driver="VRT")
+    try:
+        with rasterio.open(place, driver="VRT") as described:
+            text = "".join(described.tags(ns="xml:VRT").values())
+    finally:
+        rasterio.shutil.delete(place)
+    band = re.search(rf'<VRTRasterBand[^>]* band="{index}".*?</VRTRasterBand>', text, re.DOTALL)
+    found = band and re.search(r"<NoDataValue>([^<]*)</NoDataValue>", band[0])
+    if not found:
+        return None
+    return int(found[1]) if re.fullmatch(r"-?\d+", found[1]) else float(found[1])
 
 
 def unreadable(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
 from geopod.codecs.array import load_array
-from geopod.codecs.raster import PREDICTORS, STORED_AS
+from geopod.codecs.raster import PREDICTORS, STORED_AS, wrong_nodata
 from geopod.errors import InconsistentPartsError, ShapeMismatchError
 from geopod.layers.crs import same_crs
 from geopod.layers.gdal import gdal_settings
@@ -98,6 +98,8 @@ def assemble_raster(
     with gdal_settings():
         pieces = [_measure_part(part, grid) for part in ordered]
         frame = check_pieces(pieces, holes)
+        if words := wrong_nodata(np.dtype(pieces[0].dtype), pieces[0].nodata):
+            raise InconsistentPartsError(f"The parts are no GeoTIFF: {words}.")
         plain = target.with_suffix(".parts.tif")
         try:
             _write_plain(pieces, frame, grid, plain)
@@ -110,7 +112,7 @@ def assemble_raster(
 def check_pieces(pieces: Sequence[_Piece], holes: Sequence[Window] | None) -> Window:
     """Return the window that pieces and holes cover together; raises InconsistentPartsError."""
     first = pieces[0]
-    wrong = [piece for piece in pieces if not _is_alike(piece, first)]
+    wrong = [piece for piece in pieces if piece.traits != first.traits]
     if wrong:
         raise InconsistentPartsError.differ(
             wrong=len(wrong),
@@ -204,10 +206,6 @@ def _measure_geotiff(part: RasterPart, grid: RasterGrid) -> _Piece:
             crs=grid.crs if crs and same_crs(crs, grid.crs) else crs,
             trim=(0, 0),
         )
-
-
-def _is_alike(piece: _Piece, first: _Piece) -> bool:
-    return piece.traits == first.traits
 
 
 def _first_overlap(windows: NDArray[np.int64]) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from geopod.api.plan import LayerPlan, RasterHeader, WarpGrid
+from geopod.errors import LayerAccessError
 from geopod.layers.access import Patience
 from geopod.layers.crs import crs_around
 from geopod.layers.ellipsis import ELLIPSIS
@@ -29,6 +30,9 @@ from geopod.layers.sources import SourceFile
 from geopod.layers.variables import ARRAYS
 
 Pixels = NDArray[Any]
+_EXACT = 1 << 53
+"""GDAL warps in doubles: whole numbers from here on are rounded."""
+_EXACT_BYTES = 4
 
 
 class Handle:
@@ -42,7 +46,7 @@ class Handle:
         view: Callable[[Any], tuple[Any, ...]] | None = None,
     ) -> None:
         self._source = source
-        self._path_id = path_id
+        self.path_id = path_id
         self._view = view
         self._opened: tuple[Any, ...] = ()
         self._take(opened)
@@ -55,7 +59,7 @@ class Handle:
     def reopen(self) -> None:
         """Forget what was read: GDAL remembers a cut answer as the end of the file."""
         self.close()
-        self._take(open_raster_file(self._source, path_id=self._path_id))
+        self._take(open_raster_file(self._source, path_id=self.path_id))
 
     def close(self) -> None:
         """Close the views, then the file below them."""
@@ -97,6 +101,8 @@ class RasterFile:
     """Of a file elsewhere: what could not be read is read again. None: a file of this machine."""
     nodata: float | None
     """Pixels of this value let the files below shine through; None: all pixels count."""
+    absent: float | None = None
+    """What stands for no pixel, whether files lie below or not."""
 
     def read(self, window: Window) -> tuple[Pixels, NDArray[np.bool_] | None]:
         """Return the pixels of a window inside `covers`, and which of them there are (None: all).
@@ -132,9 +138,29 @@ class RasterFile:
         return data
 
     def _read_block(self, indexes: tuple[int, ...], whole: Window) -> Pixels:
-        return self._patiently(
+        pixels = self._patiently(
             lambda: self.handle.dataset.read(indexes, window=_rasterio_window(whole))
         )
+        if pixels.dtype.kind in "iu" and pixels.dtype.itemsize > _EXACT_BYTES:
+            self._check_exact(pixels)
+        return pixels
+
+    def _check_exact(self, pixels: Pixels) -> None:
+        """Raise LayerAccessError for warped whole numbers that doubles round."""
+        is_large = (
+            (pixels >= _EXACT) | (pixels <= -_EXACT)
+            if pixels.dtype.kind == "i"
+            else (pixels >= _EXACT)
+        )
+        if self.absent is not None:
+            is_large &= pixels != self.absent
+        if is_large.any():
+            raise LayerAccessError.unreachable(
+                path_id=self.handle.path_id,
+                words=f"it has pixels of {pixels[is_large][0]}, and warping keeps whole numbers up "
+                f"to 2**53 ({_EXACT:,}) only; plan on its own grid (partitioning={{'grid': "
+                "{'like': …}}), or write it as float64",
+            )
 
     def _patiently(self, read: Callable[[], Pixels]) -> Pixels:
         """Return what `read` does; GDAL asks again after a bad answer, not after a cut one."""
@@ -182,6 +208,7 @@ def open_file(
             has_mask=False,
             patience=patience,
             nodata=nodata if needs_nodata else None,
+            absent=nodata,
         )
     grid = read_grid(dataset, key=layer.key)
     return RasterFile(

@@ -16,7 +16,7 @@ from geopod.api.plan import Number, RasterHeader
 from geopod.errors import LayerCRSError, UnknownBandError, UnsupportedGridError
 from geopod.layers.crs import Box, canonical_crs
 from geopod.layers.file_grids import FileGrid, footprint, join_grids, place_grid, read_grid
-from geopod.layers.gdal import gdal_settings, open_raster_file
+from geopod.layers.gdal import exact_nodata, gdal_settings, open_raster_file
 from geopod.layers.sources import LayerSource, SourceFile
 from geopod.layers.together import ask_all
 from geopod.layers.variables import step_names
@@ -24,6 +24,8 @@ from geopod.layers.variables import step_names
 _MaskKind = Literal["nodata", "alpha", "perDataset", "allValid"]
 _MOST_TAGS = 65_536
 """Blocks whose tags are asked for: a header may claim any number of them."""
+_EXACT_BYTES = 4
+"""Whole numbers of so many bytes are exact as doubles."""
 _DTYPES = {"complex_int16": "complex64"}
 
 
@@ -220,11 +222,12 @@ def _nodata(
     source: LayerSource, dataset: Any, indexes: tuple[int, ...], dtype: str
 ) -> float | int | None:
     """Return the layer's nodata as a value of its type; None if no pixel can have it."""
-    found = dataset.nodatavals[indexes[0] - 1]
+    kind = np.dtype(dtype)
+    is_long = kind.kind in "iu" and kind.itemsize > _EXACT_BYTES
+    found = exact_nodata(dataset, indexes[0]) if is_long else dataset.nodatavals[indexes[0] - 1]
     value = source.nodata if found is None else found
     if value is None:
         return None
-    kind = np.dtype(dtype)
     if kind.kind not in "iu":
         return float(value)
     limits = np.iinfo(kind)

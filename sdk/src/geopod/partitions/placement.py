@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geopod.api.plan import LayerPlan, RasterHeader
+from geopod.errors import UnsupportedGridError
 from geopod.partitions.crs import is_same_crs, points_in
 from geopod.partitions.extent import Ring, boxes_in
 from geopod.partitions.frame import WorkFrame
@@ -82,6 +83,7 @@ class RasterPlacer:
             grid = self._warp_grid(raster, wanted)
             warp = warp_record(grid, self._frame.crs, raster.resampling)
             block = (WARP_BLOCK_PX, WARP_BLOCK_PX)
+            _check_nodata(raster)
         self._homes.setdefault(raster.layer.path_id, grid)
         return PlacedRaster(
             layer=msgspec.structs.replace(
@@ -127,6 +129,22 @@ class RasterPlacer:
             ceil(overlap * self._work.dy / grid.dy - SAME_GRID_PX),
             ceil(overlap * self._work.dx / grid.dx - SAME_GRID_PX),
         )
+
+
+def _check_nodata(raster: RasterInput) -> None:
+    """Raise UnsupportedGridError for a nodata that warping, which is in doubles, would round."""
+    nodata, key = raster.header.nodata, raster.layer.key
+    if not isinstance(nodata, int) or int(float(nodata)) == nodata:
+        return
+    raise UnsupportedGridError(
+        f"{key}: nodata {nodata} of {raster.header.dtype} cannot be warped: GDAL counts in "
+        f"doubles there, and the nearest is {int(float(nodata))}.",
+        fixes=(
+            f"partitioning={{'grid': {{'like': {key!r}}}}} leaves it on its own grid",
+            "write it with a nodata between -2**53 and 2**53",
+        ),
+        details={"reason": "UnsupportedGrid", "key": key, "nodata": nodata},
+    )
 
 
 def pixel_bytes(header: RasterHeader, options: PartitionOptions) -> int:
