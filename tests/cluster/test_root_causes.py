@@ -16,7 +16,7 @@ from cluster.process_builders import until
 from cluster.testcluster.kubectl import Kubectl, KubectlError
 from cluster.trouble_builders import SCRIPTS, TROUBLES, a_runtime, an_environment
 
-TOLD_S = 300
+TOLD_S = 800
 """Of a loaded machine: coordinator and node start, a build, a minute until a cause counts."""
 HEALED = "missing-secret"
 
@@ -58,7 +58,6 @@ def ward(installed, kubectl, addresses):
     kubectl("delete", "computeruntime", *runtimes.values())
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", [name for name in TROUBLES if name != HEALED])
 def test_cause_is_named_in_words_to_act_on(ward, name):
     is_named(ward, name)
@@ -73,15 +72,13 @@ def is_named(ward, name):
     if trouble.stalls:
         kubectl.wait(f"cenv/{name}", "condition=Stalled", timeout_s=TOLD_S)
     until(lambda: trouble.told_by(ward.environment(name)), timeout_s=TOLD_S)
-    line = kubectl("get", "cenv", name).splitlines()[1].split()
-    assert {"False", trouble.reason} <= set(line)
-    ready = condition(ward.environment(name), "Ready")
-    assert ready["message"].splitlines()[0] in kubectl("describe", "cenv", name)
+    # What is counted in the words, and what is tried again, changes from look to look.
+    until(lambda: {"False", trouble.reason} <= set(line_of(kubectl, name)))
+    until(lambda: sentence(ward.environment(name)) in kubectl("describe", "cenv", name))
     if trouble.event:
-        assert trouble.event in reasons_of_events(kubectl, name)
+        until(lambda: trouble.event in reasons_of_events(kubectl, name))
 
 
-@pytest.mark.timeout(600)
 def test_environment_heals_when_its_cause_is_gone(ward):
     is_named(ward, HEALED)
     kubectl = ward.names[HEALED]
@@ -90,9 +87,18 @@ def test_environment_heals_when_its_cause_is_gone(ward):
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "no-such-secret"}}
     kubectl.apply({**secret, "stringData": {"word": "there now"}})
     kubectl.wait(f"cenv/{HEALED}", "condition=Ready", timeout_s=TOLD_S)
-    environment = ward.environment(HEALED)
-    assert condition(environment, "Stalled")["status"] == "False"
-    assert "failures" not in environment["status"]
+    kubectl.wait(f"cenv/{HEALED}", "condition=Stalled=False")
+    until(lambda: "failures" not in ward.environment(HEALED)["status"])
+
+
+def line_of(kubectl, name):
+    """The words of the table's line."""
+    return kubectl("get", "cenv", name).splitlines()[1].split()
+
+
+def sentence(environment):
+    """The first line of why it is not ready."""
+    return condition(environment, "Ready")["message"].partition("\n")[0]
 
 
 def condition(environment, kind):
