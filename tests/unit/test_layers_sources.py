@@ -57,6 +57,13 @@ def test_format_that_may_reach_elsewhere_is_refused(tmp_path, name, content):
         find_source(str(tmp_path / name), path_id="dem")
 
 
+def test_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.tif")
+
+    with pytest.raises(LayerAccessError, match="is no plain file"):
+        find_source(str(tmp_path / "a.tif"), path_id="dem")
+
+
 def test_driver_follows_from_the_bytes(tmp_path):
     paths = write_vector_formats(tmp_path, scene_polygons(5))
     paths["tif"] = write_raster(tmp_path / "raster.png", raster_spec())

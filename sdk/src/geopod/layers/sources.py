@@ -132,6 +132,9 @@ def read_head(place: Path | RemoteFile, *, path_id: str) -> bytes:
     """Return the first bytes of a file; raises LayerAccessError."""
     if isinstance(place, RemoteFile):
         return place.probe(HEAD_BYTES).body
+    if place.exists() and not place.is_file():
+        # To open a pipe is to wait for who writes to it.
+        raise _refused(str(place), path_id, f"{place} is no plain file")
     try:
         with place.open("rb") as file:
             return file.read(HEAD_BYTES)
