@@ -12,8 +12,12 @@ import uvloop
 from aiohttp import WSMsgType, web
 from geopod.agent import websocket
 from geopod.agent.dial import CoordinatorLink
-from geopod.agent.websocket_frames import GUID, FrameReader, Handshake, Opcode, frame
+from geopod.api.messages import MAX_MESSAGE_BYTES
 
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""Of every WebSocket: RFC 6455, §1.3."""
+CONTINUED, TEXT, BINARY, CLOSE, PING = 0, 1, 2, 8, 9
+"""Kinds of frames: RFC 6455, §5.2."""
 LIMIT = 1 << 20
 LENGTHS = (0, 1, 125, 126, 65535, 65536, LIMIT)
 """On both sides of each way to say a length."""
@@ -38,8 +42,7 @@ class Listener:
         self.told.append("closed")
 
 
-@contextlib.asynccontextmanager
-async def a_library_that_serves(talk, **options):
+def a_library_that_serves(talk, **options):
     """aiohttp's WebSocket server, which runs `talk` with each connection; yields its URL."""
 
     async def serve(request):
@@ -48,6 +51,12 @@ async def a_library_that_serves(talk, **options):
         await talk(ours)
         return ours
 
+    return a_library_that(serve)
+
+
+@contextlib.asynccontextmanager
+async def a_library_that(serve):
+    """aiohttp's server of one handler; yields its URL."""
     runner = web.ServerRunner(web.Server(serve))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -61,7 +70,8 @@ async def a_library_that_serves(talk, **options):
 def accepted(key, protocol=b"geopod.v1"):
     accept = base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
     return (
-        b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: " + accept
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"
+        b"\r\nSec-WebSocket-Accept: " + accept
         + b"\r\nSec-WebSocket-Protocol: " + protocol + b"\r\n\r\n"
     )  # fmt: skip  # as it goes over the wire
 
@@ -197,51 +207,84 @@ def test_server_of_another_protocol_is_left():
 # ---- byte by byte
 
 
-def test_message_in_pieces_is_whole_and_may_be_interrupted_by_a_ping():
+def hang_up(wire, _message):
+    wire._transport.abort()
+
+
+async def told_of(data, listener):
+    async with a_server_that_sends(data) as url:
+        await websocket.converse(url, listener)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 64])
+def test_message_in_pieces_is_whole_and_may_be_interrupted_by_a_ping(step):
     pieces = (
-        unmasked(Opcode.BINARY, b"one ", final=False)
-        + unmasked(Opcode.PING, b"")
-        + unmasked(Opcode.CONTINUED, b"two ", final=False)
-        + unmasked(Opcode.CONTINUED, b"three")
+        unmasked(BINARY, b"one ", final=False)
+        + unmasked(PING, b"")
+        + unmasked(CONTINUED, b"two ", final=False)
+        + unmasked(CONTINUED, b"three")
     )
-    for step in (1, 2, 3, len(pieces)):
-        reader, found = FrameReader(LIMIT), []
+
+    async def send(request):
+        ours = web.WebSocketResponse(protocols=("geopod.v1",))
+        await ours.prepare(request)
         for at in range(0, len(pieces), step):
-            found += reader.feed(pieces[at : at + step])
-        assert found == [(Opcode.PING, b""), (Opcode.BINARY, b"one two three")]
+            request.transport.write(pieces[at : at + step])
+            await asyncio.sleep(0)
+        await ours.receive()
+        return ours
+
+    async def story(listener):
+        async with a_library_that(send) as url:
+            await websocket.converse(url, listener)
+
+    listener = Listener(says=hang_up)
+    play(story(listener))
+    assert listener.told == ["opened", b"one two three", "closed"]
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x82\x7f" + (LIMIT + 1).to_bytes(8, "big"),
-        unmasked(Opcode.CONTINUED, b"of nothing"),
-        unmasked(Opcode.BINARY, b"begun", final=False) + unmasked(Opcode.BINARY, b"another"),
-        frame(Opcode.BINARY, b"masked, as only a client's is"),
+        b"\x82\x7f" + (MAX_MESSAGE_BYTES + 1).to_bytes(8, "big"),
+        unmasked(CONTINUED, b"of nothing"),
+        unmasked(BINARY, b"begun", final=False) + unmasked(BINARY, b"another"),
+        b"\x82\x81\x00\x00\x00\x00x",
         b"\xc2\x00",
         b"\x83\x00",
+        unmasked(TEXT, b"words"),
     ],
-    ids=["too long", "continues nothing", "interrupts", "masked", "compressed", "unknown"],
+    ids=["too long", "continues nothing", "interrupts", "masked", "compressed", "unknown", "text"],
 )
 def test_stream_that_is_no_servers_is_refused(data):
-    with pytest.raises(ValueError, match=r"frame|Opcode"):
-        FrameReader(LIMIT).feed(data)
+    listener = Listener()
+    with pytest.raises(ValueError, match=r"fram|opcode|bits|masking|messages are bytes"):
+        play(told_of(data, listener))
+    assert listener.told == ["opened", "closed"]
 
 
-def test_message_that_grows_over_the_limit_piece_by_piece_is_refused():
-    reader = FrameReader(100)
-    reader.feed(unmasked(Opcode.BINARY, bytes(60), final=False))
-    with pytest.raises(ValueError, match="more than 100 bytes"):
-        reader.feed(unmasked(Opcode.CONTINUED, bytes(60), final=False))
+def test_message_that_grows_over_the_limit_piece_by_piece_is_refused(monkeypatch):
+    monkeypatch.setattr(websocket, "MAX_MESSAGE_BYTES", 100)
+    pieces = unmasked(BINARY, bytes(60), final=False) + unmasked(CONTINUED, bytes(60))
+    listener = Listener()
+    with pytest.raises(ValueError, match="limit of 100 bytes"):
+        play(told_of(pieces, listener))
+    assert listener.told == ["opened", "closed"]
+
+
+def test_server_that_takes_us_and_says_goodbye_at_once_is_heard():
+    listener = Listener()
+    play(told_of(unmasked(CLOSE, b""), listener))
+    assert listener.told == ["opened", "closed"]
 
 
 @pytest.mark.parametrize(
     ("head", "why"),
     [
-        (lambda _key: b"HTTP/1.1 404 Not Found\r\n\r\n", "404 Not Found"),
-        (lambda _key: accepted(b"of somebody else"), "another WebSocket's key"),
-        (lambda key: accepted(key, b"geopod.v9"), r"does not speak geopod\.v1"),
-        (lambda _key: b"x" * (1 << 20), "no end"),
+        (lambda _key: b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP 404"),
+        (lambda _key: accepted(b"of somebody else"), "Sec-WebSocket-Accept"),
+        (lambda key: accepted(key, b"geopod.v9"), r"unsupported subprotocol: geopod\.v9"),
+        (lambda _key: b"x" * (1 << 20), "no more than 8192 bytes"),
     ],
     ids=["no WebSocket", "another key", "another protocol", "endless"],
 )
@@ -257,12 +300,8 @@ def test_answer_that_is_no_handshake_is_told_and_nobody_listens(head, why):
 
 
 def test_message_that_comes_with_the_handshake_is_heard():
-    async def story(listener):
-        async with a_server_that_sends(unmasked(Opcode.BINARY, b"at once")) as url:
-            await websocket.converse(url, listener)
-
-    listener = Listener(says=lambda wire, _message: wire._transport.abort())
-    play(story(listener))
+    listener = Listener(says=hang_up)
+    play(told_of(unmasked(BINARY, b"at once"), listener))
     assert listener.told == ["opened", b"at once", "closed"]
 
 
@@ -273,19 +312,24 @@ def test_what_the_listener_raises_ends_the_conversation_and_is_raised(error):
     def refuse(_wire, _message):
         raise error
 
-    async def story(listener):
-        async with a_server_that_sends(unmasked(Opcode.BINARY, b"nonsense")) as url:
-            await websocket.converse(url, listener)
-
     with pytest.raises(type(error), match=str(error)):
-        play(story(Listener(says=refuse)))
+        play(told_of(unmasked(BINARY, b"nonsense"), Listener(says=refuse)))
 
 
 def test_handshake_asks_for_what_the_coordinator_serves():
-    asked = Handshake(host="one-coordinator:7420", path="/v1", protocol="geopod.v1").request
-    line, *headers = asked.decode().split("\r\n")
-    assert line == "GET /v1 HTTP/1.1"
-    assert {"Host: one-coordinator:7420", "Sec-WebSocket-Protocol: geopod.v1"} <= set(headers)
+    asked = []
+
+    async def look(request):
+        asked.append((request.path, request.host, request.headers["Sec-WebSocket-Protocol"]))
+        raise web.HTTPForbidden
+
+    async def story():
+        async with a_library_that(look) as url:
+            await websocket.converse(url, Listener())
+
+    with pytest.raises(ValueError, match="HTTP 403"):
+        play(story())
+    assert [(path, said) for path, _, said in asked] == [("/v1", "geopod.v1")]
 
 
 # ---- nobody

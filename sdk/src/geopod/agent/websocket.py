@@ -1,6 +1,7 @@
 """The WebSocket that a pod's agent dials: subprotocol `geopod.v1`, no compression.
 
-A client of its own: a library for it costs a node a third of its start, and 10 MB.
+`websockets` knows the protocol, without I/O; what it says is written, and what comes is told, in
+the same turn of the loop.
 """
 
 from __future__ import annotations
@@ -9,22 +10,19 @@ import asyncio
 import socket
 import ssl
 from typing import Any, Protocol, cast
-from urllib.parse import SplitResult, urlsplit
 
 from typing_extensions import override
+from websockets.client import ClientProtocol
+from websockets.exceptions import WebSocketException
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI, parse_uri
 
-from geopod.agent.websocket_frames import (
-    HEAD_END,
-    MAX_HEAD_BYTES,
-    FrameReader,
-    Handshake,
-    Opcode,
-    frame,
-)
 from geopod.api.messages import MAX_MESSAGE_BYTES
 
-SUBPROTOCOL = "geopod.v1"
-PORTS = {"ws": 80, "wss": 443}
+SUBPROTOCOL = Subprotocol("geopod.v1")
 DIAL_WITHIN_S = 3.0
 """A Service may send the first packets to a pod that is gone: another try reaches the next one.
 The kernel alone tries the same address for 30 s and more."""
@@ -32,7 +30,6 @@ ANSWER_WITHIN_S = 10.0
 """Of the whole handshake."""
 LINGER_S = 1.0
 """How long the other side may take to answer our close frame."""
-NORMAL_CLOSURE = (1000).to_bytes(2, "big")
 
 
 class WireListener(Protocol):
@@ -51,17 +48,17 @@ class WireListener(Protocol):
 class WebSocketWire(asyncio.Protocol):
     """The WebSocket to the coordinator. A Wire; what comes is told in the turn that reads it."""
 
-    def __init__(self, handshake: Handshake, listener: WireListener) -> None:
+    def __init__(self, url: WebSocketURI, listener: WireListener) -> None:
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[None] = loop.create_future()
         """The server has taken us; raises what it said instead."""
         self.ended: asyncio.Future[None] = loop.create_future()
         """The open connection is gone; raises what went wrong with it on this side."""
-        self._handshake = handshake
-        self._is_open = False
-        self._head = b""
-        self._reader = FrameReader(MAX_MESSAGE_BYTES)
+        self._protocol = ClientProtocol(url, subprotocols=[SUBPROTOCOL], max_size=MAX_MESSAGE_BYTES)
+        self._parts: list[bytes] = []
+        """Of a message whose last frame is still to come."""
         self._listener = listener
+        self._is_open = False
         self._is_closing = False
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -71,16 +68,20 @@ class WebSocketWire(asyncio.Protocol):
 
     def send(self, message: bytes) -> None:
         """Send a message after all earlier ones; a closed wire sends nothing."""
-        self._write(frame(Opcode.BINARY, message))
+        if self._protocol.state is State.OPEN and not self._is_closing:
+            self._protocol.send_binary(message)
+            self._write()
 
     def close(self) -> None:
         """Hang up once everything is sent and the other side has read it, or a second later."""
         if self._transport is None or self._is_closing:
             return
-        if not self._is_open:
-            self._transport.abort()
-        self._write(frame(Opcode.CLOSE, NORMAL_CLOSURE))
         self._is_closing = True
+        if self._protocol.state is not State.OPEN:
+            self._transport.abort()
+            return
+        self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
+        self._write()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
 
     async def flush(self) -> None:
@@ -93,15 +94,19 @@ class WebSocketWire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # of a stream, says asyncio
         self._transport.set_write_buffer_limits(high=0)  # tell of every byte that waits
-        self._write(self._handshake.request)
+        self._protocol.send_request(self._protocol.connect())
+        self._write()
 
     @override
     def data_received(self, data: bytes) -> None:
         try:
-            if not self._is_open:
-                data = self._shake_hands(data)
-            for opcode, payload in self._reader.feed(data):
-                self._hear(opcode, payload)
+            self._protocol.receive_data(data)
+            self._write()  # answers to pings and goodbyes
+            for event in self._protocol.events_received():
+                self._take(event)
+            refusal = self._protocol.handshake_exc or self._protocol.parser_exc
+            if refusal is not None:
+                raise refusal  # noqa: TRY301  # both sources of trouble end in one place
         except Exception as error:  # noqa: BLE001  # `converse` raises it
             self._give_up(error)
 
@@ -124,38 +129,48 @@ class WebSocketWire(asyncio.Protocol):
         if not self.ended.done():
             self.ended.set_result(None)
 
-    def _shake_hands(self, data: bytes) -> bytes:
-        """Take the server's answer and return what came behind it; raises ValueError."""
-        self._head += data
-        head, end, rest = self._head.partition(HEAD_END)
-        if len(head) > MAX_HEAD_BYTES:
-            raise ValueError("The answer has no end.")
-        if not end:
-            return b""
-        self._handshake.check(head)
+    def _take(self, event: object) -> None:
+        """Take the server's answer, or a frame; raises ValueError where it is none of ours."""
+        if isinstance(event, Response):
+            if self._protocol.handshake_exc is None:
+                self._enter()
+        elif isinstance(event, Frame):
+            self._hear(event)
+
+    def _enter(self) -> None:
+        if self._protocol.subprotocol != SUBPROTOCOL:
+            raise ValueError(f"The other side does not speak {SUBPROTOCOL}.")
         self._is_open = True
         self._listener.opened(self)
         if not self.opened.done():
             self.opened.set_result(None)
-        return rest
 
-    def _hear(self, opcode: Opcode, payload: bytes) -> None:
-        match opcode:
-            case Opcode.BINARY if not self._is_closing:
-                self._listener.heard(payload)
-            case Opcode.PING:
-                self._write(frame(Opcode.PONG, payload))
-            case Opcode.CLOSE if self._transport is not None:
-                self.close()  # the answer, unless this is one
-                self._transport.close()
+    def _hear(self, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.BINARY | Opcode.CONT:
+                self._parts.append(bytes(frame.data))
+                if not frame.fin:
+                    return
+                message, self._parts = b"".join(self._parts), []
+                if not self._is_closing:
+                    self._listener.heard(message)
             case Opcode.TEXT:
                 raise ValueError("A text where messages are bytes.")
+            case Opcode.CLOSE if self._transport is not None:
+                self._is_closing = True
+                self._transport.close()  # once the answer is written
             case _:
                 pass
 
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._is_closing:
-            self._transport.write(data)
+    def _write(self) -> None:
+        """Write what the protocol says; where it says no more, hang up."""
+        if self._transport is None:
+            return
+        for data in self._protocol.data_to_send():
+            if data:
+                self._transport.write(data)
+            else:
+                self._transport.close()
 
     def _give_up(self, error: Exception) -> None:
         """Let whoever waits for this connection hear what went wrong, and hang up."""
@@ -172,26 +187,27 @@ async def converse(url: str, listener: WireListener) -> None:
 
     Raises OSError, TimeoutError, or ValueError where nobody answers as a coordinator does.
     """
-    parts = urlsplit(url)
-    handshake = Handshake(host=parts.netloc, path=parts.path or "/", protocol=SUBPROTOCOL)
-    wire = WebSocketWire(handshake, listener)
+    address = parse_uri(url)
+    wire = WebSocketWire(address, listener)
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            await _connect(parts, wire)
+            await _connect(address, wire)
             await wire.opened
         await wire.ended
+    except WebSocketException as error:
+        raise ValueError(str(error)) from error
     finally:
         wire.close()
 
 
-async def _connect(url: SplitResult, wire: WebSocketWire) -> None:
+async def _connect(url: WebSocketURI, wire: WebSocketWire) -> None:
     """Connect to the first address that takes us; raises the OSError of the last one."""
-    loop, name = asyncio.get_running_loop(), url.hostname or ""
+    loop = asyncio.get_running_loop()
     secured: dict[str, Any] = {}
-    if url.scheme == "wss":
-        secured = {"ssl": ssl.create_default_context(), "server_hostname": name}
-    found = await loop.getaddrinfo(name, url.port or PORTS[url.scheme], type=socket.SOCK_STREAM)
-    refusal: OSError = ConnectionError(f"{name} has no address")
+    if url.secure:
+        secured = {"ssl": ssl.create_default_context(), "server_hostname": url.host}
+    found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+    refusal: OSError = ConnectionError(f"{url.host} has no address")
     for *_, address in found:
         try:
             async with asyncio.timeout(DIAL_WITHIN_S):
