@@ -23,7 +23,9 @@ from obstore.store import MemoryStore as Bucket
 SIGNING_KEY = b"0123456789abcdef0123456789abcdef"
 UID = "5a2f6a54-2f4e-4b21-9d0e-0c6a1f2d3e4b"
 BY_PROXY = web.ResponseKey("by_proxy", bool)
-HASTY = Patience(total_s=2.0, first_wait_s=0.01, longest_wait_s=0.05, connect_s=10.0, silence_s=30.0)
+HASTY = Patience(
+    total_s=2.0, first_wait_s=0.01, longest_wait_s=0.05, connect_s=10.0, silence_s=30.0
+)
 
 
 def a_token(path: str = f"{UID}/", **changed) -> str:

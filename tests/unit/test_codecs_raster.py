@@ -90,9 +90,7 @@ def test_nodata_that_would_be_written_as_another_is_refused(tmp_path):
     with open_result(encoded(raster(whole, nodata=-(2**53)), tmp_path)) as source:
         assert source.nodata == -(2**53)
 
-    with pytest.raises(
-        MalformedValueError, match="nodata -9223372036854775808 of int64 is"
-    ):
+    with pytest.raises(MalformedValueError, match="nodata -9223372036854775808 of int64 is"):
         encoded(raster(whole, nodata=-(2**63)), tmp_path)
 
 
