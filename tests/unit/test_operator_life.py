@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from api_builders import IMAGE
-from geopod_operator.environment.observed import Ref
+from geopod_operator.environment.observed import Ref, ref_of
+from geopod_operator.environment.wanted import in_waves
 from operator_builders import World, a_layer, a_run, a_runtime, an_environment
 
 STANDING = [
@@ -39,6 +40,14 @@ def test_coordinator_comes_first_and_no_node_before_the_plan():
     world.settle()
     assert world.stateful_set is None
     assert world.condition("Ready") == ("False", "Reading")
+
+
+def test_pods_are_applied_once_all_that_they_need_is_there_and_bindings_after_their_roles():
+    waves = in_waves(World().plan().applies)
+    first, *later = ({it["kind"] for it in wave} for wave in waves)
+    assert later == [{"RoleBinding"}, {"Deployment"}]
+    assert first == {ref.kind for ref in STANDING} - {"RoleBinding", "Deployment"}
+    assert sorted(ref_of(it) for wave in waves for it in wave) == sorted(STANDING)
 
 
 def test_environment_becomes_ready():

@@ -18,6 +18,7 @@ from geopod_operator.environment.catalogue import plan_layer, plan_runtime
 from geopod_operator.environment.observed import Observed, Raw, Ref, Settings
 from geopod_operator.environment.outcome import Delete, Event, Needs, Outcome
 from geopod_operator.environment.reconcile import plan
+from geopod_operator.environment.wanted import in_waves
 from geopod_operator.memory import COUNTS_S, Memory
 from geopod_operator.stores import (
     ENVIRONMENT,
@@ -172,21 +173,30 @@ class Reconciler:
             raise refused
 
     async def _apply(self, memory: Memory, manifests: Iterable[Raw]) -> GeopodError | None:
-        """Apply in order and return the first refusal: the status is written all the same."""
+        """Apply wave by wave and return the first refusal: the status is written all the same."""
         memory.refused.clear()
-        for manifest in manifests:
-            ref = Ref(*ref_of(manifest))
-            try:
-                applied = await self._cluster.apply(manifest)
-            except GeopodError as error:
-                if is_unanswered(error):
-                    raise
-                if _is_refusal(error):
-                    memory.refused[ref] = getattr(error, "message", error.fact)
-                return error
-            self._stores.put(applied)
-            memory.applied[ref] = applied["metadata"].get("generation", 0)
+        for wave in in_waves(manifests):
+            answers = await asyncio.gather(
+                *(self._apply_one(memory, manifest) for manifest in wave), return_exceptions=True
+            )
+            errors = [it for it in answers if isinstance(it, BaseException)]
+            for error in errors:
+                if not isinstance(error, GeopodError) or is_unanswered(error):
+                    raise error
+            if errors:
+                return cast("GeopodError", errors[0])
         return None
+
+    async def _apply_one(self, memory: Memory, manifest: Raw) -> None:
+        ref = Ref(*ref_of(manifest))
+        try:
+            applied = await self._cluster.apply(manifest)
+        except GeopodError as error:
+            if _is_refusal(error):
+                memory.refused[ref] = getattr(error, "message", error.fact)
+            raise
+        self._stores.put(applied)
+        memory.applied[ref] = applied["metadata"].get("generation", 0)
 
     async def _delete(self, namespace: str, deletes: Iterable[Delete]) -> None:
         for each in deletes:

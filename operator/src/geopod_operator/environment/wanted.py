@@ -1,6 +1,9 @@
-"""The children that an environment shall have, in the order in which they are applied."""
+"""The children that an environment shall have, and in which order they are applied."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
 
 from geopod.api import names
 
@@ -24,13 +27,15 @@ from geopod_operator.environment.observed import Raw, Settings
 from geopod_operator.environment.resolved import Identity, Resolved
 from geopod_operator.environment.situation import Situation, is_gate_open
 
+_LATER = {"RoleBinding": 1, "Deployment": 2, "StatefulSet": 2, "Job": 2}
+"""A RoleBinding is refused before its Role; pods meet policies, accounts and secrets."""
 IMMUTABLE = ("serviceName", "podManagementPolicy", "selector", "volumeClaimTemplates")
 
 
 def standing_children(
     resolved: Resolved, settings: Settings, minted: Tokens, *, coordinators: int
 ) -> list[Raw]:
-    """Return the children that are there from the first moment; policies before any pod."""
+    """Return the children that are there from the first moment."""
     identity = resolved.identity
     wanted = [
         node_account(identity),
@@ -46,6 +51,15 @@ def standing_children(
     if settings.coordinator_pdb:
         wanted.append(coordinator_budget(identity))
     return [stamped(it) for it in wanted]
+
+
+def in_waves(manifests: Iterable[Raw]) -> list[list[Raw]]:
+    """Return what is applied at once, one list after the other."""
+
+    def wave(manifest: Raw) -> int:
+        return _LATER.get(manifest["kind"], 0)
+
+    return [list(each) for _, each in groupby(sorted(manifests, key=wave), key=wave)]
 
 
 def wanted_nodes(at: Situation) -> Raw | None:
