@@ -286,7 +286,11 @@ class World:
             a_pod(index, template=self.stateful_set["spec"]["template"], ready=index < ready)
             for index in range(replicas)
         ]
-        self.stateful_set["status"] = {"replicas": replicas, "readyReplicas": ready}
+        self.stateful_set["status"] = {"replicas": replicas} | {
+            key: count  # Kubernetes leaves out what is 0
+            for key, count in (("readyReplicas", ready), ("updatedReplicas", replicas))
+            if count
+        }
         self.coordinator_says(
             nodes={"connected": ready, "ready": ready, "busy": 0, "idle": ready, "outdated": 0}
         )

@@ -86,7 +86,7 @@ def test_who_mends_a_spec_waits_no_two_minutes_for_broken_pods_to_go():
         world.later(60).settle()
     world.change(env=[{"name": "A", "value": "1"}])
     world.settle()
-    world.stateful_set["status"]["updatedReplicas"] = 0
+    del world.stateful_set["status"]["updatedReplicas"]  # none: Kubernetes leaves it out
     world.later(world.settle().requeue_after).settle()
     assert deleted_pods(world) == [f"ndvi-node-{index}" for index in range(4)]
     assert world.now - NOW <= timedelta(seconds=20 * 60 + 10)
@@ -112,7 +112,7 @@ def test_pod_whose_container_has_just_begun_anew_goes_too(restarts, ready, goes)
         pod["status"]["containerStatuses"][1] |= again
     world.change(env=[{"name": "A", "value": "1"}])
     world.later(11).settle()
-    world.stateful_set["status"]["updatedReplicas"] = 0
+    del world.stateful_set["status"]["updatedReplicas"]  # none: Kubernetes leaves it out
     world.later(10).settle()
     assert bool(deleted_pods(world)) is goes
 

@@ -50,7 +50,7 @@ class Facts:
     @property
     def is_held_up(self) -> bool:
         """Whether pods of an earlier template stand where others shall, and not all work."""
-        updated = int(self._set_status.get("updatedReplicas", self.pods))
+        updated = int(self._set_status.get("updatedReplicas", 0))  # left out where it is 0
         return updated < self.pods and self.ready < self.pods
 
     @property
