@@ -102,12 +102,13 @@ GATEWAY_COMMAND = ("python", "-m", "geopod_gateway")
 OPERATOR_COMMAND = ("python", "-m", "geopod_operator")
 
 _WAIT = (
-    "import os,signal,sys,time\n"
+    "import sys\n"
+    "sys.path[:]=filter(None,sys.path)\n"
+    "import os,signal,time\n"
     "signal.signal(signal.SIGTERM,lambda *_:os._exit(143))\n"
     f"p={RUNNER_FILE!r}\n"
     "while not os.path.exists(p): time.sleep(.02)\n"
     "import runpy\n"
-    "sys.path[:]=filter(None,sys.path)\n"
     f"sys.argv=[p,'--socket',{RUNNER_SOCKET!r},'--packages',{SITE_PACKAGES!r}]\n"
     "runpy.run_path(p,run_name='__main__')"
 )
