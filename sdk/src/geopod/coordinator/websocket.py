@@ -11,6 +11,7 @@ from collections.abc import Callable
 from aiohttp import WSMsgType, web
 
 from geopod.api.messages import MAX_MESSAGE_BYTES
+from geopod.coordinator.sockets import BACKLOG
 from geopod.coordinator.wires import WireListener, WireServer
 
 PATH = "/v1"
@@ -79,7 +80,7 @@ class WebSocketServer:
         """Serve those who dial, and those who have dialled already."""
         self._runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.SockSite(self._runner, self._listening).start()
+        await web.SockSite(self._runner, self._listening, backlog=BACKLOG).start()
 
     async def close(self) -> None:
         """Stop listening; returns when what was sent is on its way."""
