@@ -233,8 +233,11 @@ def test_what_a_function_started_ends_with_the_environment(local_home):
     daemon = (
         "import os, subprocess, sys\n"
         "def f(params):\n"
-        "    code = 'import time; time.sleep(600)'\n"
-        "    return subprocess.Popen([sys.executable, '-c', code], start_new_session=True).pid\n"
+        "    code = 'import time; print(1, flush=True); time.sleep(600)'\n"
+        "    order = [sys.executable, '-c', code]\n"
+        "    run = subprocess.Popen(order, stdout=subprocess.PIPE, start_new_session=True)\n"
+        "    run.stdout.readline()\n"  # a process that has just begun shows no variables yet
+        "    return run.pid\n"
     )
 
     async def act(backend):

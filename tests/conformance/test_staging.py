@@ -464,7 +464,6 @@ def test_warped_layer_is_filled_where_it_has_no_pixel(tmp_path, write, dtype, no
         assert (~is_filled).sum() == pytest.approx(there, rel=0.3)
 
 
-@pytest.mark.parametrize("name", ["curve", "curvepolygon", "multisurface"])
 def in_utm_17(path, **options):
     return layer_source(path, key="d"), {"crs": "EPSG:32617", "nodes": 1, **options}
 
@@ -507,6 +506,7 @@ def test_pixels_that_warping_would_round_are_refused(tmp_path):
         stage_job(tmp_path / "a", source, **options)
 
 
+@pytest.mark.parametrize("name", ["curve", "curvepolygon", "multisurface"])
 def test_curves_are_staged_as_straight_lines(tmp_path, name):
     path = Path(pyogrio.__path__[0]) / f"tests/fixtures/{name}.gpkg"
 
