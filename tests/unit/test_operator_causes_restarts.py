@@ -50,6 +50,7 @@ def at(time: datetime) -> str:
         (running(restarts=6, ran_s=86400, runs_s=601), False),
         (running(restarts=3, ran_s=1, runs_s=1, exit_code=0), False),
         (running(restarts=3, ran_s=1, runs_s=1, startedAt=None, finishedAt=None), True),
+        (running(restarts=2, ran_s=1, runs_s=22, startedAt="1970-01-01T00:00:00Z"), False),
         (running(restarts=3, ran_s=1, runs_s=-300), True),
     ],
     ids=[
@@ -65,6 +66,7 @@ def at(time: datetime) -> str:
         "ten minutes are a new beginning",
         "ended as it should",
         "nobody knows how long it lived",
+        "could not be started before",
         "a clock that is five minutes ahead",
     ],
 )

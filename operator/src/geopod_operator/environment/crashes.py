@@ -2,7 +2,7 @@
 
 Facts about kubelets that the rules rest on: the first restart comes at once, the later ones after
 10 s, 20 s, 40 s … 5 min, and ten minutes of running are a new beginning; a container without a
-readiness probe is ready as soon as it runs.
+readiness probe is ready as soon as it runs; one that could not be started began in 1970.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=10), timedelta(minutes=5)
 DOUBLINGS = 5
 """After so many the longest wait is reached."""
 FORGIVEN = timedelta(minutes=10)
+NEVER = "1970-"
 
 
 def last_end(state: Raw, now: datetime) -> Raw | None:
@@ -52,4 +53,4 @@ def _lifetime(ended: Raw) -> timedelta:
 
 def _time(state: Raw, name: str) -> datetime | None:
     text = state.get(name)
-    return datetime.fromisoformat(text) if text else None
+    return datetime.fromisoformat(text) if text and not text.startswith(NEVER) else None
