@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from geopod.api.control import Configure, EnvironmentUpdate, WatchEnvironment, decode_to_client
@@ -28,6 +29,8 @@ class CoordinatorLink:
         self._heard = heard
         self._socket: socket.socket | None = None
         self._reader = FrameReader(MAX_MESSAGE_BYTES)
+        self._untold: Configure | None = None
+        """What changed while no coordinator listened: one that starts may have read it before."""
 
     @property
     def is_up(self) -> bool:
@@ -46,19 +49,28 @@ class CoordinatorLink:
         trying = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             trying.connect(str(self._path))
+            trying.sendall(frame(encode(WatchEnvironment())))
+            if self._untold is not None:
+                trying.sendall(frame(encode(self._untold)))
         except OSError:
             trying.close()
             return False
-        trying.sendall(frame(encode(WatchEnvironment())))
+        self._untold = None
         trying.setblocking(False)  # noqa: FBT003  # the standard library's signature
         self._socket, self._reader = trying, FrameReader(MAX_MESSAGE_BYTES)
         self._selector.register(trying, selectors.EVENT_READ, self._read)
         return True
 
     def configure(self, *, nodes: int | None, refresh: bool) -> None:
-        """Tell the coordinator that its settings have changed."""
+        """Tell the coordinator that its settings have changed, as soon as it listens."""
         if self._socket is not None:
-            self._socket.sendall(frame(encode(Configure(nodes=nodes, refresh=refresh))))
+            with suppress(OSError):  # it is gone: `_read` is told so next
+                self._socket.sendall(frame(encode(Configure(nodes=nodes, refresh=refresh))))
+                return
+        before = self._untold or Configure()
+        self._untold = Configure(
+            nodes=before.nodes if nodes is None else nodes, refresh=before.refresh or refresh
+        )
 
     def close(self) -> None:
         """Let go of the connection."""
