@@ -192,6 +192,44 @@ def test_server_that_says_goodbye_ends_the_conversation():
     assert listener.told == ["opened", b"last", "closed"]
 
 
+def test_server_that_says_goodbye_and_reads_no_more_is_left(monkeypatch):
+    monkeypatch.setattr(websocket, "LINGER_S", 0.1)
+
+    class Lavish(Listener):
+        def opened(self, wire):
+            super().opened(wire)
+            for _ in range(32):
+                wire.send(bytes(LIMIT))
+
+    async def story(listener):
+        over = asyncio.Event()
+
+        async def part(reader, writer):
+            asked = await reader.readuntil(b"\r\n\r\n")
+            key = asked.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+            writer.write(accepted(key))
+            await reader.readexactly(1)
+            writer.transport.pause_reading()
+            writer.write(unmasked(CLOSE, b""))
+            await over.wait()
+            writer.transport.abort()
+
+        server = await asyncio.start_server(part, "127.0.0.1", 0)
+        async with server:
+            url = "ws://{}:{}/v1".format(*server.sockets[0].getsockname())
+            await websocket.converse(url, listener)
+            over.set()
+
+    listener = Lavish()
+    play(story(listener))
+    assert listener.told == ["opened", "closed"]
+
+
+def test_address_that_is_none_is_told():
+    with pytest.raises(ValueError, match="isn't a valid URI"):
+        play(websocket.converse("http://coordinator:7420/v1", Listener()))
+
+
 def test_server_of_another_protocol_is_left():
     async def wait(ours):
         await ours.receive()

@@ -82,7 +82,7 @@ class WebSocketWire(asyncio.Protocol):
             return
         self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
         self._write()
-        asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+        self._abort_later(self._transport)
 
     async def flush(self) -> None:
         """Return when everything that was sent is on its way, or the connection is gone."""
@@ -158,7 +158,8 @@ class WebSocketWire(asyncio.Protocol):
                 raise ValueError("A text where messages are bytes.")
             case Opcode.CLOSE if self._transport is not None:
                 self._is_closing = True
-                self._transport.close()  # once the answer is written
+                self._transport.close()  # once the answer is written, or a second later
+                self._abort_later(self._transport)
             case _:
                 pass
 
@@ -171,6 +172,10 @@ class WebSocketWire(asyncio.Protocol):
                 self._transport.write(data)
             else:
                 self._transport.close()
+
+    def _abort_later(self, transport: asyncio.Transport) -> None:
+        """Do not wait for ever for somebody who reads no more."""
+        asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
 
     def _give_up(self, error: Exception) -> None:
         """Let whoever waits for this connection hear what went wrong, and hang up."""
@@ -187,7 +192,10 @@ async def converse(url: str, listener: WireListener) -> None:
 
     Raises OSError, TimeoutError, or ValueError where nobody answers as a coordinator does.
     """
-    address = parse_uri(url)
+    try:
+        address = parse_uri(url)
+    except WebSocketException as error:
+        raise ValueError(str(error)) from error
     wire = WebSocketWire(address, listener)
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
