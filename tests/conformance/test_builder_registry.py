@@ -33,6 +33,8 @@ class FakeRegistry:
         """Where blobs are sent to."""
         self.page = ""
         """What is shown instead of a token."""
+        self.elsewhere = ""
+        """Where identity tokens are sent on to."""
         self.told: list[str | None] = []
         """Who was there, as another host heard it."""
 
@@ -54,6 +56,8 @@ class FakeRegistry:
         return web.json_response({"token": "good" if is_known else "anonymous"})
 
     async def exchange(self, request):
+        if self.elsewhere:
+            raise web.HTTPTemporaryRedirect(self.elsewhere)
         assert "Authorization" not in request.headers
         given = dict(await request.post())
         is_known = given.pop("refresh_token") == IDENTITY.identity_token
@@ -196,6 +200,13 @@ def test_image_of_another_layer_is_replaced(tmp_path):
     fake.manifests[tag] = (MANIFEST_TYPE, b'{"layers": [{"digest": "sha256:0"}]}')
     [result] = published(fake, bundle)
     assert result["bundleImage"].endswith(hashlib.sha256(fake.manifests[tag][1]).hexdigest())
+
+
+def test_identity_token_goes_to_nobody_else(tmp_path):
+    fake = FakeRegistry("Bearer")
+    fake.elsewhere = "http://127.0.0.1:1/token"
+    with pytest.raises(RegistryError, match="sends to a place that gives no token"):
+        published(fake, OneBundle(tmp_path), login=IDENTITY)
 
 
 @pytest.mark.parametrize("asks", ["Basic", "Bearer"])

@@ -209,7 +209,8 @@ class Registry:
         how: dict[str, Any] = {"method": "GET", "params": asked, "headers": basic}
         if self.login.identity_token:
             asked |= {"grant_type": "refresh_token", "client_id": CLIENT}
-            how = {"method": "POST", "data": asked | {"refresh_token": self.login.identity_token}}
+            form = asked | {"refresh_token": self.login.identity_token}
+            how = {"method": "POST", "data": form, "allow_redirects": False}  # it is for one host
         async with self.session.request(
             url=words.get("realm", ""), timeout=TIMEOUT, **how
         ) as answer:
