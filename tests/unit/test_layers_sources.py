@@ -64,6 +64,13 @@ def test_pipe_is_refused_and_not_waited_for(tmp_path):
         find_source(str(tmp_path / "a.tif"), path_id="dem")
 
 
+def test_pipe_among_the_files_of_a_folder_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.parquet")
+
+    with pytest.raises(LayerAccessError, match=r"a\.parquet is no plain file"):
+        find_source(str(tmp_path), path_id="dem")
+
+
 def test_driver_follows_from_the_bytes(tmp_path):
     paths = write_vector_formats(tmp_path, scene_polygons(5))
     paths["tif"] = write_raster(tmp_path / "raster.png", raster_spec())

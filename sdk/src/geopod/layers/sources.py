@@ -132,9 +132,7 @@ def read_head(place: Path | RemoteFile, *, path_id: str) -> bytes:
     """Return the first bytes of a file; raises LayerAccessError."""
     if isinstance(place, RemoteFile):
         return place.probe(HEAD_BYTES).body
-    if place.exists() and not place.is_file():
-        # To open a pipe is to wait for who writes to it.
-        raise _refused(str(place), path_id, f"{place} is no plain file")
+    _check_plain(place, path_id)
     try:
         with place.open("rb") as file:
             return file.read(HEAD_BYTES)
@@ -146,9 +144,20 @@ def is_dataset_folder(place: Path | RemoteFile, *, path_id: str) -> bool:
     """Say whether a place is a folder of GeoParquet files; raises LayerAccessError for another."""
     if isinstance(place, RemoteFile):
         return place.is_folder
-    if place.is_dir() and not any(place.glob("*.parquet")):
+    if not place.is_dir():
+        return False
+    parts = list(place.glob("*.parquet"))
+    if not parts:
         raise _refused(str(place), path_id, f"{place} is a folder without .parquet files")
-    return place.is_dir()
+    for part in parts:
+        _check_plain(part, path_id)
+    return True
+
+
+def _check_plain(place: Path, path_id: str) -> None:
+    """Raise LayerAccessError for a pipe: to open it is to wait for who writes to it."""
+    if place.exists() and not place.is_file():
+        raise _refused(str(place), path_id, f"{place} is no plain file")
 
 
 def local_path(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Path:
