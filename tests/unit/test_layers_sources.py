@@ -140,3 +140,8 @@ def test_keys_follow_a_redirect_to_the_same_host_alone(url, are_kept):
     follower = redirects.redirect_request(asked, None, 302, "", {}, url)
 
     assert follower.headers == {"Range": "bytes=0-1", **(keys if are_kept else {})}
+
+
+def test_name_that_the_system_does_not_take_is_refused(tmp_path):
+    with pytest.raises(LayerAccessError, match="File name too long"):
+        find_source(str(tmp_path / ("x" * 300 + ".tif")), path_id="dem")

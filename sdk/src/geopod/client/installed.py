@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from packaging.requirements import Requirement
+from packaging.version import InvalidVersion
 
 
 def differing(requirements: Iterable[str]) -> list[str]:
@@ -20,6 +21,9 @@ def _here(requirement: Requirement) -> str | None:
         return None
     try:
         known = version(requirement.name)
+        is_met = requirement.specifier.contains(known, prereleases=True)
     except PackageNotFoundError:
         return "none"
-    return None if requirement.specifier.contains(known, prereleases=True) else known
+    except InvalidVersion:  # of a package that was built by hand
+        return known
+    return None if is_met else known

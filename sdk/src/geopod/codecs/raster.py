@@ -75,7 +75,7 @@ def nodata_number(nodata: Any) -> float | int | None:
 def wrong_nodata(dtype: np.dtype[Any], nodata: float | None) -> str | None:
     """Return why a nodata would be written as another number: rasterio takes it as a double."""
     is_long = dtype.kind in "iu" and dtype.itemsize > _EXACT_BYTES
-    if not is_long or nodata is None or abs(nodata) <= _EXACT:
+    if not is_long or nodata is None or -_EXACT <= nodata <= _EXACT:
         return None
     return (
         f"nodata {nodata:.0f} of {dtype.name} is beyond 2**53 ({_EXACT:,}), up to which it is "

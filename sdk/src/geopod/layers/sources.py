@@ -177,7 +177,13 @@ def local_path(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Path
         path = Path(unquote(parts.path))
     if len(path.parts) > 1 and path.parts[1].startswith("vsi"):
         raise _refused(href, path_id, f"{href!r} is a GDAL virtual path; name a plain file")
-    return path if access.volumes is None else _fenced(path, access.volumes, path_id)
+    if access.volumes is not None:
+        path = _fenced(path, access.volumes, path_id)
+    try:
+        path.is_dir()  # raises what is neither there nor absent: no right, a name too long
+    except OSError as error:
+        raise _refused(href, path_id, f"{href}: {error.strerror or error}") from error
+    return path
 
 
 def version_of(place: Path | RemoteFile, variable: Variable | None, *, path_id: str) -> str:
