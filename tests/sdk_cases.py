@@ -29,6 +29,7 @@ from geopod.errors import (
     OutOfMemoryError,
     ProcessCrashedError,
     RemoteFunctionError,
+    RequirementsBuildError,
     ResultNotSerializableError,
     ResultTooLargeError,
     RunFailedError,
@@ -482,6 +483,8 @@ def log_of_an_installation_is_followed_to_its_end(place):
     lines = list(env.build_log(follow=True))
     assert any("No solution found when resolving dependencies" in line for line in lines), lines
     assert lines == env.build_log().splitlines()
+    with pytest.raises(RequirementsBuildError):
+        env.wait_ready(DEADLINE_S, progress=False)
     assert env.refresh_state().phase == "Failed"
     env.delete()
 
