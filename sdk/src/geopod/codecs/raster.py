@@ -15,11 +15,10 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from geopod.codecs.array import load_array
+from geopod.codecs.doubles import EXACT, may_round
 from geopod.codecs.encoded import Encoded, MalformedValueError, Source, new_file, settled
 
 TILE = 256
-_EXACT, _EXACT_BYTES = 1 << 53, 4
-"""Whole numbers that a double holds, and the width of types that have no others."""
 PREDICTORS = {"f": 3, "i": 2, "u": 2}
 """TIFF's horizontal differencing for integers, its floating point predictor for floats."""
 EXTENT_KEYS = ("xMin", "yMin", "xMax", "yMax")
@@ -74,11 +73,10 @@ def nodata_number(nodata: Any) -> float | int | None:
 
 def wrong_nodata(dtype: np.dtype[Any], nodata: float | None) -> str | None:
     """Return why a nodata would be written as another number: rasterio takes it as a double."""
-    is_long = dtype.kind in "iu" and dtype.itemsize > _EXACT_BYTES
-    if not is_long or nodata is None or -_EXACT <= nodata <= _EXACT:
+    if not may_round(dtype) or nodata is None or -EXACT <= nodata <= EXACT:
         return None
     return (
-        f"nodata {nodata:.0f} of {dtype.name} is beyond 2**53 ({_EXACT:,}), up to which it is "
+        f"nodata {nodata:.0f} of {dtype.name} is beyond 2**53 ({EXACT:,}), up to which it is "
         "written exactly; return 'nodata' with a smaller number"
     )
 

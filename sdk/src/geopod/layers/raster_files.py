@@ -18,6 +18,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from geopod.api.plan import LayerPlan, RasterHeader, WarpGrid
+from geopod.codecs.doubles import EXACT, may_round
 from geopod.errors import LayerAccessError
 from geopod.layers.access import Patience
 from geopod.layers.crs import crs_around
@@ -30,9 +31,6 @@ from geopod.layers.sources import SourceFile
 from geopod.layers.variables import ARRAYS
 
 Pixels = NDArray[Any]
-_EXACT = 1 << 53
-"""GDAL warps in doubles: whole numbers from here on are rounded."""
-_EXACT_BYTES = 4
 
 
 class Handle:
@@ -141,16 +139,16 @@ class RasterFile:
         pixels = self._patiently(
             lambda: self.handle.dataset.read(indexes, window=_rasterio_window(whole))
         )
-        if pixels.dtype.kind in "iu" and pixels.dtype.itemsize > _EXACT_BYTES:
+        if may_round(pixels.dtype):
             self._check_exact(pixels)
         return pixels
 
     def _check_exact(self, pixels: Pixels) -> None:
         """Raise LayerAccessError for warped whole numbers that doubles round."""
         is_large = (
-            (pixels >= _EXACT) | (pixels <= -_EXACT)
+            (pixels >= EXACT) | (pixels <= -EXACT)
             if pixels.dtype.kind == "i"
-            else (pixels >= _EXACT)
+            else (pixels >= EXACT)
         )
         if self.absent is not None:
             is_large &= pixels != self.absent
@@ -158,7 +156,7 @@ class RasterFile:
             raise LayerAccessError.unreachable(
                 path_id=self.handle.path_id,
                 words=f"it has pixels of {pixels[is_large][0]}, and warping keeps whole numbers up "
-                f"to 2**53 ({_EXACT:,}) only; plan on its own grid (partitioning={{'grid': "
+                f"to 2**53 ({EXACT:,}) only; plan on its own grid (partitioning={{'grid': "
                 "{'like': …}}), or write it as float64",
             )
 

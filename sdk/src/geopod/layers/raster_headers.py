@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 
 from geopod.api.plan import Number, RasterHeader
+from geopod.codecs.doubles import may_round
 from geopod.errors import LayerCRSError, UnknownBandError, UnsupportedGridError
 from geopod.layers.crs import Box, canonical_crs
 from geopod.layers.file_grids import FileGrid, footprint, join_grids, place_grid, read_grid
@@ -24,8 +25,6 @@ from geopod.layers.variables import step_names
 _MaskKind = Literal["nodata", "alpha", "perDataset", "allValid"]
 _MOST_TAGS = 65_536
 """Blocks whose tags are asked for: a header may claim any number of them."""
-_EXACT_BYTES = 4
-"""Whole numbers of so many bytes are exact as doubles."""
 _DTYPES = {"complex_int16": "complex64"}
 
 
@@ -223,8 +222,9 @@ def _nodata(
 ) -> float | int | None:
     """Return the layer's nodata as a value of its type; None if no pixel can have it."""
     kind = np.dtype(dtype)
-    is_long = kind.kind in "iu" and kind.itemsize > _EXACT_BYTES
-    found = exact_nodata(dataset, indexes[0]) if is_long else dataset.nodatavals[indexes[0] - 1]
+    found = (
+        exact_nodata(dataset, indexes[0]) if may_round(kind) else dataset.nodatavals[indexes[0] - 1]
+    )
     value = source.nodata if found is None else found
     if value is None:
         return None
