@@ -193,17 +193,18 @@ async def converse(url: str, listener: WireListener) -> None:
     Raises OSError, TimeoutError, or ValueError where nobody answers as a coordinator does.
     """
     try:
-        address = parse_uri(url)
+        await _converse(parse_uri(url), listener)
     except WebSocketException as error:
         raise ValueError(str(error)) from error
-    wire = WebSocketWire(address, listener)
+
+
+async def _converse(url: WebSocketURI, listener: WireListener) -> None:
+    wire = WebSocketWire(url, listener)
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            await _connect(address, wire)
+            await _connect(url, wire)
             await wire.opened
         await wire.ended
-    except WebSocketException as error:
-        raise ValueError(str(error)) from error
     finally:
         wire.close()
 
