@@ -12,12 +12,10 @@ import re
 import sys
 import threading
 from email.utils import formatdate
-from http.server import ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
-from file_server import Handler
+from file_server import Handler, serve
 
 LOCK = threading.Lock()
 
@@ -176,14 +174,5 @@ def azure_list(objects, folders):
     return f"<EnumerationResults><Blobs>{found}{below}</Blobs></EnumerationResults>"
 
 
-def main(folder):
-    told = {"folder": Path(folder), "orders": {}, "asked": [], "parts": {}}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Told", (Cloud,), told))
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # clients may hang up
-    print(server.server_port, flush=True)
-    server.serve_forever()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    serve(Cloud, sys.argv[1], parts={})

@@ -112,9 +112,10 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = cut
 
 
-def main(folder):
-    told = {"folder": Path(folder), "orders": {}, "asked": []}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Told", (Handler,), told))
+def serve(handler, folder, **more):
+    """Print a port and serve there for ever; `more`: what all requests share."""
+    told = {"folder": Path(folder), "orders": {}, "asked": [], **more}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Told", (handler,), told))
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # clients may hang up
     print(server.server_port, flush=True)
@@ -122,4 +123,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    serve(Handler, sys.argv[1])

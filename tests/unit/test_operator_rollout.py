@@ -17,6 +17,18 @@ def changed(world, **spec):
     return world
 
 
+def with_broken_pods():
+    """A world whose nodes' pods cannot start."""
+    world = World()
+    world.settle()
+    world.start_coordinator()
+    world.settle()
+    world.start_nodes(ready=0)
+    for pod in world.pods:
+        pod["status"]["phase"] = "Pending"
+    return world
+
+
 def deleted_pods(world):
     return [ref.name for kind, ref in world.log if kind == "delete" and ref.kind == "Pod"]
 
@@ -61,13 +73,7 @@ def test_pods_of_the_wanted_template_stay():
 
 
 def test_broken_pods_of_an_earlier_template_go_at_once():
-    world = World()
-    world.settle()
-    world.start_coordinator()
-    world.settle()
-    world.start_nodes(ready=0)
-    for pod in world.pods:
-        pod["status"]["phase"] = "Pending"
+    world = with_broken_pods()
     world.change(env=[{"name": "A", "value": "1"}])
     world.later(15).settle()
     world.later(31).settle()
@@ -75,13 +81,7 @@ def test_broken_pods_of_an_earlier_template_go_at_once():
 
 
 def test_who_mends_a_spec_waits_no_two_minutes_for_broken_pods_to_go():
-    world = World()
-    world.settle()
-    world.start_coordinator()
-    world.settle()
-    world.start_nodes(ready=0)
-    for pod in world.pods:
-        pod["status"]["phase"] = "Pending"
+    world = with_broken_pods()
     for _ in range(20):
         world.later(60).settle()
     world.change(env=[{"name": "A", "value": "1"}])
