@@ -434,3 +434,62 @@ def test_server_that_hangs_up_instead_of_answering_is_told():
             return await dial("ws://{}:{}/v1".format(*server.sockets[0].getsockname()))
 
     assert isinstance(play(story()), ConnectionError)
+
+
+# ---- several addresses
+
+
+class NamingLoop(asyncio.SelectorEventLoop):
+    """A loop to which every name has these addresses."""
+
+    addresses = ()
+
+    async def getaddrinfo(self, host, port, **options):
+        del host, port
+        return [(socket.AF_INET, options["type"], 0, "", address) for address in self.addresses]
+
+
+@contextlib.asynccontextmanager
+async def a_closed_port():
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()
+
+
+@contextlib.asynccontextmanager
+async def a_server_that_hangs_up():
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()
+
+
+@contextlib.asynccontextmanager
+async def a_full_server():
+    with a_black_hole() as url:
+        host, port = url.removeprefix("ws://").removesuffix("/v1").split(":")
+        yield host, int(port)
+
+
+@pytest.mark.parametrize("first", [a_closed_port, a_server_that_hangs_up, a_full_server])
+def test_name_whose_first_address_fails_is_reached_at_its_next(monkeypatch, first):
+    monkeypatch.setattr(websocket, "DIAL_WITHIN_S", 0.5)
+    listener = Listener()
+
+    async def story():
+        served = a_server_that_sends(unmasked(CLOSE, b""))
+        async with asyncio.timeout(60), first() as lost, served as url:
+            _, port = url.removesuffix("/v1").rsplit(":", 1)
+            asyncio.get_running_loop().addresses = (lost, ("127.0.0.1", int(port)))
+            await websocket.converse("ws://coordinator:7420/v1", listener)
+
+    with asyncio.Runner(loop_factory=NamingLoop) as runner:
+        runner.run(story())
+    assert listener.told == ["opened", "closed"]
+
+
+def test_name_without_any_address_is_told():
+    with (
+        asyncio.Runner(loop_factory=NamingLoop) as runner,
+        pytest.raises(ConnectionError, match="coordinator has no address"),
+    ):
+        runner.run(websocket.converse("ws://coordinator:7420/v1", Listener()))

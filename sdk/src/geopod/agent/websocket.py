@@ -7,6 +7,7 @@ the same turn of the loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from typing import Any, Protocol, cast
@@ -199,31 +200,39 @@ async def converse(url: str, listener: WireListener) -> None:
 
 
 async def _converse(url: WebSocketURI, listener: WireListener) -> None:
-    wire = WebSocketWire(url, listener)
-    try:
-        async with asyncio.timeout(ANSWER_WITHIN_S):
-            await _connect(url, wire)
-            await wire.opened
-        await wire.ended
-    finally:
-        wire.close()
+    async with asyncio.timeout(ANSWER_WITHIN_S) as patience:
+        with contextlib.closing(await _connect(url, listener)) as wire:
+            patience.reschedule(None)
+            await wire.ended
 
 
-async def _connect(url: WebSocketURI, wire: WebSocketWire) -> None:
-    """Connect to the first address that takes us; raises the OSError of the last one."""
-    loop = asyncio.get_running_loop()
+async def _connect(url: WebSocketURI, listener: WireListener) -> WebSocketWire:
+    """Return the wire to the first address that takes us; raises the OSError of the last one."""
     secured: dict[str, Any] = {}
     if url.secure:
         secured = {"ssl": ssl.create_default_context(), "server_hostname": url.host}
-    found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().getaddrinfo(
+        url.host, url.port, type=socket.SOCK_STREAM
+    )
     refusal: OSError = ConnectionError(f"{url.host} has no address")
     for *_, address in found:
+        wire = WebSocketWire(url, listener)  # each knows one handshake
         try:
-            async with asyncio.timeout(DIAL_WITHIN_S):
-                host, port = str(address[0]), int(address[1])
-                await loop.create_connection(lambda: wire, host, port, **secured)
+            await _dial(wire, address, secured)
         except OSError as error:
             refusal = error
         else:
-            return
+            return wire
     raise refusal
+
+
+async def _dial(wire: WebSocketWire, address: tuple[Any, ...], secured: dict[str, Any]) -> None:
+    """Open a wire to an address, and hang up where that fails."""
+    host, port = str(address[0]), int(address[1])
+    try:
+        async with asyncio.timeout(DIAL_WITHIN_S):
+            await asyncio.get_running_loop().create_connection(lambda: wire, host, port, **secured)
+        await wire.opened
+    except BaseException:
+        wire.close()
+        raise
