@@ -7,6 +7,7 @@ import pytest
 from api_client_builders import KilledError
 from geopod.cluster import kinds
 from geopod.cluster.problems import ConflictApiError
+from geopod_operator.stores import ENVIRONMENT
 from shell_builders import NOW, Shell, a_cluster, a_run, an_environment, meaning_of
 
 CHILDREN = (
@@ -201,6 +202,7 @@ def test_runs_of_a_deleted_environment_are_ended():
             fake.remove(kinds.ENVIRONMENTS, "e1")
             await shell.settle(fake)
             assert fake.get(kinds.RUNS, "r1")["status"]["phase"] == "Failed"
+            assert told_of_runs(fake) == [("r1", "RunFailed")]
 
     run(scenario, an_environment())
 
@@ -228,6 +230,31 @@ def test_run_that_the_operator_ends_is_told_by_an_event_about_it():
         assert (event["type"], event["reason"]) == ("Warning", "InterpreterMismatch")
         assert event["regarding"]["name"] == "r1"
         assert event["regarding"]["uid"] == fake.get(kinds.RUNS, "r1")["metadata"]["uid"]
+
+    run(scenario, an_environment())
+
+
+def told_of_runs(fake):
+    """Run and reason of each Event about a run."""
+    events = (it for it in fake.all(kinds.EVENTS) if it["regarding"]["kind"] == "ComputeRun")
+    return sorted((it["regarding"]["name"], it["reason"]) for it in events)
+
+
+def test_run_that_somebody_changed_meanwhile_costs_the_others_no_event():
+    async def scenario(fake, url):
+        for name in ("r1", "r2", "r3"):
+            found = a_run(name)
+            found["spec"]["function"] |= {"format": "cloudpickle", "pythonVersion": "3.11.4"}
+            fake.put(kinds.RUNS, found)
+        async with Shell.at(url) as shell:
+            await shell.resync.once()
+            fake.set_status(kinds.RUNS, "r2", {"phase": "Running"}, manager="geopod-coordinator")
+            with pytest.raises(ConflictApiError):
+                await shell.reconciler.reconcile((ENVIRONMENT, "geo", "e1"))
+        phases = [fake.get(kinds.RUNS, name)["status"]["phase"] for name in ("r1", "r2", "r3")]
+        assert phases == ["Failed", "Running", "Failed"]
+        assert told_of_runs(fake) == [(name, "InterpreterMismatch") for name in ("r1", "r3")]
+        assert condition(fake, "Accepted")["status"] == "True"
 
     run(scenario, an_environment())
 

@@ -242,6 +242,16 @@ def test_refused_spec_still_falls_asleep():
     assert replicas(world) == 0
 
 
+def test_refused_spec_still_ends_after_its_term_and_says_so():
+    world = World(an_environment(ttlSeconds=600)).run_until_ready()
+    world.layers = []
+    world.settle()
+    assert world.condition("Accepted") == ("False", "LayerNotFound")
+    outcome = world.later(601).step()
+    assert world.log[-1] == ("delete", ENVIRONMENT)
+    assert [it.reason for it in outcome.events] == ["Expired"]
+
+
 def test_environment_does_not_fall_asleep_before_it_was_ready():
     world = World(an_environment(idle={"afterSeconds": 60}))
     world.settle()

@@ -160,7 +160,7 @@ class Reconciler:
         self._stores.forget_children(namespace, outcome.stale)
         await self._delete(namespace, outcome.deletes)
         refused = await self._apply(memory, outcome.applies)
-        await self._write_runs(namespace, observed.runs, outcome)
+        conflict = await self._write_runs(observed.runs, outcome)
         if outcome.finalizers is not None:
             changed = await self._cluster.set_finalizers(environment, outcome.finalizers)
             self._keep(changed)
@@ -168,9 +168,13 @@ class Reconciler:
             written = await self._cluster.write_status(ENVIRONMENT, environment, outcome.status)
             self._keep(written)
         memory.note_counts(self._clocks.monotonic(), are_held=outcome.holds_counts)
-        await self._tell(environment, observed.runs, outcome.events, memory)
-        if refused is not None:
-            raise refused
+        for event in outcome.events:
+            if event.about is None:
+                memory.told[event.reason] = self._clocks.now()
+                await self._tell(environment, event)
+        failed = refused or conflict
+        if failed is not None:
+            raise failed
 
     async def _apply(self, memory: Memory, manifests: Iterable[Raw]) -> GeopodError | None:
         """Apply wave by wave and return the first refusal: the status is written all the same."""
@@ -209,29 +213,36 @@ class Reconciler:
             )
             self._stores.forget_children(namespace, [each.ref])
 
-    async def _write_runs(self, namespace: str, runs: Iterable[Raw], outcome: Outcome) -> None:
-        by_name = {run["metadata"]["name"]: run for run in runs}
-        for each in outcome.run_statuses:
-            about = by_name.get(each.name) or {
-                "metadata": {"name": each.name, "namespace": namespace}
-            }
-            self._keep(await self._cluster.write_status(RUN, about, each.status))
+    async def _write_runs(self, runs: Iterable[Raw], outcome: Outcome) -> GeopodError | None:
+        """Write what runs are told, each with its Event, and return the first refusal.
 
-    async def _tell(
-        self, environment: Raw, runs: Iterable[Raw], events: Iterable[Event], memory: Memory
-    ) -> None:
-        """Create Events; one that cannot be created holds nothing up."""
-        by_ref = {Ref(*ref_of(run)): run for run in runs}
-        for event in events:
-            about = environment if event.about is None else by_ref.get(event.about)
-            if about is None:
-                continue
-            now = self._clocks.now()
-            memory.told[event.reason] = now
+        A run that its coordinator has taken meanwhile holds no other one up.
+        """
+        by_name = {run["metadata"]["name"]: run for run in runs}
+        events = {it.about: it for it in outcome.events}
+        first: GeopodError | None = None
+        for each in outcome.run_statuses:
             try:
-                await self._cluster.tell(about, (event.type, event.reason, event.message), now)
+                written = await self._cluster.write_status(RUN, by_name[each.name], each.status)
             except GeopodError as error:
-                logger.warning("an Event %s was not taken: %s", event.reason, error.fact)
+                if is_unanswered(error):
+                    raise
+                first = first or error
+                continue
+            event = events.get(Ref(RUN, each.name))
+            if written is not None:
+                self._stores.put(written)
+                if event is not None:
+                    await self._tell(written, event)
+        return first
+
+    async def _tell(self, about: Raw, event: Event) -> None:
+        """Create an Event; one that cannot be created holds nothing up."""
+        try:
+            said = (event.type, event.reason, event.message)
+            await self._cluster.tell(about, said, self._clocks.now())
+        except GeopodError as error:
+            logger.warning("an Event %s was not taken: %s", event.reason, error.fact)
 
     # ---- runs without an environment
 
@@ -258,7 +269,9 @@ class Reconciler:
             )
         )
         await self._delete(namespace, outcome.deletes)
-        await self._write_runs(namespace, by_name.values(), outcome)
+        conflict = await self._write_runs(by_name.values(), outcome)
+        if conflict is not None:
+            raise conflict
         return outcome.requeue_after
 
     # ---- what is remembered

@@ -16,6 +16,7 @@ from geopod_operator.environment.policies.runs import (
     orphaned_runs,
     waiting_runs,
 )
+from geopod_operator.environment.tidings import tidings_of_runs
 
 MAX_NAMES = 10
 
@@ -41,16 +42,18 @@ def plan_absent(absence: Absence) -> Outcome:
     now = absence.now
     orphans = orphaned_runs(absence.runs, now, environment=absence.name, uid=absence.uid)
     if absence.uid is not None or absence.name in absence.environments:
-        return Outcome(run_statuses=orphans)
+        return Outcome(run_statuses=orphans, events=tidings_of_runs(orphans))
     ended = {it.name for it in orphans}
     waiting = waiting_runs(
         (it for it in absence.runs if it["metadata"]["name"] not in ended), now, _wait(absence)
     )
     finished = expired_runs(absence.runs, now, keep=None)
     times = [it for it in (waiting.retry_at, finished.retry_at) if it is not None]
+    told = (*orphans, *waiting.statuses)
     return Outcome(
         deletes=finished.deletes,
-        run_statuses=(*orphans, *waiting.statuses),
+        run_statuses=told,
+        events=tidings_of_runs(told),
         requeue_after=max((min(times) - now).total_seconds(), 1.0) if times else None,
     )
 

@@ -31,7 +31,7 @@ from geopod_operator.environment.policies.rollout import pods_to_replace
 from geopod_operator.environment.policies.runs import expired_results, expired_runs
 from geopod_operator.environment.policies.scale import coordinators_of, scale_of
 from geopod_operator.environment.policies.suspend import rest_of
-from geopod_operator.environment.policies.ttl import deletion_due
+from geopod_operator.environment.policies.ttl import deletion_due, end_of_term
 from geopod_operator.environment.purge import plan_deletion, wanted_finalizers
 from geopod_operator.environment.refused import plan_refused
 from geopod_operator.environment.resolved import Refusal, Resolved
@@ -67,7 +67,7 @@ def plan(observed: Observed) -> Outcome:
         return plan_refused(observed, identity, facts, resolved, minted)
     due = deletion_due(resolved.spec, identity, facts)
     if due is not None and observed.now >= due:
-        return _expired(observed)
+        return end_of_term(identity)
     return _plan_living(observed, resolved, facts, minted)
 
 
@@ -208,13 +208,3 @@ def _orphaning(live: Raw | None) -> Delete:
 def _replaced(deletes: tuple[Delete, ...]) -> Event:
     pods = ", ".join(it.ref.name for it in deletes[:10])
     return Event(type="Warning", reason="NodeReplaced", message=f"deleted by force: {pods}.")
-
-
-def _expired(observed: Observed) -> Outcome:
-    metadata = observed.environment["metadata"]
-    ref = Ref("ComputeEnvironment", metadata["name"])
-    message = "nobody has used the environment for as long as its spec allows."
-    return Outcome(
-        deletes=(Delete(ref=ref, uid=metadata["uid"]),),
-        events=(Event(type="Normal", reason="Expired", message=message),),
-    )

@@ -7,12 +7,12 @@ from pydantic import ValidationError
 
 from geopod_operator.environment.access import Tokens
 from geopod_operator.environment.facts import Facts
-from geopod_operator.environment.observed import Observed, Raw, Ref
-from geopod_operator.environment.outcome import Delete, Event, Outcome, RunStatus
+from geopod_operator.environment.observed import Observed, Raw
+from geopod_operator.environment.outcome import Event, Outcome, RunStatus
 from geopod_operator.environment.policies.runs import Wait, expired_runs, waiting_runs
 from geopod_operator.environment.policies.scale import scale_of
 from geopod_operator.environment.policies.suspend import rest_of
-from geopod_operator.environment.policies.ttl import deletion_due
+from geopod_operator.environment.policies.ttl import deletion_due, end_of_term
 from geopod_operator.environment.resolved import Identity, Refusal
 from geopod_operator.environment.status import changed, refused_status
 from geopod_operator.environment.tidings import not_told, tidings_of_runs
@@ -32,8 +32,7 @@ def plan_refused(
     if spec is not None:
         due = deletion_due(spec, identity, facts)
         if due is not None and observed.now >= due:
-            ref = Ref("ComputeEnvironment", identity.name)
-            return Outcome(deletes=(Delete(ref=ref, uid=identity.uid),))
+            return end_of_term(identity)
     nodes = _fewer_nodes(spec, identity, facts) if refusal.reason != "NameConflict" else None
     waiting = _waiting(observed, identity, facts, refusal)
     finished = expired_runs(

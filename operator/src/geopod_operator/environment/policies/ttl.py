@@ -8,6 +8,8 @@ from geopod.api.environment import ComputeEnvironmentSpec
 from geopod.api.reasons import EnvironmentCondition
 
 from geopod_operator.environment.facts import Facts
+from geopod_operator.environment.observed import Ref
+from geopod_operator.environment.outcome import Delete, Event, Outcome
 from geopod_operator.environment.policies.idle import idle_due, idle_since, not_before
 from geopod_operator.environment.resolved import Identity
 
@@ -27,3 +29,12 @@ def deletion_due(spec: ComputeEnvironmentSpec, identity: Identity, facts: Facts)
         due = idle_due(spec, identity, facts)
         times += [due] if due is not None else []
     return min(times, default=None)
+
+
+def end_of_term(identity: Identity) -> Outcome:
+    """Return the plan for an environment whose term has ended: it goes, and an Event says why."""
+    message = "nobody has used the environment for as long as its spec allows."
+    return Outcome(
+        deletes=(Delete(ref=Ref("ComputeEnvironment", identity.name), uid=identity.uid),),
+        events=(Event(type="Normal", reason="Expired", message=message),),
+    )
