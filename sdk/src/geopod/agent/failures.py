@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from geopod.api.failures import failure_by
 from geopod.api.results import Failure, TaskReason
 from geopod.errors import (
@@ -19,6 +21,12 @@ REASONS = {
     "E311": TaskReason.NOT_A_FILE_RESULT,
 }
 """The manifest's word by error code; any other error is an Exception."""
+OTHER_LIMITS = {
+    errno.EMFILE: "raise the nodes' limit of open files (ulimit -Hn)",
+    errno.ENFILE: "raise the machine's limit of open files (sysctl fs.file-max)",
+    errno.ENOMEM: "more memory for the nodes",
+}
+"""What helps against a limit that free space does not lift."""
 
 
 def failure_of(error: GeopodError) -> Failure:
@@ -38,11 +46,14 @@ def not_loadable(why: str) -> Failure:
 
 def not_committed(error: Exception) -> Failure:
     """Return the failure of a task whose result the store did not take: the node's fault."""
+    why, fixes = str(error), _fixes(error, "free space in the store")
+    if isinstance(error, GeopodError):
+        why, fixes = error.fact.rstrip("."), error.fixes
     return Failure(
         reason=TaskReason.NODE_LOST,
         code=NodeLostError.code,
-        fact=f"returned a result that could not be stored: {error}.",
-        fixes=["free space in the store", "run.rerun()"],
+        fact=f"returned a result that could not be stored: {why}.",
+        fixes=[*fixes, "run.rerun()"],
     )
 
 
@@ -51,6 +62,12 @@ def not_staged(partition: int, error: OSError) -> Failure:
     return failure_of(
         LayerAccessError(
             f"Partition {partition} cannot be staged: {error}.",
-            fixes=("free space on the nodes' scratch", "more nodes"),
+            fixes=_fixes(error, "free space on the nodes' scratch", "more nodes"),
         )
     )
+
+
+def _fixes(error: Exception, *for_space: str) -> tuple[str, ...]:
+    """Return what lifts the limit that a node has met; `for_space`: what makes room."""
+    limit = error.errno if isinstance(error, OSError) else None
+    return (OTHER_LIMITS[limit],) if limit in OTHER_LIMITS else for_space

@@ -39,8 +39,10 @@ def refusal(method: str, key: str, status: int, said: str, *, ours: bool) -> Exc
                 fixes=("ask for ClusterRole geopod-edit in this namespace",),
             )
         case _:
+            is_full = status == HTTPStatus.INSUFFICIENT_STORAGE
             return GatewayUnavailableError(
-                f"{who} did not {verb} {key!r} ({status}){because}.", fixes=("geopod doctor",)
+                f"{who} did not {verb} {key!r} ({status}){because}.",
+                fixes=("free space in the store",) if is_full else ("geopod doctor",),
             )
 
 
