@@ -16,7 +16,7 @@ import pytest
 import runner_functions as functions
 from geopod.agent.unpack import write_runner
 from geopod.api import deployment
-from runner_builders import a_runner, a_work, is_alive, until, value_of
+from runner_builders import a_runner, a_work, children_of, is_alive, until, value_of
 
 cloudpickle.register_pickle_by_value(functions)
 SOON_S = 4.0
@@ -52,18 +52,29 @@ def test_runner_lets_its_agent_finish_and_ends_when_that_hangs_up() -> None:
     assert ends_soon(lambda: asyncio.run(scenario()))
 
 
-def test_runner_without_an_agent_ends_at_once(tmp_path: Path) -> None:
+def test_runner_that_waits_for_its_agent_ends_at_once(tmp_path: Path) -> None:
     write_runner(tmp_path / "geopod.runner.pyz")
     command = [sys.executable, str(tmp_path / "geopod.runner.pyz"), "--socket", str(tmp_path / "s")]
 
     def end() -> float:
         with subprocess.Popen(command) as process:
-            began = time.monotonic()
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(120) == -signal.SIGTERM
-        return time.monotonic() - began
+            try:
+                asyncio.run(until(lambda: any(map(is_template, children_of(process.pid)))))
+                began = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(120) == -signal.SIGTERM
+                return time.monotonic() - began
+            finally:
+                process.kill()
 
     assert ends_soon(end)
+
+
+def is_template(pid: int) -> bool:
+    """Whether a process listens for the ends of children, as a template does that is set up."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught & 1 << signal.SIGCHLD - 1)
 
 
 @pytest.fixture
