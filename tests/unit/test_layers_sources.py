@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import rasterio.env
 from geopod.errors import LayerAccessError, SourceChangedError
+from geopod.layers.companions import _list_folder
 from geopod.layers.gdal import gdal_settings
 from geopod.layers.sources import check_versions, find_source, local_path, read_versions
 from geopod.layers.web import _CheckedRedirects
@@ -69,6 +70,49 @@ def test_pipe_among_the_files_of_a_folder_is_refused(tmp_path):
 
     with pytest.raises(LayerAccessError, match=r"a\.parquet is no plain file"):
         find_source(str(tmp_path), path_id="dem")
+
+
+@pytest.mark.parametrize(
+    ("layer", "beside"),
+    [
+        pytest.param("r.tif", "r.tif.ovr", id="overviews"),
+        pytest.param("r.tif", "R.TIF.MSK", id="mask in upper case"),
+        pytest.param("r.tif", "r.tif.aux.xml", id="metadata"),
+        pytest.param("r.tif", "r.tfw", id="world file"),
+        pytest.param("r.tif", "r_rpc.txt", id="coefficients"),
+        pytest.param("IMG_r.tif", "DIM_r.XML", id="product of another stem"),
+        pytest.param("a.shp", "a.dbf", id="table"),
+        pytest.param("a.shp", "a.qix", id="index"),
+        pytest.param("x.gpkg", "x.gpkg-wal", id="log"),
+    ],
+)
+def test_pipe_beside_a_file_is_refused(tmp_path, layer, beside):
+    magic = {".tif": b"II*\0", ".shp": b"\0\0\x27\x0a", ".gpkg": b"SQLite format 3\0"}
+    (tmp_path / layer).write_bytes(magic[Path(layer).suffix])
+    os.mkfifo(tmp_path / "far")
+    (tmp_path / beside).symlink_to("far")
+
+    with pytest.raises(LayerAccessError, match=rf"{beside}, which is read with {layer}, is no"):
+        find_source(str(tmp_path / layer), path_id="dem")
+
+
+def test_pipe_of_another_name_is_no_companion(tmp_path):
+    path = write_raster(tmp_path / "r.tif", raster_spec())
+    os.mkfifo(tmp_path / "rest")
+    (tmp_path / "r.tif.ovr").symlink_to("gone")
+    (tmp_path / "r.d").mkdir()
+
+    assert find_source(str(path), path_id="dem").driver == "GTiff"
+
+
+def test_folder_of_a_mosaic_is_listed_once(tmp_path):
+    paths = [write_raster(tmp_path / f"{number}.tif", raster_spec()) for number in range(5)]
+    before = _list_folder.cache_info().misses
+
+    for path in paths:
+        find_source(str(path), path_id="dem")
+
+    assert _list_folder.cache_info().misses == before + 1
 
 
 def test_driver_follows_from_the_bytes(tmp_path):

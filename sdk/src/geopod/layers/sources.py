@@ -15,6 +15,7 @@ import msgspec
 
 from geopod.errors import LayerAccessError, SourceChangedError
 from geopod.layers.access import OWN_MACHINE, Access
+from geopod.layers.companions import check_companions
 from geopod.layers.ellipsis import ELLIPSIS, find_ellipsis, is_ellipsis
 from geopod.layers.formats import HEAD_BYTES, PARQUET, Format, Kind, find_format
 from geopod.layers.remote import SCHEMES, RemoteFile, find_remote
@@ -103,6 +104,8 @@ def find_source(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Sou
             path_id,
             f"{name} is classic netCDF, which is read from volumes only; write netCDF-4",
         )
+    if isinstance(place, Path):
+        check_companions(place, path_id=path_id)
     return SourceFile(place, form.kind, form.driver, variable)
 
 
