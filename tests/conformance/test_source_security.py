@@ -213,6 +213,63 @@ def test_raster_that_reads_outside_its_folder_is_refused(tmp_path):
         read_header(layer_source(path))
 
 
+VRT = """<VRTDataset rasterXSize="96" rasterYSize="64">
+  <Metadata><MDI key="INTERNAL_MASK_FLAGS_1">2</MDI></Metadata>
+  <VRTRasterBand dataType="Byte" band="1"><SimpleSource>
+    <SourceFilename>{}</SourceFilename><SourceBand>1</SourceBand>
+  </SimpleSource></VRTRasterBand>
+</VRTDataset>"""
+
+
+@pytest.mark.parametrize("name", ["dem.tif.msk", "dem.tif.ovr", "DEM.TIF.OVR"])
+def test_mask_or_overviews_that_read_other_files_are_refused_unopened(tmp_path, name):
+    """GDAL opens them with any driver, and does not say what a VRT in a VRT reads."""
+    with file_server(tmp_path) as server:
+        path = write_raster(tmp_path / "dem.tif", raster_spec(dtype="uint8"))
+        (tmp_path / "inner.vrt").write_text(VRT.format(f"/vsicurl/{server.url('dem.tif')}"))
+        (tmp_path / name).write_text(VRT.format(tmp_path / "inner.vrt"))
+
+        with pytest.raises(LayerAccessError, match="is no GeoTIFF, as overviews and masks are"):
+            read_header(layer_source(path))
+
+        assert server.asked() == []
+
+
+@pytest.mark.parametrize("way", ["file", "beside", "mask"])
+def test_raster_that_names_its_overviews_elsewhere_is_refused_unopened(tmp_path, way):
+    with file_server(tmp_path) as server:
+        path = write_raster(tmp_path / "dem.tif", raster_spec(dtype="uint8"))
+        named = f"/vsicurl/{server.url('dem.tif')}"
+        telling = path if way == "file" else tmp_path / "dem.tif.msk"
+        if way == "mask":
+            telling.write_bytes(path.read_bytes())
+        if way == "beside":
+            (tmp_path / "dem.tif.aux.xml").write_text(
+                '<PAMDataset><Metadata domain="OVERVIEWS">'
+                f'<MDI key="OVERVIEW&#95;FILE">{named}</MDI></Metadata></PAMDataset>'
+            )
+        else:
+            with rasterio.open(telling, "r+", driver="GTiff") as dataset:
+                dataset.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=named)
+
+        with pytest.raises(LayerAccessError, match="has its overviews in /vsicurl"):
+            read_header(layer_source(path))
+
+        assert server.asked() == []
+
+
+def test_overviews_and_mask_of_a_raster_are_no_reason_to_refuse_it(tmp_path):
+    path = write_raster(tmp_path / "dem.tif", raster_spec(dtype="uint8"))
+    with rasterio.Env(TIFF_USE_OVR="YES"), rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews([2])
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="NO"), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.zeros(dataset.shape, np.uint8))
+    beside = {one.name for one in tmp_path.iterdir()}
+    assert beside >= {"dem.tif.ovr", "dem.tif.msk"}
+
+    assert read_header(layer_source(path)).raster.header.mask == "perDataset"
+
+
 @pytest.mark.parametrize("named", ["../other/secret.ige", "/vsicurl/URL"], ids=["file", "address"])
 def test_raster_whose_header_names_a_file_elsewhere_is_refused(tmp_path, named):
     """Erdas Imagine keeps large pixels in a file of its own, whose name stands in the header."""

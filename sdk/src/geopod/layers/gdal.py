@@ -18,6 +18,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from geopod.errors import LayerAccessError
 from geopod.errors.wording import size_text
+from geopod.layers.companions import companion_images
 from geopod.layers.ellipsis import ELLIPSIS
 from geopod.layers.sources import SourceFile
 from geopod.layers.variables import ARRAYS
@@ -67,11 +68,14 @@ def open_raster_file(source: SourceFile, *, path_id: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            if source.remote is None:
+                _check_images(source.path, path_id=path_id)
             options = _OPEN_OPTIONS.get(source.driver, {})
             dataset = rasterio.open(gdal_path(source), driver=source.driver, **options)
     except RasterioIOError as error:
         raise unreadable(error, path_id=path_id, source=source) from error
-    wrong = _wrong(dataset, source)
+    # First: to ask which files a dataset has is to open its overviews.
+    wrong = _names_overviews(dataset) or _wrong(dataset, source)
     if wrong is not None:
         dataset.close()
         raise LayerAccessError.unreachable(
@@ -114,6 +118,26 @@ def unreadable(
     return LayerAccessError.unreachable(
         path_id=path_id, words=without_queries(str(deepest)), details=details
     )
+
+
+def _check_images(path: Path, *, path_id: str) -> None:
+    """Raise LayerAccessError for overviews and masks beside a file that are no plain pixels."""
+    for image in companion_images(path):
+        try:
+            with rasterio.open(image, driver="GTiff") as dataset:
+                wrong = _names_overviews(dataset)
+        except RasterioIOError:
+            wrong = f"{image} is no GeoTIFF, as overviews and masks are"
+        if wrong is not None:
+            raise LayerAccessError.unreachable(
+                path_id=path_id, words=wrong, details={"href": str(path)}
+            )
+
+
+def _names_overviews(dataset: Any) -> str | None:
+    """Return why a dataset is refused whose metadata would make GDAL open any file or address."""
+    named = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
+    return named and f"{dataset.name} has its overviews in {named}; gdaladdo -ro writes them beside"
 
 
 def _wrong(dataset: Any, source: SourceFile) -> str | None:
