@@ -167,6 +167,15 @@ def test_names_scope_and_length(kind, wanted):
     assert spec["conversion"] == {"strategy": "None"}
 
 
+def test_no_stored_object_ever_needs_a_rewrite():
+    """A second version wants a migration: docs/decisions/0051."""
+    for definition in DEFINITIONS.values():
+        versions = definition["spec"]["versions"]
+        assert [(it["name"], it["served"], it["storage"]) for it in versions] == [
+            ("v1alpha1", True, True)
+        ]
+
+
 @pytest.mark.parametrize(
     ("kind", "shown", "wide"),
     [
