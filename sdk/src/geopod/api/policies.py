@@ -31,7 +31,7 @@ class Rollout(Model):
     max_unavailable: Share = "10%"
     """Nodes that may be away at once, a number or a share."""
     drain_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
-    """How long a running task may go on before its node is replaced."""
+    """How long a running task may go on when its node is put to sleep or scaled away."""
     progress_deadline_seconds: Annotated[int, Field(ge=60, le=86_400)] = 1800
     """After this long without progress the environment is reported as stalled."""
 
