@@ -27,6 +27,8 @@ class Request:
     namespace: str
     name: str
     code: int
+    received: str
+    """When, to the microsecond: texts that sort by time."""
 
     @property
     def is_write(self) -> bool:
@@ -77,4 +79,5 @@ def _request(entry: dict[str, Any]) -> Request:
         namespace=about.get("namespace", ""),
         name=about.get("name", ""),
         code=entry.get("responseStatus", {}).get("code", 0),
+        received=entry["requestReceivedTimestamp"],
     )
