@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import sys
 from dataclasses import replace
 
@@ -283,8 +284,10 @@ def test_debugger_begins_in_the_function_and_in_no_finalizer(monkeypatch, capsys
         return await run.tasks[0].reproduce(debug=True)
 
     monkeypatch.setattr(sys, "stdin", io.StringIO("c\n"))
+    listening = signal.getsignal(signal.SIGINT)
     assert asyncio.run(work()) == 0
     assert "-> return len(params)" in capsys.readouterr().out.splitlines()
+    assert signal.getsignal(signal.SIGINT) is listening
 
 
 def test_packages_that_differ_here_are_told_before_a_task_is_reproduced():

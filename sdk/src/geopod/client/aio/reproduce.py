@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 import warnings
@@ -175,7 +176,12 @@ def _stepping(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         debugger = Debugger()
-        value = debugger.runcall(function, *args, **kwargs)
+        listening = signal.getsignal(signal.SIGINT)
+        try:
+            value = debugger.runcall(function, *args, **kwargs)
+        finally:  # pdb's `continue` has taken Ctrl-C, and gives it back when it stops again
+            if signal.getsignal(signal.SIGINT) == debugger.sigint_handler:
+                signal.signal(signal.SIGINT, listening)
         if debugger.is_left:
             raise bdb.BdbQuit
         return value
