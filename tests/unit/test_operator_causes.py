@@ -315,6 +315,38 @@ def test_pod_that_is_being_evicted_is_told_while_it_ends():
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("3 node(s) had untolerated taint(s).", "add tolerations to spec.template."),
+        (
+            "3 node(s) didn't match Pod's node affinity/selector.",
+            "check nodeSelector and affinity.",
+        ),
+        ("no nodes available to schedule pods", "The autoscaler has not reacted."),
+    ],
+)
+def test_advice_follows_from_what_the_scheduler_says(said, advice):
+    (pod, *_) = recorded("nogpu")["pods"]
+    pod["status"]["conditions"][0]["message"] = said
+    (cause,) = find_causes([pod], [], asked=ASKED, now=LOOKED).causes
+    assert cause.message.startswith("1/2 nodes wait for a place: ")
+    assert "Each asks 1 cpu, 4Gi, 1 nvidia.com/gpu. " in cause.message
+    assert cause.message.endswith(advice)
+
+
+def test_limit_of_the_namespace_is_quoted():
+    refused = (
+        'create Pod ndvi-node-0 in StatefulSet ndvi-node failed error: pods "ndvi-node-0" is '
+        "forbidden: maximum memory usage per Container is 1Gi"
+    )
+    (cause,) = find_causes([], [], asked=ASKED, now=LOOKED, messages=[refused]).causes
+    assert (cause.reason, cause.count) == ("PodRefused", 2)
+    assert cause.message == (
+        "the namespace refuses the pod: maximum memory usage per Container is 1Gi."
+    )
+
+
 def test_advice_is_about_what_most_machines_lack():
     (pod, *_) = recorded("nogpu")["pods"]
     (placed,) = pod["status"]["conditions"]

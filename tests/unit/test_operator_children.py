@@ -171,6 +171,14 @@ def test_every_mount_has_a_volume_and_every_volume_a_mount():
             assert len(paths) == len(set(paths))
 
 
+def test_no_child_of_a_living_environment_has_a_term_of_its_own():
+    """One that ended by itself would be made again: kubeflow/trainer#3779."""
+    world = everything_on()
+    objects = [world.job, *world.objects.values()]
+    assert {"Deployment", "Job", "StatefulSet"} <= {it["kind"] for it in objects}
+    assert [it["kind"] for it in objects if "ttlSecondsAfterFinished" in it.get("spec", {})] == []
+
+
 def test_nodes_have_two_containers_side_by_side_and_no_service_account_token():
     pod = everything_on().stateful_set["spec"]["template"]["spec"]
     assert [it["name"] for it in pod["containers"]] == ["agent", "runner"]

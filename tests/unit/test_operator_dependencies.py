@@ -346,6 +346,34 @@ def test_other_requirements_are_another_job():
     assert len([ref for ref in world.objects if ref.kind == "Job"]) == 2
 
 
+def test_changed_requirements_reach_the_nodes_once_they_are_built():
+    world = with_bundle()
+    world.start_nodes()
+    world.settle()
+    before, template = world.status["templateHash"], world.stateful_set["spec"]["template"]
+    world.change(requirements=["numpy"])
+    world.settle()
+    assert world.stateful_set["spec"]["template"] == template
+    assert world.condition("Available") == ("True", "MinimumReady")
+    end(world, {**GOOD, "bundleSha256": "e" * 64}, ok=True)
+    world.settle()
+    assert world.status["templateHash"] != before
+    agent, _ = container_of(world.stateful_set, "agent")
+    assert {it["name"]: it.get("value") for it in agent["env"]}["GEOPOD_BUNDLE_SHA256"] == "e" * 64
+
+
+def test_suspending_keeps_what_was_built():
+    world = with_bundle()
+    world.start_nodes()
+    world.settle()
+    before = len(world.log)
+    world.change(suspend=True)
+    world.settle()
+    assert world.stateful_set["spec"]["replicas"] == 0
+    assert record_of(world) is not None
+    assert [it for it in world.log[before:] if it[0] == "delete"] == []
+
+
 def test_silent_index_is_asked_again_after_longer_and_longer():
     world = world_with("numpy")
     world.settle()

@@ -60,6 +60,17 @@ def test_environment_becomes_ready():
     assert {"CoordinatorReady", "NodesReady"} <= set(world.told_reasons)
 
 
+def test_what_comes_and_goes_is_told_once_in_five_minutes():
+    world = World().run_until_ready()
+    for seconds, told in ((60, 1), (60, 1), (301, 2)):
+        world.start_nodes(ready=3)
+        world.later(seconds).settle()
+        world.start_nodes()
+        world.settle()
+        assert world.condition("NodesReady") == ("True", "AllReady")
+        assert world.told_reasons.count("NodesReady") == told
+
+
 def test_counts_wait_for_the_next_write_and_what_happens_does_not():
     world = World(an_environment(nodes=50)).run_until_ready()
     world.change(nodes=60)

@@ -136,6 +136,9 @@ def test_roll_out_ends():
         {"historyLimit": {"succeeded": 1}},
         {"partitioning": {"overlap": 3}},
         {"network": {"mode": "Open"}},
+        {"ttlSeconds": 900},
+        {"nodeFailurePolicy": "Replace"},
+        {"rollout": {"maxUnavailable": 2}},
     ],
     ids=lambda it: next(iter(it)),
 )
@@ -154,11 +157,13 @@ def test_these_changes_replace_no_node(change):
         {"env": [{"name": "A", "value": "1"}]},
         {"secrets": [{"name": "mine"}]},
         {"template": {"labels": {"team": "x"}}},
+        {"enableGpu": True},
     ],
     ids=lambda it: next(iter(it)),
 )
 def test_these_changes_replace_nodes(change):
-    world = World().run_until_ready()
+    profile = {"name": "a", "resourceName": "nvidia.com/gpu"}
+    world = World(runtime=a_runtime(gpuProfiles=[profile])).run_until_ready()
     before = world.status["templateHash"]
     world.change(**change)
     world.settle()

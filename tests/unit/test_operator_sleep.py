@@ -140,6 +140,17 @@ def test_suspended_by_hand_wins_over_runs():
     assert "phase" not in world.runs[0]["status"]
 
 
+def test_run_of_a_suspended_environment_ends_at_its_queue_timeout():
+    world = World(an_environment(suspend=True), runs=[a_run(age_s=0, queueTimeoutSeconds=300)])
+    world.settle()
+    assert "phase" not in world.runs[0]["status"]
+    world.later(301).settle()
+    (_, failed) = world.runs[0]["status"]["conditions"]
+    assert (failed["type"], failed["reason"]) == ("Failed", "QueueDeadlineExceeded")
+    assert "suspended" in failed["message"]
+    assert "RunFailed" in world.told_reasons
+
+
 def test_suspending_drains_before_nodes_go_and_the_coordinator_goes_last():
     world = World(an_environment(rollout={"drainSeconds": 60})).run_until_ready()
     world.coordinator_says(activeRuns=1)
