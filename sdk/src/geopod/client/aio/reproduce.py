@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import sys
 import tempfile
 import warnings
@@ -175,13 +174,8 @@ def _stepping(function: Callable[..., Any]) -> Callable[..., Any]:
             super().set_quit()
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        debugger = Debugger()
-        listening = signal.getsignal(signal.SIGINT)
-        try:
-            value = debugger.runcall(function, *args, **kwargs)
-        finally:  # pdb's `continue` has taken Ctrl-C, and gives it back when it stops again
-            if signal.getsignal(signal.SIGINT) == debugger.sigint_handler:
-                signal.signal(signal.SIGINT, listening)
+        debugger = Debugger(nosigint=True)  # its `continue` would keep Ctrl-C after the function
+        value = debugger.runcall(function, *args, **kwargs)
         if debugger.is_left:
             raise bdb.BdbQuit
         return value
