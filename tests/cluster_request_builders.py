@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -97,14 +98,18 @@ def schemas(statuses):
     return {"components": {"schemas": known}}
 
 
+BETWEEN_LABELS = re.compile(r",(?![^(]*\))")
+"""A comma that is not within the parentheses of a set."""
+
+
 def matches(found, seen):
     meta = found["metadata"]
     if seen.namespace and meta.get("namespace") != seen.namespace:
         return False
     labels = meta.get("labels") or {}
-    for wanted in filter(None, seen.query.get("labelSelector", "").split(",")):
-        name, _, value = wanted.partition("=")
-        if labels.get(name) != value:
+    for wanted in filter(None, BETWEEN_LABELS.split(seen.query.get("labelSelector", ""))):
+        name, _, value = wanted.replace(" in ", "=").partition("=")
+        if labels.get(name) not in value.strip("()").split(","):
             return False
     return all(
         field_matches(found, wanted)

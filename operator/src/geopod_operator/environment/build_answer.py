@@ -16,6 +16,8 @@ from geopod_operator.environment.resolved import Resolved
 
 CONDITION = EnvironmentCondition.DEPENDENCIES_READY
 FIRST_RETRY_S = 30.0
+LISTED_AGAIN_S = 1.0
+"""Where a Job ended while its pods were listed."""
 WORDS = 2048
 
 
@@ -27,8 +29,11 @@ def ended_at(job: Raw) -> datetime | None:
     return None
 
 
-def result_of(pods: tuple[Raw, ...], job: str) -> Raw:
-    """Return the builder's own answer from its youngest pod, or what is known of its end."""
+def result_of(pods: tuple[Raw, ...], job: str) -> Raw | None:
+    """Return the builder's own answer from its youngest pod, or what is known of its end.
+
+    None: the pods were listed before they ended.
+    """
     for pod in pods_of(pods, job):
         status = pod.get("status") or {}
         states = [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
@@ -40,6 +45,8 @@ def result_of(pods: tuple[Raw, ...], job: str) -> Raw:
                 return {"exit": ended["exitCode"], "lines": [ended.get("message", "")]}
         if status.get("message"):
             return {"exit": "unknown", "lines": [status["message"]]}
+        if status.get("phase") in {"Pending", "Running"}:
+            return None
     return {"exit": "unknown", "lines": ["its pod is gone"]}
 
 

@@ -17,6 +17,7 @@ from geopod_operator.environment.access import mint_build_token
 from geopod_operator.environment.build_answer import (
     CONDITION,
     FIRST_RETRY_S,
+    LISTED_AGAIN_S,
     ended_at,
     failure_of,
     platform_of,
@@ -233,8 +234,12 @@ def _answer(
     if observed.pods is None:
         return base
     result = result_of(observed.pods, job["metadata"]["name"])
+    if result is None:
+        again = observed.now + timedelta(seconds=LISTED_AGAIN_S)
+        return replace(base, list_pods=False, retry_at=again)
     if result.get("ok"):
-        time = stamp(observed.now)
+        # Of all environments that wait for it the same: an immutable object takes no other.
+        time = stamp(ended_at(job) or observed.now)
         record = builder.bundle_record(resolved, base.key, result, time)
         # What follows from the record is planned by another look, before any watch tells of it.
         return replace(base, wanted=(record,), list_pods=False, retry_at=observed.now)
