@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from geopod.api import names
-from geopod.api.results import ManifestChunk, TaskRecord
+from geopod.api.results import Failure, ManifestChunk, TaskReason, TaskRecord
 from geopod.coordinator import manifest
 from geopod.coordinator.epochs import Fenced, is_newest, take_epoch
 from geopod.coordinator.manifest import (
@@ -110,12 +110,13 @@ def test_many_waiting_records_do_not_wait_for_the_window(monkeypatch):
     play(story())
 
 
-def test_a_write_that_fails_is_repeated_and_nothing_is_acknowledged_before():
+def test_a_write_that_fails_is_repeated_and_nothing_is_acknowledged_before(monkeypatch):
+    monkeypatch.setattr(manifest, "RETRY_S", 0.0)
+
     async def story() -> None:
         store = FailingStore(failures=1)
         desk = Desk(store)
         desk.writer.add(records(0), receipt(0))
-        await asyncio.sleep(0)
         desk.writer.add(records(1), receipt(1))
         assert desk.committed == []
         finished = asyncio.Event()
@@ -128,6 +129,55 @@ def test_a_write_that_fails_is_repeated_and_nothing_is_acknowledged_before():
             0,
             1,
         ]
+
+    play(story())
+
+
+async def chunks_of_what_piled_up(store: MemoryStore, reports: Sequence[list[TaskRecord]]):
+    """The chunks after the first, of reports that came while the store was away."""
+    desk = Desk(store)
+    desk.writer.add(records(0), receipt(0))  # and this write has failed already
+    for report in reports:
+        desk.writer.add(report, receipt(*(record.index for record in report)))
+    assert desk.committed == []
+    finished = asyncio.Event()
+    desk.writer.finish(finished.set)
+    await finished.wait()
+    assert desk.committed == list(range(1 + sum(map(len, reports))))
+    _, *keys = await accepted_keys(store, UID, RUN)
+    return [msgspec.json.decode(await store.get(key), type=ManifestChunk) for key in keys]
+
+
+def test_many_records_that_piled_up_are_written_in_chunks(monkeypatch):
+    monkeypatch.setattr(manifest, "RETRY_S", 0.0)
+    monkeypatch.setattr(manifest, "MOST_RECORDS", 10)
+
+    async def story() -> None:
+        reports = [records(index, index + 1) for index in range(1, 31, 2)]
+        reports.append(records(*range(31, 71)))  # one report is never divided
+        chunks = await chunks_of_what_piled_up(FailingStore(failures=1), reports)
+        assert [len(chunk.records) for chunk in chunks] == [10, 10, 10, 40]
+
+    play(story())
+
+
+def test_large_records_that_piled_up_are_written_in_chunks_that_a_store_takes(monkeypatch):
+    monkeypatch.setattr(manifest, "RETRY_S", 0.0)
+    monkeypatch.setattr(manifest, "MOST_BYTES", 10_000)
+    failure = Failure(reason=TaskReason.EXCEPTION, code="E307", fact="x" * 3000)
+
+    async def story() -> None:
+        store = FailingStore(failures=1)
+        reports = [
+            [msgspec.structs.replace(record, failure=failure)] for record in records(*range(1, 20))
+        ]
+        reports[5][0] = msgspec.structs.replace(
+            reports[5][0], failure=msgspec.structs.replace(failure, fact="y" * 20_000)
+        )
+        chunks = await chunks_of_what_piled_up(store, reports)
+        sizes = [len(msgspec.json.encode(chunk)) for chunk in chunks]
+        assert sum(len(chunk.records) for chunk in chunks) == 19
+        assert [size > 10_000 for size in sizes].count(True) == 1  # the one that alone has more
 
     play(story())
 

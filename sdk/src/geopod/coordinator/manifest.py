@@ -25,6 +25,10 @@ from geopod.store import KeyExistsError, Store
 
 CHUNK_RECORDS = 256
 """So many waiting records are written without waiting for more."""
+MOST_RECORDS = 1024
+MOST_BYTES = 16 << 20
+"""Of one chunk, unless a single report has more: reports pile up while the store is away, failures
+and tables may say much, and S3 creates 64 MiB at once, no more."""
 SHORTEST_WINDOW_S = 0.05
 LONGEST_WINDOW_S = 1.0
 """Between two chunks of one run pass a tenth of its age, within these bounds: a run of any
@@ -53,6 +57,14 @@ class Receipt:
     node: int
     lease: str
     indexes: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """Records that came together, and whom to tell."""
+
+    records: Sequence[TaskRecord]
+    receipt: Receipt | None
 
 
 async def accepted_keys(store: Store, environment_uid: str, run_uid: str) -> list[str]:
@@ -119,8 +131,9 @@ class ManifestWriter:
         self._committed = committed
         self._failed = failed
         self._sequence = 0
-        self._records: list[TaskRecord] = []
-        self._receipts: list[Receipt] = []
+        self._waiting: list[_Report] = []
+        self._records = 0
+        """Of all that waits."""
         self._finished: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._born = self._wrote = self._loop.time()
@@ -143,9 +156,8 @@ class ManifestWriter:
 
     def add(self, records: Sequence[TaskRecord], receipt: Receipt | None = None) -> None:
         """Take records for the next chunk: at once if none was written lately."""
-        self._records.extend(records)
-        if receipt is not None:
-            self._receipts.append(receipt)
+        self._waiting.append(_Report(records, receipt))
+        self._records += len(records)
         if not self._is_writing:
             self._schedule()
 
@@ -157,11 +169,11 @@ class ManifestWriter:
 
     async def take_over(self) -> None:
         """Write the first chunk of this epoch, empty: earlier coordinators are shut out."""
-        await self._write([])
+        await self._write(self._encoded([]))
 
     async def flush(self) -> None:
         """Return when nothing waits any more; raises what went wrong."""
-        if not self._is_writing and self._records:
+        if not self._is_writing and self._waiting:
             self._start()
         if self._error is not None:
             raise self._error
@@ -173,7 +185,7 @@ class ManifestWriter:
         now = self._loop.time()
         window = min(max((now - self._born) / 10, SHORTEST_WINDOW_S), LONGEST_WINDOW_S)
         wait = self._wrote + window - now if self._sequence else 0.0
-        if wait <= 0 or len(self._records) >= CHUNK_RECORDS:
+        if wait <= 0 or self._records >= CHUNK_RECORDS:
             self._start()
         elif self._timer is None:
             self._timer = self._loop.call_later(wait, self._start)
@@ -206,34 +218,52 @@ class ManifestWriter:
     async def _drain(self) -> None:
         """Write one chunk, and more while so much waits that another is due."""
         try:
-            while self._records:
-                records, self._records = self._records, []
-                receipts, self._receipts = self._receipts, []
-                await self._write(records)
+            while self._waiting:
+                data, reports = self._cut()
+                is_rest = not self._waiting
+                await self._write(data)
                 # Only after the write: a newer coordinator that comes later lists this chunk.
                 if not await is_newest(self._store, self._where[0], self._epoch):
                     raise Fenced
-                self._committed(receipts)
-                if len(self._records) < CHUNK_RECORDS and self._finished is None:
+                self._committed([it.receipt for it in reports if it.receipt is not None])
+                if is_rest and self._records < CHUNK_RECORDS and self._finished is None:
                     break
         finally:
             self._is_writing = False
-        if self._records:
+        if self._waiting:
             self._schedule()
         elif self._finished is not None:
             finished, self._finished = self._finished, None
             finished()
 
-    async def _write(self, records: list[TaskRecord]) -> None:
-        """Create the next chunk; repeats while the store fails."""
-        first = self._sequence == 0
+    def _cut(self) -> tuple[bytes, list[_Report]]:
+        """Take the reports of the next chunk, all that wait if they are not too much for it."""
+        count = records = 0
+        for report in self._waiting:
+            records += len(report.records)
+            if count and records > MOST_RECORDS:
+                break
+            count += 1
+        data = self._encoded(self._waiting[:count])
+        while len(data) > MOST_BYTES and count > 1:
+            count //= 2
+            data = self._encoded(self._waiting[:count])
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._records -= sum(len(report.records) for report in taken)
+        return data, taken
+
+    def _encoded(self, reports: Sequence[_Report]) -> bytes:
+        """Return the next chunk with these reports."""
         chunk = ManifestChunk(
             epoch=self._epoch,
             sequence=self._sequence,
-            accepts=self._accepts if first else None,
-            records=records,
+            accepts=self._accepts if self._sequence == 0 else None,
+            records=[record for report in reports for record in report.records],
         )
-        data = msgspec.json.encode(chunk)
+        return msgspec.json.encode(chunk)
+
+    async def _write(self, data: bytes) -> None:
+        """Create the next chunk; repeats while the store fails."""
         key = names.manifest_key(*self._where, self._epoch, self._sequence)
         while True:
             try:
