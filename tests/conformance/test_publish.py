@@ -414,3 +414,13 @@ def test_published_vectors_are_read_as_a_layer(tmp_path):
 
     ids = [value for node in job for value in job.rows(node, "v")["id"].to_pylist()]
     assert sorted(ids) == list(range(60))
+
+
+def test_row_numbers_that_were_returned_are_no_column_of_the_layer(tmp_path):
+    returned = scene_polygons(6).rename_axis("_fid").iloc[[3, 5]]
+    returned.to_parquet(tmp_path / "part.parquet")
+
+    write_vector([VectorPart(node=0, path=tmp_path / "part.parquet")], tmp_path / "layer.parquet")
+
+    header = read_header(layer_source(tmp_path / "layer.parquet")).vector.header
+    assert "_fid" not in header.columns

@@ -25,6 +25,7 @@ import shapely
 from geopod.api.plan import FilePlan, encode_plan, plan_sha256
 from geopod.errors import LayerAccessError, SourceChangedError, UnsupportedGridError
 from geopod.layers.stage import stage_partition, staged_folder
+from geopod.runner.vector import read_vector
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layer_builders import (
@@ -315,6 +316,23 @@ def test_intersects_gives_neighbours_and_marks_the_owner(tmp_path):
         assert sorted(owned) == list(range(200)), name
 
 
+@pytest.mark.parametrize("mode", ["owned", "intersects", "clip"])
+def test_columns_of_geopods_own_names_are_kept_under_others(tmp_path, mode):
+    mine = {"_fid": "a", "_owned": "b", "_fraction": "c", "geometry": "d", "geometry_": "e"}
+    frame = scene_polygons(5).rename_geometry("shape").assign(**mine)
+    formats = write_vector_formats(tmp_path, frame)
+    sources = [layer_source(path, key=name) for name, path in formats.items()]
+
+    job = stage_job(tmp_path, *sources, nodes=1, features=mode)
+
+    for name in formats:
+        frame = read_vector(job.folder(0), job.record(0, name))
+        own = {"owned": 1, "intersects": 2, "clip": 3}[mode]
+        called = [f"{column}_" if at < own else column for at, column in enumerate(mine)]
+        assert [frame[column].unique().tolist() for column in called] == [[it] for it in "abcde"]
+        assert (frame.index.name, frame.geometry.name) == ("_fid", "geometry__")
+
+
 def test_clipped_fractions_of_a_feature_add_up(tmp_path):
     raster = write_raster(tmp_path / "index.tif", raster_spec())
     inside = shapely.box(*raster_spec().bounds)
@@ -515,6 +533,7 @@ def test_curves_are_staged_as_straight_lines(tmp_path, name):
     (found,) = shapely.from_wkb(job.rows(0, name)["geometry"].to_pylist())
     (expected,) = geopandas.read_file(path).geometry
     assert found.equals(expected)
+    assert job.plan.totals.linearised == {name: 1}
 
 
 def test_rotated_reference_is_delivered_north_up(tmp_path):

@@ -76,7 +76,7 @@ def test_status_is_what_the_schema_wants():
     }  # fmt: skip  # one line less
     assert status["layers"] == [{
         "pathId": "dem", "timestampId": "latest", "timestamp": "2024", "crs": "EPSG:32632",
-        "state": "Resolved",
+        "state": "Resolved", "bbox": [0.0, -8.0, 8.0, 0.0],
     }]  # fmt: skip  # one line less
 
 

@@ -306,3 +306,4 @@ def test_curves_and_measures_are_read_as_straight_lines(name):
 
     assert len(vector.boxes) == vector.header.feature_count == 1
     assert np.isfinite(vector.points).all()
+    assert vector.linearised == (0 if name == "line_zm" else 1)

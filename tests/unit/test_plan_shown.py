@@ -65,6 +65,13 @@ class TestCommand:
         assert facts.endswith("100 features")
         assert "edges in EPSG:32616" in err
 
+    def test_what_is_worth_knowing_of_a_layer_is_said(self, tmp_path, capsys):
+        path = tmp_path / "fields.geojson"
+        scene_polygons(5).to_crs(4326).to_file(path, driver="GeoJSON")
+
+        assert call("plan", path, "--nodes", 1) == 0
+        assert "fields: every node reads it whole: it has no" in capsys.readouterr().err
+
     def test_programs_get_windows_and_bytes(self, layers, capsys):
         assert call("plan", layers[0], "-o", "json", "--overlap", 8) == 0
         rows = json.loads(capsys.readouterr().out)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from geopod.api import names
 from geopod.api.compact import shorten
+from geopod.api.layer_report import report_layer
 from geopod.api.messages import PROTOCOL
 from geopod.api.plan import Plan
 from geopod.api.raw_conditions import ConditionWriter, find_raw
@@ -159,13 +160,14 @@ def _layer(entry: Mapping[str, Any], state: EnvironmentState, plan: Plan | None)
     key = entry.get("timestampId", "latest")
     told: dict[str, Any] = {"pathId": entry["pathId"], "timestampId": key}
     planned = next((it for it in plan.layers if it.key == key), None) if plan else None
-    if planned is None:
+    if plan is None or planned is None:
         failed = state.phase == "Failed"
         reason = {"reason": shorten(state.message, REASON_BYTES)} if failed else {}
         return told | {"state": "Failed" if failed else "Reading"} | reason
-    header = planned.raster or planned.vector
-    crs = {"crs": header.crs} if header and header.crs else {}
-    return told | {"timestamp": planned.timestamp, "state": "Resolved"} | crs
+    known = report_layer(planned, plan)
+    if "reason" in known:
+        known["reason"] = shorten(known["reason"], REASON_BYTES)
+    return told | known
 
 
 def _partitioning(plan: Plan, sha256: str) -> dict[str, Any]:

@@ -55,6 +55,16 @@ class RasterHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Of a mosaic: row, column, height, width of each file on `transform`, in the order of the
     layer's `hrefs`. Empty: one file."""
 
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """xMin, yMin, xMax, yMax of its corners, in `crs`."""
+        a, b, c, d, e, f = self.transform
+        rows, columns = self.shape
+        corners = [(0, 0), (columns, 0), (0, rows), (columns, rows)]
+        x = [a * column + b * row + c for column, row in corners]
+        y = [d * column + e * row + f for column, row in corners]
+        return (min(x), min(y), max(x), max(y))
+
 
 class VectorHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a vector layer's header says."""
@@ -63,6 +73,8 @@ class VectorHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     columns: tuple[str, ...]
     feature_count: int
     bbox_source: Literal["covering", "index", "scan"]
+    bounds: tuple[float, float, float, float] | None = None
+    """xMin, yMin, xMax, yMax in `crs`; None: no feature has a place."""
 
 
 class LayerPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -148,6 +160,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Blocks read by all nodes; one that two nodes read counts twice."""
     features_uncovered: dict[str, int] = {}
     """With `cover: features`: owned features that reach beyond their node's windows."""
+    linearised: dict[str, int] = {}
+    """Features with arcs, which nodes get as straight lines."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from geopod.api.layer_report import reading_notes
 from geopod.api.plan import Partition, Plan
 from geopod.cli.completion import ENVIRONMENT
 from geopod.cli.output import output_option, print_rows
@@ -91,7 +92,10 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _say_where(plan: Plan) -> None:
-    """Say what the numbers are in."""
+    """Say what the numbers are in, and what is worth knowing of the layers."""
     if plan.work is not None:
         crs = plan.work.crs if "[" not in plan.work.crs else "a CRS without a code"
         click.echo(f"edges in {crs}; share: cost against the mean", err=True)
+    for layer in plan.layers:
+        for note in reading_notes(layer, plan):
+            click.echo(f"{layer.key}: {note}", err=True)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from geopod.api.control import EnvironmentUpdate
+from geopod.api.layer_report import report_layer
 from geopod.api.plan import Plan
 from geopod.api.runs import Condition, EnvironmentState
 from geopod.coordinator.members import Member
@@ -93,15 +94,13 @@ def _phase(state: EnvironmentState, phase: Any, reason: str, message: str) -> En
 
 
 def _describe_layers(plan: Plan) -> list[dict[str, Any]]:
-    """Return what a state says of each layer: name, CRS, kind; at most 64 of them."""
+    """Return what a state says of each layer: name, kind, place; at most 64 of them."""
     return [
         {
             "key": layer.key,
             "pathId": layer.path_id,
-            "timestamp": layer.timestamp,
             "kind": layer.kind,
-            "crs": layer.raster.crs if layer.raster else layer.vector.crs if layer.vector else "",
-            "state": "Resolved",
+            **report_layer(layer, plan),
         }
         for layer in plan.layers[:64]
     ]

@@ -153,6 +153,7 @@ def _planner_input(opened: OpenedHeader) -> RasterInput | VectorInput:
         boxes=vector.boxes,
         points=vector.points,
         empty_geometries=vector.empty_geometries,
+        linearised=vector.linearised,
     )
 
 

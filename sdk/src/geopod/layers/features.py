@@ -9,9 +9,6 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-RESERVED_COLUMNS = frozenset({"_fid", "_owned", "_fraction"})
-"""Names of geopod's own columns; a source's column of such a name is not delivered."""
-
 BATCH_BYTES = 16 << 20
 """About what one batch of rows may hold."""
 _MOST_ROWS = 16_384
@@ -36,6 +33,8 @@ class Features:
     """Binary; null: no geometry."""
     boxes: NDArray[np.float64] | None = None
     """(rows, 4) exact bounding boxes from the file, NaN without geometry; None: not stored."""
+    linearised: int = 0
+    """How many of the rows as they were read had arcs, which are straight lines by now."""
 
     def take(self, rows: NDArray[np.int64]) -> Features:
         """Return some rows, in the order given."""

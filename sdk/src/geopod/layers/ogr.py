@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,8 +88,10 @@ def read_ogr(
                 if boxes is not None and len(boxes) > 1:
                     seen = np.concatenate([seen, features.fids])
                 rows = features if len(fresh) == len(features.fids) else features.take(fresh)
-                yield Features(
-                    rows.fids + (number << _FILE_NUMBER_SHIFT), rows.attributes, rows.wkb
+                yield replace(
+                    rows,
+                    fids=rows.fids + (number << _FILE_NUMBER_SHIFT),
+                    linearised=features.linearised,
                 )
 
 
@@ -120,22 +122,25 @@ def _read_file(
             # A row that a box found has a geometry.
             if batch.num_rows and not (box is not None and is_hollow(wkb)):
                 fids = batch.column(fid).to_numpy(zero_copy_only=False).astype(np.int64)
-                yield Features(fids, batch.select(others), _readable(layer, path, fids, wkb))
+                straight, curved = _readable(layer, path, fids, wkb)
+                yield Features(fids, batch.select(others), straight, linearised=curved)
 
 
-def _readable(layer: OgrLayer, path: str, fids: NDArray[np.int64], wkb: pa.Array) -> pa.Array:
+def _readable(
+    layer: OgrLayer, path: str, fids: NDArray[np.int64], wkb: pa.Array
+) -> tuple[pa.Array, int]:
     """Return a batch's geometry with what Arrow hands over wrongly read again the slow way.
 
-    Curves come back as straight pieces.
+    Curves come back as straight pieces; how many rows had some.
     """
     if not is_well_formed(wkb):
-        return pa.array(_read_again(layer, path, fids), pa.binary())
+        return pa.array(_read_again(layer, path, fids), pa.binary()), 0
     curved = curved_rows(wkb)
     if not len(curved):
-        return wkb.cast(pa.binary())
+        return wkb.cast(pa.binary()), 0
     values = wkb.to_numpy(zero_copy_only=False).copy()
     values[curved] = _read_again(layer, path, fids[curved])
-    return pa.array(values, pa.binary())
+    return pa.array(values, pa.binary()), len(curved)
 
 
 def _storage(column: pa.Array) -> pa.Array:

@@ -46,6 +46,8 @@ class ParquetLayer:
     rows: int
     schema: pa.Schema
     """Of the attributes."""
+    index: frozenset[str]
+    """Columns that pandas takes for the index of the rows."""
 
 
 def open_parquet(files: Sequence[Place], *, path_id: str) -> ParquetLayer:
@@ -69,6 +71,7 @@ def open_parquet(files: Sequence[Place], *, path_id: str) -> ParquetLayer:
         covering=first.covering if has_covering else None,
         rows=sum(layer.rows for layer in layers),
         schema=first.schema,
+        index=first.index,
     )
 
 
@@ -237,7 +240,17 @@ def _read_footer(place: Place, *, path_id: str) -> ParquetLayer:
         covering=covering,
         rows=rows,
         schema=pa.schema([schema.field(name) for name in columns]),
+        index=_index(schema),
     )
+
+
+def _index(schema: pa.Schema) -> frozenset[str]:
+    """Return the index columns that pandas left a note of; a range is none."""
+    try:
+        told = json.loads(schema.metadata.get(b"pandas", b"{}")).get("index_columns", ())
+        return frozenset(name for name in told if isinstance(name, str))
+    except (AttributeError, TypeError, ValueError):
+        return frozenset()
 
 
 def _crs_text(about: dict[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
+from geopod.api.layer_report import delivered_names, free_name, own_columns
 from geopod.api.plan import LayerPlan, Partition, Plan, VectorHeader
 from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.arrow import row_writer
 from geopod.layers.crs import canonical_crs, query_boxes
-from geopod.layers.features import RESERVED_COLUMNS, Features
+from geopod.layers.features import Features
 from geopod.layers.selection import Chosen, Region, choose_rows, count_owned, region_of
 from geopod.layers.sources import LayerSource, planned_source
 from geopod.layers.vector import VectorLayer, open_vector
@@ -36,8 +38,9 @@ def stage_vector(
     vector = open_planned(layer, header, access=access)
     region = None if partition.core is None else region_of(plan, partition)
     mode = plan.options["features"]
-    geometry = "geometry" if "geometry" not in vector.columns else "geometry_"
-    schema = _row_schema(vector, geometry=geometry, mode=mode)
+    names = delivered_names(vector.columns, mode)
+    geometry = free_name("geometry", {*names.values(), *own_columns(mode)})
+    schema = _row_schema(vector, names, geometry=geometry, mode=mode)
     with row_writer(path, schema) as rows:
         if region is not None:
             for features in _read_near(vector, region, header):
@@ -99,16 +102,17 @@ def _read_near(
     return vector.read(boxes, with_attributes=with_attributes)
 
 
-def _row_schema(vector: VectorLayer, *, geometry: str, mode: str) -> pa.Schema:
+def _row_schema(
+    vector: VectorLayer, names: Mapping[str, str], *, geometry: str, mode: str
+) -> pa.Schema:
     fields = [
-        pa.field(field.name, _plain_type(field.type))
-        for field in vector.schema
-        if field.name not in RESERVED_COLUMNS
+        pa.field(new, _plain_type(vector.schema.field(name).type)) for name, new in names.items()
     ]
     fields += [pa.field("_fid", pa.int64()), pa.field(geometry, pa.binary())]
-    if mode != "owned":
+    own = own_columns(mode)
+    if "_owned" in own:
         fields.append(pa.field("_owned", pa.bool_()))
-    if mode == "clip":
+    if "_fraction" in own:
         fields.append(pa.field("_fraction", pa.float64()))
     return pa.schema(fields)
 
@@ -126,17 +130,17 @@ def _build_batch(
     indices = pa.array(chosen.rows)
     attributes = features.attributes.select(list(columns)).take(indices)
     arrays = [
-        column.cast(schema.field(name).type)
-        for name, column in zip(columns, attributes.columns, strict=True)
+        column.cast(field.type) for field, column in zip(schema, attributes.columns, strict=False)
     ]
     arrays.append(pa.array(features.fids[chosen.rows], pa.int64()))
     if chosen.geometries is None:
         arrays.append(features.wkb.take(indices))
     else:
         arrays.append(pa.array(shapely.to_wkb(chosen.geometries), pa.binary()))
-    if "_owned" in schema.names:
+    own = schema.names[len(arrays) :]
+    if "_owned" in own:
         arrays.append(pa.array(chosen.owned, pa.bool_()))
-    if "_fraction" in schema.names:
+    if "_fraction" in own:
         fraction = np.ones(len(chosen.rows)) if chosen.fraction is None else chosen.fraction
         arrays.append(pa.array(fraction, pa.float64()))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

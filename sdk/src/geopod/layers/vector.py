@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from geopod.api.plan import VectorHeader
 from geopod.errors import LayerAccessError, LayerCRSError
 from geopod.layers.crs import Box, canonical_crs
-from geopod.layers.features import RESERVED_COLUMNS, Features, bounding_boxes, inner_points
+from geopod.layers.features import Features, bounding_boxes, inner_points
 from geopod.layers.parquet import ParquetLayer, open_parquet, read_coverings, read_parquet
 from geopod.layers.sources import PARQUET, LayerSource, SourceFile
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_FEATURES = 1 << 25
 """Planning holds one box of each, 1 GiB of them; a file of no size can claim any number."""
+ROW_NUMBERS = "_fid"
 _BoxSource = Literal["covering", "index", "scan"]
 
 
@@ -31,6 +33,7 @@ class VectorLayer:
 
     files: ParquetLayer | OgrLayer
     columns: tuple[str, ...]
+    """Those that nodes get, by the source's names."""
     crs: str
     bbox_source: _BoxSource
 
@@ -56,6 +59,8 @@ class OpenedVector:
     points: NDArray[np.float64] | None
     """(features, 2) the points that decide ownership; None: no geometry was read for them."""
     empty_geometries: int
+    linearised: int
+    """Features with arcs, which are read as straight lines."""
 
 
 def open_vector(source: LayerSource, files: Sequence[SourceFile]) -> VectorLayer:
@@ -88,7 +93,7 @@ def open_vector(source: LayerSource, files: Sequence[SourceFile]) -> VectorLayer
         )
     return VectorLayer(
         files=opened,
-        columns=tuple(name for name in opened.columns if name not in RESERVED_COLUMNS),
+        columns=_delivered_columns(opened),
         crs=canonical_crs(text, path_id=source.path_id),
         bbox_source=bbox_source,
     )
@@ -103,7 +108,7 @@ def read_vector_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
     layer = open_vector(source, files)
     boxes: list[NDArray[np.float64]] = [np.empty((0, 4))]
     points: list[NDArray[np.float64]] = [np.empty((0, 2))]
-    has_points = True
+    has_points, linearised = True, 0
     if isinstance(layer.files, ParquetLayer) and layer.files.covering is not None:
         boxes += read_coverings(layer.files)
         has_points = False
@@ -112,6 +117,7 @@ def read_vector_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
             geometries = features.geometries()
             boxes.append(bounding_boxes(geometries))
             points.append(inner_points(geometries, boxes[-1]))
+            linearised += features.linearised
     all_boxes = np.concatenate(boxes)
     there = ~np.isnan(all_boxes).any(axis=1)
     return OpenedVector(
@@ -120,11 +126,19 @@ def read_vector_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
             columns=layer.columns,
             feature_count=len(all_boxes),
             bbox_source=layer.bbox_source,
+            bounds=_bounds(all_boxes[there]),
         ),
         boxes=all_boxes[there],
         points=np.concatenate(points)[there] if has_points else None,
         empty_geometries=int(np.count_nonzero(~there)),
+        linearised=linearised,
     )
+
+
+def _delivered_columns(files: ParquetLayer | OgrLayer) -> tuple[str, ...]:
+    """Return the attributes but for row numbers that geopod or pandas wrote as an index."""
+    own = {ROW_NUMBERS} & files.index if isinstance(files, ParquetLayer) else frozenset()
+    return tuple(name for name in files.columns if name not in own)
 
 
 def _read_files(
@@ -144,7 +158,8 @@ def _read_bounds(files: ParquetLayer | OgrLayer) -> Box | None:
 
 
 def _bounds(boxes: NDArray[np.float64]) -> Box | None:
-    if not len(boxes):
+    """Return the bounds of all boxes; None: there are none, or they have no end."""
+    low, high = boxes[:, :2].min(axis=0, initial=inf), boxes[:, 2:].max(axis=0, initial=-inf)
+    if not np.isfinite([low, high]).all():
         return None
-    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))

@@ -45,6 +45,8 @@ class VectorInput:
     None: planned by the centres of the boxes, so that the plan's counts are close, not exact.
     """
     empty_geometries: int = 0
+    linearised: int = 0
+    """Features with arcs, which nodes get as straight lines."""
 
     @property
     def header(self) -> VectorHeader:

@@ -130,4 +130,5 @@ def _totals(scene: Scene, partitions: Sequence[Partition], uncovered: Mapping[st
         },
         blocks_decoded=blocks,
         features_uncovered=dict(uncovered),
+        linearised={vector.source.layer.key: vector.source.linearised for vector in scene.vectors},
     )
