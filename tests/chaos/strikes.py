@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 from chaos.tap import Catch, Gate
-from chaos.town import FULL, Town
+from chaos.town import FULL, PATIENCE_S, Town
 from geopod.api import names
 from geopod.api.bundles import digest, pack_arguments
 from geopod.api.results import ManifestChunk
@@ -98,11 +98,12 @@ class Siege:
         if RUNNING not in strikes:
             gate.let_go()
         if STAGING in strikes:
+            gate.behind = next(it for it, strike in caught.items() if strike.phase == STAGING)
             await self._lose_a_node()
         name = await self._submit(FUNCTION.format(gate=gate.path, length=length))
         ended = asyncio.ensure_future(self.town.ended(name))
         try:
-            await self._strike(caught, ended)
+            await self._strike(caught)
             await check_run(self.town, name, await ended, length=length)
         finally:
             ended.cancel()
@@ -130,13 +131,16 @@ class Siege:
         await self.town.kill(node)
         await self.town.start(node)
 
-    async def _strike(self, caught: dict[Catch, Strike], ended: asyncio.Future) -> None:
-        """Kill at each moment as it comes; a run that ends first is struck no more."""
+    async def _strike(self, caught: dict[Catch, Strike]) -> None:
+        """Kill at each moment as it comes; each one comes, the last beside the run's end."""
         waiting = {asyncio.ensure_future(one.reached.wait()): one for one in caught}
         try:
-            while waiting and not ended.done():
-                done, _ = await asyncio.wait([*waiting, ended], return_when=asyncio.FIRST_COMPLETED)
-                for each in done & waiting.keys():
+            while waiting:
+                done, _ = await asyncio.wait(
+                    waiting, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                assert done, f"never came: {[caught[it] for it in waiting.values()]}"
+                for each in done:
                     one = waiting.pop(each)
                     await self._kill(one, caught[one])
         finally:

@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -47,6 +48,8 @@ class Gate(Catch):
     def __init__(self, path: Path) -> None:
         super().__init__("", re.compile("$^"), "")
         self.path = str(path)
+        self.behind: Catch | None = None
+        """A moment that must have passed too before any task goes on."""
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Gate]:
@@ -60,6 +63,8 @@ class Gate(Catch):
 
     async def _hold(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await hold(self)
+        if self.behind is not None:
+            await self.behind.released.wait()
         writer.close()
 
 
@@ -114,8 +119,12 @@ class Tap:
         try:
             answer = await self._ask(request, body)
         except (aiohttp.ClientError, OSError):
+            self._catch_again(caught)
             return _hang_up(request)
         if caught is not None and caught.when == "done":
+            if answer.status >= HTTPStatus.BAD_REQUEST:
+                self._catch_again(caught)
+                return answer
             await hold(caught)
             if caught.is_lost:
                 return _hang_up(request)
@@ -128,6 +137,11 @@ class Tap:
         ) as asked:
             kept = {name: text for name, text in asked.headers.items() if name not in OWN}
             return web.Response(status=asked.status, body=await asked.read(), headers=kept)
+
+    def _catch_again(self, caught: Catch | None) -> None:
+        """Hold the next request of the kind: this one was not carried out."""
+        if caught is not None and not caught.released.is_set():
+            self._armed.append(caught)
 
     def _caught(self, request: web.BaseRequest) -> Catch | None:
         for caught in self._armed:
