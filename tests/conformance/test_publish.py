@@ -9,6 +9,7 @@ from hashlib import sha256
 
 import geopandas
 import numpy as np
+import pystac
 import pytest
 import rasterio
 from geopod.errors import InconsistentPartsError, ShapeMismatchError, UnsupportedGridError
@@ -25,8 +26,10 @@ from geopod.layers.publish import (
     write_vector,
 )
 from geopod.layers.publish_rasters import is_cog
-from layer_builders import raster_spec, scene_polygons, write_raster
+from geopod.layers.stac import build_item
+from layer_builders import raster_spec, scene_polygons, shifted_spec, write_raster
 from matplotlib import cbook
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from staging_builders import layer_source, stage_job
 
 LINEAGE = Lineage(run="run-1", function_sha256="f" * 64, created="2024-05-01T10:00:00Z")
@@ -315,6 +318,31 @@ def test_publishing_writes_data_then_item_then_revision(tmp_path):
     with rasterio.open(revision.hrefs(tmp_path / "2024")[0]) as source:
         assert (source.read() == 1).all()
     assert not list(tmp_path.glob("2024/.*"))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "complex64", "complex128"])
+def test_items_are_what_stac_1_1_wants(tmp_path, dtype):
+    nodata = np.nan if dtype == "float32" else None
+    path = write_raster(tmp_path / "dem.tif", raster_spec(dtype=dtype, nodata=nodata))
+
+    item = build_item(read_header(layer_source(path)), LINEAGE, item_id="i", hrefs=["./dem.tif"])
+
+    JsonSchemaSTACValidator().validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
+
+
+def test_item_of_a_mosaic_says_where_each_file_lies(tmp_path):
+    paths = [
+        write_raster(tmp_path / "west.tif", raster_spec(dtype="uint8")),
+        write_raster(tmp_path / "east.tif", shifted_spec(960.0, 160.0, dtype="uint8")),
+    ]
+    header = read_header(layer_source(paths[0], hrefs=tuple(map(str, paths))))
+
+    assets = build_item(header, LINEAGE, item_id="i", hrefs=["./a", "./b"])["assets"]
+
+    for path, asset in zip(paths, assets.values(), strict=True):
+        with rasterio.open(path) as file:
+            assert asset["proj:shape"] == list(file.shape)
+            assert asset["proj:transform"] == list(file.transform)[:6]
 
 
 def test_publishing_the_same_results_again_changes_nothing(tmp_path):

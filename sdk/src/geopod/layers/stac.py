@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geopod.layers.crs import Box, transformer
+from geopod.layers.grids import shift_transform
 from geopod.layers.headers import OpenedHeader
 
 _EXTENSIONS = [
@@ -24,6 +25,7 @@ _MEDIA_TYPES = {
     "FlatGeobuf": "application/vnd.flatgeobuf",
     "GeoJSON": "application/geo+json",
 }
+_COMPLEX = {"complex64": "cfloat32", "complex128": "cfloat64"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ def build_item(
         "geometry": None if box is None else _rectangle(box),
         **({} if box is None else {"bbox": list(box)}),
         "properties": {
-            "datetime": opened.source.date or lineage.created,
+            "datetime": lineage.created,
             "created": lineage.created,
             "processing:lineage": f"geopod run {lineage.run}",
             "processing:software": {"geopod": lineage.image or "local"},
@@ -79,10 +81,25 @@ def build_item(
         },
         "links": [{"rel": "derived_from", "href": href} for href in lineage.derived_from],
         "assets": {
-            "data" if number == 0 else f"data-{number}": {"href": href, **asset}
-            for number, href in enumerate(hrefs)
+            "data" if number == 0 else f"data-{number}": {"href": href, **asset, **place}
+            for number, (href, place) in enumerate(zip(hrefs, _places(opened), strict=True))
         },
     }
+
+
+def _places(opened: OpenedHeader) -> list[dict[str, Any]]:
+    """Return the `proj:` fields of each file of a mosaic; those of a single one are the item's."""
+    tiles = () if opened.raster is None else opened.raster.header.tiles
+    if opened.raster is None or not tiles:
+        return [{} for _ in opened.source.hrefs]
+    transform = opened.raster.header.transform
+    return [
+        {
+            "proj:shape": [height, width],
+            "proj:transform": list(shift_transform(transform, row=row, column=column)),
+        }
+        for row, column, height, width in tiles
+    ]
 
 
 def _describe(opened: OpenedHeader) -> tuple[Box | None, dict[str, Any], list[dict[str, Any]]]:
@@ -98,7 +115,8 @@ def _describe(opened: OpenedHeader) -> tuple[Box | None, dict[str, Any], list[di
             "proj:transform": list(header.transform),
         }
         nodata = {} if header.nodata is None else {"nodata": header.nodata}
-        bands = [{"name": name, "data_type": header.dtype, **nodata} for name in header.bands]
+        values = {"data_type": _COMPLEX.get(header.dtype, header.dtype), **nodata}
+        bands = [{"name": name, **values} for name in header.bands]
         return opened.raster.bounds, projection, bands
     boxes = None if opened.vector is None else opened.vector.boxes
     if boxes is None or not len(boxes):
