@@ -80,3 +80,12 @@ def test_nothing_is_asked_for_where_nothing_is_stored():
 
     assert taken(remote, []) == []
     assert remote.asked == []
+
+
+@pytest.mark.parametrize("far", [[], [Span(900_000, 5)]], ids=["alone", "beside others"])
+def test_empty_span_is_no_request(far):
+    spans = [Span(0, 0), *far, Span(500_000, 0), Span(len(DATA), 0)]
+    remote = Elsewhere()
+
+    assert taken(remote, spans) == taken(None, spans) == bytes_of(spans)
+    assert remote.asked == [tuple(span) for span in far]
