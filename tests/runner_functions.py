@@ -111,15 +111,65 @@ def forge_frames(_params: Any) -> None:
     pause()
 
 
-def forge_an_answer(_params: Any) -> None:
-    item = {"index": 999, "attempt": 1, "kind": "json", "inline": [0, 2]}
-    header = json.dumps({"t": "RESULTS", "items": [item], "peak": 0}).encode()
+def say(message: dict[str, Any], body: bytes = b"") -> bool:
+    """Write a frame wherever a frame may be written; say whether it was taken somewhere."""
+    header = json.dumps(message).encode()
+    taken = False
     for descriptor in range(3, 64):
         try:
-            os.write(descriptor, struct.pack("<II", len(header), 2) + header + b"42")
+            os.write(descriptor, struct.pack("<II", len(header), len(body)) + header + body)
+            taken = True
         except OSError:
             continue
+    return taken
+
+
+def say_results(body: bytes = b"42", peak: int = 0, **item: Any) -> None:
+    """Answer for task 0, which is given, unless `item` says otherwise."""
+    item = {"index": 0, "attempt": 1, "kind": "json", "inline": [0, 2]} | item
+    say({"t": "RESULTS", "items": [item], "peak": peak}, body)
     pause()
+
+
+def forge_an_answer(_params: Any) -> None:
+    say_results(index=999)
+
+
+def forge_a_long_failure(_params: Any) -> None:
+    exception = {"type": "ValueError", "message": "m" * 300_000, "text": "t" * 300_000}
+    say_results(reason="Exception", exception=exception)
+
+
+def touch_a_lot(_params: Any) -> None:
+    say_results(touched=["k" * 1000] * 800)
+
+
+def claim_a_peak(_params: Any) -> None:
+    say_results(peak=10**30)
+
+
+def describe_by_a_number(_params: Any) -> None:
+    say_results(meta={"shape": [10**30]})
+
+
+def flood_with_progress(_params: Any) -> None:
+    while say({"t": "PROGRESS", "index": 0, "fraction": 0.5, "text": "x" * 100}):
+        pass
+
+
+def flood_with_nothing(_params: Any) -> None:
+    while say({"t": "RESULTS", "items": [], "peak": 0}):
+        pass
+
+
+def raise_a_number(_params: Any) -> None:
+    raise ValueError([10**30])
+
+
+def tell_a_table(_params: Any, ctx: Any) -> str:
+    """Give progress by mistake what no message could carry."""
+    ctx.progress(0.5, "row " * 500_000)
+    return "done"
 
 
 def hand_over_a_link(_params: Any, ctx: Any) -> str:

@@ -10,6 +10,7 @@ import cloudpickle
 import pytest
 import runner_functions as functions
 from geopod.agent.runner_link import HandedOver, Outcome
+from geopod.api.messages import encode
 from runner_builders import (
     a_runner,
     value_of,
@@ -56,6 +57,20 @@ DEATHS = [
     ),
     pytest.param(functions.forge_an_answer, "Signal", "E305", "not given", id="forged-answer"),
     pytest.param(
+        functions.forge_a_long_failure, "Signal", "E305", "bytes of how a task", id="long-failure"
+    ),
+    pytest.param(functions.touch_a_lot, "Signal", "E305", "the limit is", id="touches-a-lot"),
+    pytest.param(functions.claim_a_peak, "Signal", "E305", "no runner sends", id="huge-number"),
+    pytest.param(
+        functions.describe_by_a_number, "Signal", "E305", "beyond 64 bits", id="huge-number-in-meta"
+    ),
+    pytest.param(
+        functions.flood_with_progress, "Signal", "E305", "flooded its node", id="flood-of-progress"
+    ),
+    pytest.param(
+        functions.flood_with_nothing, "Signal", "E305", "flooded its node", id="flood-of-nothing"
+    ),
+    pytest.param(
         functions.hand_over_a_link, "Signal", "E305", "no plain file", id="link-in-task-folder"
     ),
     pytest.param(
@@ -85,6 +100,29 @@ def test_a_hostile_function_costs_its_child_and_is_told_by_name(
     assert (failed.failure.reason, failed.failure.code) == (reason, code)
     assert sentence in failed.failure.fact
     assert value_of(after)["answer"] == 42
+
+
+def test_a_whole_number_of_any_size_in_an_exception_can_be_told() -> None:
+    async def scenario() -> Outcome:
+        async with a_runner() as runner:
+            return await runner.call(functions.raise_a_number)
+
+    failure = asyncio.run(scenario()).failure
+    assert failure is not None
+    assert failure.exception is not None
+    assert failure.exception.args is None
+    assert "1" + 30 * "0" in failure.exception.message
+    assert encode(failure)
+
+
+def test_progress_of_any_length_is_cut_and_costs_nothing() -> None:
+    async def scenario() -> tuple[Outcome, list[tuple[int, float | None, str]]]:
+        async with a_runner() as runner:
+            return await runner.call(functions.tell_a_table), runner.progress
+
+    outcome, [(_, fraction, text)] = asyncio.run(scenario())
+    assert value_of(outcome) == "done"
+    assert (fraction, text) == (0.5, "row " * 250)
 
 
 def test_a_timeout_tells_progress_memory_and_last_line() -> None:

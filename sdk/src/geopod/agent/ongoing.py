@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
+from geopod.agent.runner_messages import encode_header
 from geopod.agent.verdict import cancelled
 from geopod.agent.work import Outcome, Work
 from geopod.api.results import Failure
+from geopod.runner.frames import pack
 
 Report = Callable[[list[Outcome]], Awaitable[None]]
 ReportProgress = Callable[[int, float | None, str], None]
@@ -29,6 +31,24 @@ class OngoingWork:
         self._cancelled: set[TaskKey] = set()
         self._is_interrupted = False
         self._woken: asyncio.Future[None] | None = None
+
+    def frames(self) -> bytes:
+        """Return RUN for the pending tasks, their arguments end to end in the body."""
+        arguments = self.work.arguments
+        tasks: list[tuple[int, int, int, int]] = []
+        blobs: list[bytes] = []
+        at = 0
+        for (index, attempt), position in self.pending.items():
+            blob = arguments[position] if arguments is not None else b""
+            tasks.append((index, attempt, at, at + len(blob)))
+            blobs.append(blob)
+            at += len(blob)
+        header = {
+            "t": "RUN",
+            "tasks": tasks,
+            "argumentsFormat": self.work.arguments_format if arguments is not None else None,
+        }
+        return pack(encode_header(header), b"".join(blobs))
 
     def finish(self, outcome: Outcome) -> bool:
         """Take a task's outcome; False if it has one already or is none of these."""

@@ -33,15 +33,18 @@ from geopod.agent.verdict import (
     judge_death,
     judge_item,
     lost_runner,
+    over_limit,
     raised,
 )
 from geopod.agent.work import Outcome, TaskLog, Work
+from geopod.api.results import Failure
 from geopod.runner.frames import pack
 
 PROGRESS_INTERVAL_S = 0.5
 """A child says its progress once a second; what comes faster is dropped."""
-MAX_DROPPED_PROGRESS = 1000
-"""This many dropped ones are no progress but a flood."""
+PROGRESS_CHARACTERS = 1000
+MAX_EMPTY = 1000
+"""So many messages without a result, or progress that is told, are a flood."""
 FOLDER_MODE = 0o2770
 TAKEN = "taken"
 """Folder beside that of the tasks, which no runner can enter: values on their way to the store."""
@@ -78,7 +81,7 @@ class RunnerChild:
         self._offsets = (0, 0)
         self._progress: tuple[float | None, str] = (None, "")
         self._progress_s = 0.0
-        self._dropped = 0
+        self._empty = 0
         self._is_trusted = True
         self._tasks_done = 0
         self._early = EarlyDigests(self._folder_descriptor)
@@ -88,7 +91,7 @@ class RunnerChild:
         self._works.append(ongoing)
         frames = b"" if self.run is not None else self._begin(ongoing.work)
         self.run = ongoing.work.run
-        self._channel.send(frames + _run_frames(ongoing))
+        self._channel.send(frames + ongoing.frames())
 
     def release(self, ongoing: OngoingWork) -> None:
         """Forget a call that is over."""
@@ -188,6 +191,10 @@ class RunnerChild:
         except NOT_DECODABLE as forged:
             self._break_rules(f"sent what no runner sends ({str(forged)[:200]})")
             return
+        self._empty += 1
+        if self._empty > MAX_EMPTY:
+            self._break_rules("flooded its node with messages")
+            return
         match message:
             case Results():
                 for item in message.items:
@@ -197,10 +204,16 @@ class RunnerChild:
             case ProgressSaid():
                 self._take_progress(message)
             case NotLoadable():
-                failure = raised(message.exception, while_loading=True)
-                for work in self._works:
-                    for key in list(work.pending):
-                        work.fail(key, failure)
+                self._fail_all(raised(message.exception, while_loading=True))
+
+    def _fail_all(self, failure: Failure) -> None:
+        """Fail every task: the function that all of them call could not be loaded."""
+        if wordy := over_limit(failure):
+            self._break_rules(wordy)
+            return
+        for work in self._works:
+            for key in list(work.pending):
+                work.fail(key, failure)
 
     def _follow(self, said: Writing) -> None:
         """Begin the digest of the value of the task that runs: the first one pending."""
@@ -215,8 +228,13 @@ class RunnerChild:
         if work is None or not self._is_trusted:
             self._break_rules(f"answered for task {item.index}, which it was not given")
             return
-        value = failure = None
-        if item.reason is None:
+        value = None
+        failure = None if item.reason is None else judge_item(item, work.work.node)
+        said = [failure, item.meta, item.touched]
+        if any(said) and (wordy := over_limit(said)):
+            self._break_rules(wordy, key)
+            return
+        if failure is None:
             try:
                 aside = f"{self._aside}-{item.index}-{item.attempt}"
                 value = take_value(item, body, self._folder_descriptor, aside)
@@ -226,12 +244,11 @@ class RunnerChild:
                 return
             except OSError as own:
                 failure = not_committed(own)
-        else:
-            failure = judge_item(item, work.work.node)
         log = None
         if item.log is not None:
             log = read_log(self._out, self._err, item.log)
             self._offsets = (item.log[1], item.log[3])
+        self._empty = 0
         self._tasks_done += 1
         self._progress = (None, "")
         work.finish(
@@ -250,15 +267,12 @@ class RunnerChild:
     def _take_progress(self, said: ProgressSaid) -> None:
         now = time.monotonic()
         if now - self._progress_s < PROGRESS_INTERVAL_S:
-            self._dropped += 1
-            if self._dropped > MAX_DROPPED_PROGRESS:
-                self._break_rules("flooded its node with progress messages")
             return
         work = next((work for work in self._works if work.pending), None)
         if work is not None:
-            self._progress_s, self._dropped = now, 0
-            self._progress = (said.fraction, said.text)
-            work.progress(said.index, said.fraction, said.text)
+            self._progress_s, self._empty = now, 0
+            self._progress = (said.fraction, said.text[:PROGRESS_CHARACTERS])
+            work.progress(said.index, *self._progress)
 
     def _break_rules(self, did: str, key: TaskKey | None = None) -> None:
         """Believe nothing more from this child: its running task fails by name, it is ended."""
@@ -271,22 +285,3 @@ class RunnerChild:
         if work is not None and guilty is not None:
             work.fail(guilty, broke_rules(did))
         self._end(self)
-
-
-def _run_frames(ongoing: OngoingWork) -> bytes:
-    """Return RUN for the pending tasks, their arguments end to end in the body."""
-    arguments = ongoing.work.arguments
-    tasks: list[tuple[int, int, int, int]] = []
-    blobs: list[bytes] = []
-    at = 0
-    for (index, attempt), position in ongoing.pending.items():
-        blob = arguments[position] if arguments is not None else b""
-        tasks.append((index, attempt, at, at + len(blob)))
-        blobs.append(blob)
-        at += len(blob)
-    header = {
-        "t": "RUN",
-        "tasks": tasks,
-        "argumentsFormat": ongoing.work.arguments_format if arguments is not None else None,
-    }
-    return pack(encode_header(header), b"".join(blobs))

@@ -6,12 +6,15 @@ Whatever does not fit these types exactly is a violation of whoever sent it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from geopod.agent.work import ValueKind
 from geopod.api.results import RemoteException
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Of tasks or bytes: it goes on in messages, which carry no larger number than 64 bits."""
 
 
 class RunnerMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
@@ -43,15 +46,15 @@ class Exited(RunnerMessage, frozen=True, tag="EXITED"):
     exit: int | None
     signal: int | None
     reason: Literal["timeout", "memory", "processes", "output", "killed"] | None
-    index: int | None
+    index: Count | None
     """The task that was running."""
     loading: bool
     """It was loading the function."""
     ran: float
     """Seconds the task (or the loading) had run."""
-    offsets: tuple[int, int]
+    offsets: tuple[Count, Count]
     """Where its output begins in stdout and stderr."""
-    peak: int
+    peak: Count
     cpu: float
     """Seconds of processor time of the child's whole life."""
 
@@ -59,10 +62,10 @@ class Exited(RunnerMessage, frozen=True, tag="EXITED"):
 class ResultItem(msgspec.Struct, frozen=True, kw_only=True):
     """Child: how one task ended; a value without `reason`, else a failure."""
 
-    index: int
-    attempt: int
+    index: Count
+    attempt: Count
     kind: ValueKind | None = None
-    inline: tuple[int, int] | None = None
+    inline: tuple[Count, Count] | None = None
     file: str | None = None
     meta: dict[str, Any] = {}
     reason: (
@@ -73,30 +76,30 @@ class ResultItem(msgspec.Struct, frozen=True, kw_only=True):
     ) = None
     details: dict[str, Any] = {}
     exception: RemoteException | None = None
-    runtime: float = 0.0
+    runtime: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     touched: list[str] = []
-    log: tuple[int, int, int, int] | None = None
+    log: tuple[Count, Count, Count, Count] | None = None
 
 
 class Results(RunnerMessage, frozen=True, tag="RESULTS"):
     """Child: finished tasks; inline values lie in the body."""
 
     items: list[ResultItem]
-    peak: int
+    peak: Count
 
 
 class Writing(RunnerMessage, frozen=True, tag="WRITING"):
     """Child: a task's value is being written; its digest may begin."""
 
-    index: int
-    attempt: int
+    index: Count
+    attempt: Count
     file: str
 
 
 class ProgressSaid(RunnerMessage, frozen=True, tag="PROGRESS"):
     """Child: what the running task says of itself."""
 
-    index: int
+    index: Count
     fraction: float | None
     text: str
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
+import msgspec
+
 from geopod.agent.output import last_line
 from geopod.agent.runner_messages import ResultItem
 from geopod.agent.work import TaskLog
@@ -26,6 +28,9 @@ from geopod.errors import (
 )
 
 LOG_TAIL_BYTES = 2048
+MAX_SAID_BYTES = 512 << 10
+"""Of what a child says of one task beside its value. An honest one says half of it at most, and a
+report, which repeats a part, is one message of 1 MiB."""
 
 DeathReason = Literal["timeout", "memory", "processes", "output", "killed"]
 
@@ -137,6 +142,17 @@ def lost_runner(why: str) -> Failure:
 def broke_rules(did: str) -> Failure:
     """Return the failure of a task whose child handed over what no runner does."""
     return _over_limit(f"{did}; its process was ended")
+
+
+def over_limit(said: object) -> str:
+    """Return what a child did that said what no report can carry; empty: it did not."""
+    try:
+        size = len(msgspec.msgpack.encode(said))
+    except OverflowError:
+        return "said a number beyond 64 bits of how a task ended"
+    if size <= MAX_SAID_BYTES:
+        return ""
+    return f"said {size:,} bytes of how a task ended; the limit is {MAX_SAID_BYTES:,}"
 
 
 def result_too_large(size: int, codec: str) -> Failure:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+MAX_PROGRESS_CHARACTERS = 1000
+"""A table by mistake would be no message."""
 PROGRESS_INTERVAL_S = 1.0
 
 ReportProgress = Callable[[int, "float | None", str], None]
@@ -78,7 +80,7 @@ class Context:
             told = None if fraction is None else float(fraction)
             if told is not None and not math.isfinite(told):  # no reason to end a task
                 told = None
-            self._report(self.index, told, str(text))
+            self._report(self.index, told, str(text)[:MAX_PROGRESS_CHARACTERS])
 
     def log(self, text: object) -> None:
         """Write a line to the task's log at once."""

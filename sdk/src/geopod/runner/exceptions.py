@@ -95,7 +95,19 @@ def _plain_args(exception: BaseException) -> list[object] | None:
         text = json.dumps(list(arguments), allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return None
-    return json.loads(text) if len(text) <= MAX_MESSAGE_BYTES else None
+    if len(text) > MAX_MESSAGE_BYTES:
+        return None
+    plain: list[object] = json.loads(text)
+    return plain if _fits(plain) else None
+
+
+def _fits(value: object) -> bool:
+    """Say whether a message can carry the whole numbers of a JSON value: up to 64 bits."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return all(_fits(each) for each in value)
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def _notes(exception: BaseException) -> list[str]:
