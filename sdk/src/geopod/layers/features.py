@@ -9,6 +9,8 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from geopod.layers.nesting import MOST_LEVELS, first_deep_row
+
 BATCH_BYTES = 16 << 20
 """About what one batch of rows may hold."""
 _MOST_ROWS = 16_384
@@ -19,6 +21,10 @@ _DIMENSION_BITS = 0x1FFFFFFF
 _SHORTEST_WKB = 9
 """Byte order, type, and a count of nothing."""
 _CURVED = np.array([8, 9, 10, 11, 12, 13, 14])
+
+
+class MalformedGeometryError(ValueError):
+    """A row's geometry cannot be read; says which and why."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,9 +53,26 @@ class Features:
         )
 
     def geometries(self) -> NDArray[np.object_]:
-        """Return shapely geometries, None where there is none."""
-        geometries: NDArray[np.object_] = shapely.from_wkb(self.wkb.to_numpy(zero_copy_only=False))
+        """Return shapely geometries, None where there is none; raises MalformedGeometryError."""
+        deep = first_deep_row(self.wkb, np.diff(_offsets(self.wkb)))
+        if deep is not None:
+            raise self._malformed(deep, f"it nests deeper than {MOST_LEVELS} levels")
+        values = self.wkb.to_numpy(zero_copy_only=False)
+        try:
+            geometries: NDArray[np.object_] = shapely.from_wkb(values)
+        except NotImplementedError as error:
+            words = "it has arcs; write them as straight lines, or the layer as GeoPackage"
+            raise self._malformed(int(curved_rows(self.wkb)[0]), words) from error
+        except shapely.errors.ShapelyError as error:
+            read = shapely.from_wkb(values, on_invalid="ignore")
+            wrong = shapely.is_missing(read) & self.wkb.is_valid().to_numpy(zero_copy_only=False)
+            raise self._malformed(int(wrong.argmax()), str(error)) from error
         return geometries
+
+    def _malformed(self, row: int, words: str) -> MalformedGeometryError:
+        return MalformedGeometryError(
+            f"the geometry of row {self.fids[row]} cannot be read: {words}"
+        )
 
 
 def rows_per_batch(*, total_bytes: int, rows: int) -> int:

@@ -2,12 +2,10 @@
 
 Neither of the two GDALs in this process reads Parquet, and geopandas restarts its index after a
 bounding-box read; the row number here is row-group offset + position, over all files of a layer.
-Source of the metadata: https://geoparquet.org/releases/v1.1.0/
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,15 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyproj import CRS
 
-from geopod.errors import LayerAccessError
+from geopod.errors import GeopodError, LayerAccessError
 from geopod.layers.crs import Box, boxes_meet
 from geopod.layers.features import Features, rows_per_batch
+from geopod.layers.geoparquet import read_metadata
 from geopod.layers.remote import RemoteFile
 
 Place = Path | RemoteFile
-_EDGES = ("xmin", "ymin", "xmax", "ymax")
 # Relative size of what rounding to float32 may have cut off a box.
 _FLOAT32_SLACK = 1e-6
 
@@ -211,53 +208,32 @@ def _read_footer(place: Place, *, path_id: str) -> ParquetLayer:
     try:
         with _open_file(place) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
-        geo = json.loads(schema.metadata[b"geo"])
-        geometry = geo["primary_column"]
-        about = geo["columns"][geometry]
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        geo = read_metadata(schema, path_id=path_id)
+    except GeopodError:
+        raise
+    except (
+        pa.ArrowException,
+        AttributeError,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise LayerAccessError.unreachable(
             path_id=path_id,
             words=f"{path} is not GeoParquet ({error})",
             details={"href": path},
         ) from error
-    if about.get("encoding") != "WKB":
-        raise LayerAccessError.unreachable(
-            path_id=path_id, words=f"{path} encodes geometry as {about.get('encoding')}, not WKB"
-        )
-    box_columns = about.get("covering", {}).get("bbox")
-    covering = tuple(".".join(box_columns[edge]) for edge in _EDGES) if box_columns else None
-    hidden = {geometry, *(column.partition(".")[0] for column in covering or ())}
-    columns = tuple(
-        name
-        for name in schema.names
-        if name not in hidden and not name.startswith("__index_level_")
-    )
     return ParquetLayer(
         files=(place,),
-        geometry=geometry,
-        columns=columns,
-        crs=_crs_text(about),
-        covering=covering,
+        geometry=geo.geometry,
+        columns=geo.columns,
+        crs=geo.crs,
+        covering=geo.covering,
         rows=rows,
-        schema=pa.schema([schema.field(name) for name in columns]),
-        index=_index(schema),
+        schema=pa.schema([schema.field(name) for name in geo.columns]),
+        index=geo.index,
     )
-
-
-def _index(schema: pa.Schema) -> frozenset[str]:
-    """Return the index columns that pandas left a note of; a range is none."""
-    try:
-        told = json.loads(schema.metadata.get(b"pandas", b"{}")).get("index_columns", ())
-        return frozenset(name for name in told if isinstance(name, str))
-    except (AttributeError, TypeError, ValueError):
-        return frozenset()
-
-
-def _crs_text(about: dict[str, Any]) -> str | None:
-    """Return the CRS as WKT: PROJJSON in the file, longitude and latitude if it says nothing."""
-    if "crs" not in about:
-        return "OGC:CRS84"
-    return None if about["crs"] is None else str(CRS.from_json_dict(about["crs"]).to_wkt())
 
 
 def _binary(column: pa.Array) -> pa.Array:

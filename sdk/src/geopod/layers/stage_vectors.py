@@ -19,7 +19,7 @@ from geopod.layers.crs import canonical_crs, query_boxes
 from geopod.layers.features import Features
 from geopod.layers.selection import Chosen, Region, choose_rows, count_owned, region_of
 from geopod.layers.sources import LayerSource, planned_source
-from geopod.layers.vector import VectorLayer, open_vector
+from geopod.layers.vector import VectorLayer, open_vector, told_what_is_wrong
 
 
 def stage_vector(
@@ -41,7 +41,7 @@ def stage_vector(
     names = delivered_names(vector.columns, mode)
     geometry = free_name("geometry", {*names.values(), *own_columns(mode)})
     schema = _row_schema(vector, names, geometry=geometry, mode=mode)
-    with row_writer(path, schema) as rows:
+    with told_what_is_wrong(layer.path_id), row_writer(path, schema) as rows:
         if region is not None:
             for features in _read_near(vector, region, header):
                 chosen = choose_rows(features, region, crs=header.crs)
@@ -68,7 +68,8 @@ def count_features(layer: LayerPlan, region: Region, *, access: Access = OWN_MAC
     vector = open_planned(layer, header, access=access)
     region = replace(region, mode="owned")
     batches = _read_near(vector, region, header, with_attributes=False)
-    return sum(count_owned(features, region, crs=header.crs) for features in batches)
+    with told_what_is_wrong(layer.path_id):
+        return sum(count_owned(features, region, crs=header.crs) for features in batches)
 
 
 def open_planned(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +15,12 @@ from numpy.typing import NDArray
 from geopod.api.plan import VectorHeader
 from geopod.errors import LayerAccessError, LayerCRSError
 from geopod.layers.crs import Box, canonical_crs
-from geopod.layers.features import Features, bounding_boxes, inner_points
+from geopod.layers.features import (
+    Features,
+    MalformedGeometryError,
+    bounding_boxes,
+    inner_points,
+)
 from geopod.layers.parquet import ParquetLayer, open_parquet, read_coverings, read_parquet
 from geopod.layers.sources import PARQUET, LayerSource, SourceFile
 
@@ -89,7 +95,9 @@ def open_vector(source: LayerSource, files: Sequence[SourceFile]) -> VectorLayer
     text = opened.crs or source.crs
     if text is None:
         raise LayerCRSError.missing(
-            key=source.key, path_id=source.path_id, bounds=_read_bounds(opened) or ()
+            key=source.key,
+            path_id=source.path_id,
+            bounds=_read_bounds(opened, path_id=source.path_id) or (),
         )
     return VectorLayer(
         files=opened,
@@ -106,6 +114,22 @@ def read_vector_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
     points that decide ownership are there too.
     """
     layer = open_vector(source, files)
+    with told_what_is_wrong(source.path_id):
+        return _read_opened(layer)
+
+
+@contextmanager
+def told_what_is_wrong(path_id: str) -> Iterator[None]:
+    """Raise LayerAccessError for rows that cannot be read."""
+    try:
+        yield
+    except (MalformedGeometryError, OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the machine: where rows are written to, there may be no room left
+        raise LayerAccessError.unreachable(path_id=path_id, words=str(error)) from error
+
+
+def _read_opened(layer: VectorLayer) -> OpenedVector:
     boxes: list[NDArray[np.float64]] = [np.empty((0, 4))]
     points: list[NDArray[np.float64]] = [np.empty((0, 2))]
     has_points, linearised = True, 0
@@ -151,9 +175,10 @@ def _read_files(
     return read_ogr(files, boxes, with_attributes=with_attributes)
 
 
-def _read_bounds(files: ParquetLayer | OgrLayer) -> Box | None:
+def _read_bounds(files: ParquetLayer | OgrLayer, *, path_id: str) -> Box | None:
     batches = _read_files(files, None, with_attributes=False)
-    boxes = np.concatenate([bounding_boxes(features.geometries()) for features in batches])
+    with told_what_is_wrong(path_id):
+        boxes = np.concatenate([bounding_boxes(features.geometries()) for features in batches])
     return _bounds(boxes[~np.isnan(boxes).any(axis=1)])
 
 
