@@ -15,11 +15,17 @@ from chaos.strikes import Siege, Strike, draw
 from chaos.town import PATIENCE_S, Town
 from geopod.backends.local.processes import find_marked
 
+AWAY_S = 30.0
+"""How long one town has no API server, while the others are besieged."""
+
 
 async def besiege(
     seed: str, victims: Sequence[str], *, kills: int, towns: int = 3
 ) -> Counter[Strike]:
-    """Kill so often, in towns of two nodes, and return what was done; fails where it must not."""
+    """Kill so often, in towns of two nodes, and return what was done; fails where it must not.
+
+    One more town sits through a long absence of its API server meanwhile.
+    """
     chance = random.Random(seed)  # noqa: S311  # moments, no secrets
     runs = iter(draw(victims, chance, kills=kills))
     with tempfile.TemporaryDirectory(prefix="geopod-chaos-") as folder:
@@ -30,6 +36,7 @@ async def besiege(
                 )
                 for number in range(towns)
             ]
+            group.create_task(_cut_off(Town(Path(folder, "remote"), processes), chance))
     return sum((each.result() for each in sieges), Counter())
 
 
@@ -46,6 +53,17 @@ async def _besiege(
         check_store(town)
     await check_orphans(town)
     return siege.kills
+
+
+async def _cut_off(town: Town, chance: random.Random) -> None:
+    """Let a run end while its API server is away, and the next one start as if nothing was."""
+    async with town.living():
+        siege = Siege(town, chance)
+        await siege.outlast(AWAY_S)
+        await siege.play([])
+        town.check_alive()
+        await town.ready()
+    await check_orphans(town)
 
 
 def check_store(town: Town) -> None:

@@ -92,6 +92,16 @@ class Siege:
         async with self.town.gate() as gate:
             await self._play({it.phase: it for it in strikes}, gate)
 
+    async def outlast(self, away_s: float) -> None:
+        """Submit a run, and check what it left after the API server was away while it ran."""
+        async with self.town.gate() as gate:
+            name = await self._submit(FUNCTION.format(gate=gate.path, length=SHORT))
+            await gate.reached.wait()
+            async with self.town.without_api():
+                gate.let_go()
+                await asyncio.sleep(away_s)
+            await check_run(self.town, name, await self.town.ended(name), length=SHORT)
+
     async def _play(self, strikes: dict[str, Strike], gate: Gate) -> None:
         length = LONG if "committing" in strikes else self._chance.choice((SHORT, LONG))
         caught = {self._catch(strike, gate): strike for strike in strikes.values()}
