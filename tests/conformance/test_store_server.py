@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
-from geopod.api import deployment, names
+from geopod.api import deployment, names, tokens
 from geopod.store.channel import Patience
 from geopod.store.directory import DirectoryStore
 from geopod.store.gateway import GatewayStore
@@ -402,22 +402,41 @@ def test_larger_object_than_allowed_is_refused_announced_or_not(tmp_path):
     served(tmp_path, check, max_object_bytes=1000)
 
 
-def test_refusals_are_counted_by_reason_and_name_no_token(tmp_path, caplog):
-    token = a_token(f"{UID}/runs/1/")
+STOLEN = {
+    "expired": (lambda: a_token(now=time.time() - 3600), "GET", KEY, 401, "Expired"),
+    "forged": (lambda: a_token(key=bytes(32)), "GET", KEY, 401, "BadSignature"),
+    "wider": (lambda: a_token(f"{UID}/runs/1/"), "GET", f"{UID}/plans/x", 403, "OutOfScope"),
+    "replayed to write": (lambda: a_token(may=("get",)), "PUT", KEY, 403, "NotPermitted"),
+    "replayed elsewhere": (
+        lambda: a_token("other/", key=tokens.key_for(SIGNING_KEY, "other")),
+        *("GET", KEY, 403, "OutOfScope"),
+    ),
+    "of another, claimed": (
+        lambda: a_token(key=tokens.key_for(SIGNING_KEY, "other")),
+        *("GET", KEY, 401, "BadSignature"),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", STOLEN)
+def test_stolen_token_is_refused_and_counted_by_reason_and_named_nowhere(tmp_path, caplog, how):
+    made, method, key, status, reason = STOLEN[how]
+    token = made()
 
     async def check(session, _gateway):
         headers = {deployment.TOKEN_HEADER: token}
-        async with session.get(path(f"{UID}/plans/x"), headers=headers) as answer:
-            assert answer.status == 403
+        async with session.request(method, path(key), headers=headers, data=b"") as answer:
+            assert answer.status == status
             assert token not in await answer.text()
         async with session.get("/metrics") as answer:
             text = await answer.text()
-        assert 'geopod_gateway_refusals_total{reason="OutOfScope"} 1.0' in text
-        assert 'geopod_gateway_requests_total{method="GET",status="403"} 1.0' in text
+        assert f'geopod_gateway_refusals_total{{reason="{reason}"}} 1.0' in text
+        assert f'geopod_gateway_requests_total{{method="{method}",status="{status}"}} 1.0' in text
         assert UID not in text
 
     served(tmp_path, check)
     assert token not in caplog.text
+    assert not (tmp_path / "store" / KEY).exists()
 
 
 def test_probes_need_no_token(tmp_path):
