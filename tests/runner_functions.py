@@ -4,7 +4,9 @@ import ctypes
 import json
 import mmap
 import os
+import re
 import signal
+import socket
 import struct
 import sys
 import threading
@@ -140,6 +142,13 @@ def forge_a_long_failure(_params: Any) -> None:
     say_results(reason="Exception", exception=exception)
 
 
+def print_once_and_claim_it_twice(_item: Any) -> None:
+    os.write(1, b"x" * 1000)
+    item = {"attempt": 1, "kind": "json", "inline": [0, 2], "log": [0, 1000, 0, 0]}
+    say({"t": "RESULTS", "items": [item | {"index": it} for it in (0, 1)], "peak": 0}, b"42")
+    pause()
+
+
 def touch_a_lot(_params: Any) -> None:
     say_results(touched=["k" * 1000] * 800)
 
@@ -150,6 +159,23 @@ def claim_a_peak(_params: Any) -> None:
 
 def describe_by_a_number(_params: Any) -> None:
     say_results(meta={"shape": [10**30]})
+
+
+def pose_as_the_template(_params: Any) -> str:
+    """Dial the agent, as the template has, and say that a runner is there."""
+    with open(f"/proc/{os.getppid()}/cmdline") as file:  # noqa: PTH123  # as short as can be
+        command = file.read()
+    [path] = re.findall(r"--socket[\0', ]+([^\0']+)", command)
+    ready = {"t": "READY", "pid": 1, "python": "3.12", "version": "", "implementation": ""}
+    header = json.dumps({**ready, "cloudpickle": ""}).encode()
+    with socket.socket(socket.AF_UNIX) as dialled:
+        dialled.settimeout(60)
+        dialled.connect(path)
+        try:
+            dialled.sendall(struct.pack("<II", len(header), 0) + header)
+            return "welcome" if dialled.recv(1) else "hung up"
+        except OSError:
+            return "hung up"
 
 
 def flood_with_progress(_params: Any) -> None:

@@ -20,6 +20,8 @@ GATEWAY = f"http://geopod-gateway.geopod-system.svc:{deployment.GATEWAY_PORT}"
 ATTACKS = {
     "forges frames": (functions.forge_frames, "announces 4,294,967,295"),
     "forges an answer": (functions.forge_an_answer, "task 999, which it was not given"),
+    "floods its node": (functions.flood_with_nothing, "flooded its node"),
+    "says what no report carries": (functions.forge_a_long_failure, "the limit is 524,288"),
     "writes a link": (functions.hand_over_a_link, "no plain file"),
     "announces a huge file": (functions.announce_a_huge_file, "1,099,511,627,776"),
     "kills the runner": (functions.kill_the_template, "lost its runner"),

@@ -12,6 +12,7 @@ import runner_functions as functions
 from geopod.agent.runner_link import HandedOver, Outcome
 from geopod.api.messages import encode
 from runner_builders import (
+    a_map,
     a_runner,
     value_of,
 )
@@ -123,6 +124,28 @@ def test_progress_of_any_length_is_cut_and_costs_nothing() -> None:
     outcome, [(_, fraction, text)] = asyncio.run(scenario())
     assert value_of(outcome) == "done"
     assert (fraction, text) == (0.5, "row " * 250)
+
+
+def test_what_was_printed_is_the_log_of_one_task() -> None:
+    async def scenario() -> list[Outcome]:
+        async with a_runner() as runner:
+            return await runner.run(a_map(functions.print_once_and_claim_it_twice, [0, 1]))
+
+    first, second = asyncio.run(scenario())
+    assert first.log is not None
+    assert first.log.out == b"x" * 1000
+    assert second.log is None
+
+
+def test_nobody_else_is_taken_for_the_template() -> None:
+    async def scenario() -> tuple[Outcome, Outcome]:
+        async with a_runner() as runner:
+            posed = await runner.call(functions.pose_as_the_template)
+            return posed, await runner.call(functions.answer)
+
+    posed, after = asyncio.run(scenario())
+    assert value_of(posed) == "hung up"
+    assert value_of(after)["answer"] == 42
 
 
 def test_a_timeout_tells_progress_memory_and_last_line() -> None:

@@ -183,6 +183,13 @@ class RunnerChild:
         out, err = offsets
         return out, os.fstat(self._out).st_size, err, os.fstat(self._err).st_size
 
+    def _unread(self, span: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        """Return what of a task's output no task before it had: a child may claim it many times."""
+        out, err = self._offsets
+        mine = (max(span[0], out), max(span[1], out), max(span[2], err), max(span[3], err))
+        self._offsets = (mine[1], mine[3])
+        return mine
+
     def _on_frame(self, header: bytes, body: bytes) -> None:
         if not self._is_trusted:
             return
@@ -246,8 +253,7 @@ class RunnerChild:
                 failure = not_committed(own)
         log = None
         if item.log is not None:
-            log = read_log(self._out, self._err, item.log)
-            self._offsets = (item.log[1], item.log[3])
+            log = read_log(self._out, self._err, self._unread(item.log))
         self._empty = 0
         self._tasks_done += 1
         self._progress = (None, "")
