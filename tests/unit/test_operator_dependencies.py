@@ -424,15 +424,64 @@ def test_builder_that_does_not_start_is_looked_at():
         {
             "metadata": {"name": "b", "labels": {"batch.kubernetes.io/job-name": name}},
             "status": {
+                "phase": "Pending",
                 "initContainerStatuses": [
                     {"name": "prepare", "image": "i", "state": {"waiting": waiting}}
-                ]
+                ],
             },
         }
     ]
     world.later(15).settle()
     assert world.condition("DependenciesReady") == ("False", "BuilderFailed")
     assert "image i cannot be pulled" in world.message("DependenciesReady")
+
+
+UNRESOLVABLE = {"ok": False, "reason": "ResolutionFailed", "exit": 1, "lines": ["no such package"]}
+
+
+def test_pods_seen_just_before_their_job_has_ended_say_nothing():
+    world = world_with("numpy")
+    world.settle()
+    end(world, UNRESOLVABLE)
+    status = job_of(world).pop("status")
+    world.later(15).settle()
+    assert world.condition("DependenciesReady") == ("False", "Resolving")
+    job_of(world)["status"] = status
+    world.later(1).settle()
+    assert world.condition("DependenciesReady") == ("False", "ResolutionFailed")
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"), [(UNRESOLVABLE, "ResolutionFailed"), (GOOD, "Built")], ids=["not", "ok"]
+)
+def test_builder_that_started_late_is_heard(result, reason):
+    world = world_with("numpy")
+    world.settle()
+    end(world, result, ok=result["ok"])
+    job, pods = job_of(world), world.pods
+    name = job["metadata"]["name"]
+    waiting = {"name": "prepare", "image": "i", "state": {"waiting": {"reason": "ErrImagePull"}}}
+    labels = {"batch.kubernetes.io/job-name": name}
+    late = {"metadata": {"name": "b", "labels": labels}}
+    world.pods = [{**late, "status": {"phase": "Pending", "initContainerStatuses": [waiting]}}]
+    status = job.pop("status")
+    world.later(15).settle()
+    assert world.condition("DependenciesReady") == ("False", "BuilderFailed")
+    job["status"], world.pods = status, pods
+    world.later(1).settle()
+    assert world.condition("DependenciesReady")[1] == reason
+
+
+def test_second_build_is_not_taken_for_the_first():
+    world = world_with("numpy")
+    world.settle()
+    end(world, "Killed", exit_code=137)
+    world.settle()
+    world.later(601).settle()
+    assert world.condition("DependenciesReady") == ("False", "Resolving")
+    end(world, GOOD, ok=True)
+    world.later(1).settle()
+    assert world.condition("DependenciesReady") == ("True", "Built")
 
 
 def test_namesakes_of_the_builder_are_never_touched():

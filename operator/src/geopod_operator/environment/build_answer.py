@@ -19,6 +19,7 @@ FIRST_RETRY_S = 30.0
 LISTED_AGAIN_S = 1.0
 """Where a Job ended while its pods were listed."""
 WORDS = 2048
+_ENDED = reasons.sentence(CONDITION, "BuilderFailed", exit="", words="", log="").partition(":")[0]
 
 
 def ended_at(job: Raw) -> datetime | None:
@@ -97,6 +98,11 @@ def failure_of(result: Raw, resolved: Resolved) -> dict[str, Any]:
 def python_of(resolved: Resolved) -> str:
     """Return the Python that packages are for, as a sentence names it."""
     return resolved.interpreter.name
+
+
+def is_answer(reason: str, message: str) -> bool:
+    """Say whether a condition tells how a build ended; else it tells why its pod does not start."""
+    return reason != "BuilderFailed" or message.startswith(_ENDED)
 
 
 def platform_of(resolved: Resolved) -> str:

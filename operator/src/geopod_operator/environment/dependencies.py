@@ -20,6 +20,7 @@ from geopod_operator.environment.build_answer import (
     LISTED_AGAIN_S,
     ended_at,
     failure_of,
+    is_answer,
     platform_of,
     pods_of,
     python_of,
@@ -98,7 +99,7 @@ def _built(
     if job["metadata"].get("deletionTimestamp"):
         return base
     if ended_at(job) is None:
-        known = _known(facts, base, {"BuilderFailed"})
+        known = _known(facts, base, {"BuilderFailed"}, is_ended=False)
         return _running(observed, resolved, replace(known or base, watches_pods=True), job)
     return _answer(observed, resolved, facts, replace(base, list_pods=True), job)
 
@@ -183,6 +184,8 @@ def _running(observed: Observed, resolved: Resolved, base: Dependencies, job: Ra
         (it for it in observed.events or () if _is_about(it, job["metadata"]["name"])), observed.now
     )
     pods = pods_of(observed.pods, job["metadata"]["name"])
+    if pods and result_of(tuple(pods), job["metadata"]["name"]) is not None:
+        pods = []  # its end is told when the Job's own is seen, and by its own words
     findings = find_causes(
         pods,
         observed.events or (),
@@ -195,12 +198,19 @@ def _running(observed: Observed, resolved: Resolved, base: Dependencies, job: Ra
     return replace(_resolving(resolved, base.key), watches_pods=True)
 
 
-def _known(facts: Facts, base: Dependencies, outcomes: Collection[str]) -> Dependencies | None:
-    """Return what the condition says of this key already, if it is one of `outcomes`."""
+def _known(
+    facts: Facts, base: Dependencies, outcomes: Collection[str], *, is_ended: bool
+) -> Dependencies | None:
+    """Return what the condition says of this key already, if it is one of `outcomes`.
+
+    What was said of a build that ran says nothing of its end, nor an end of the build after it.
+    """
     said = facts.condition(CONDITION)
     runtime = facts.status.runtime
     is_told = runtime is not None and runtime.bundle_key == base.key
     if said is None or not is_told or said.reason not in outcomes:
+        return None
+    if is_answer(said.reason, said.message) is not is_ended:
         return None
     return replace(base, reason=said.reason, message=said.message)
 
@@ -228,7 +238,7 @@ def _answer(
     observed: Observed, resolved: Resolved, facts: Facts, base: Dependencies, job: Raw
 ) -> Dependencies:
     """Return what an ended Job says: read from its pod once, kept in the condition afterwards."""
-    known = _known(facts, base, OUTCOMES)
+    known = _known(facts, base, OUTCOMES, is_ended=True)
     if known is not None and observed.pods is None:
         return _retried(replace(known, list_pods=False), facts, job)
     if observed.pods is None:
