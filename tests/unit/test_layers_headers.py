@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pyogrio
 import pytest
 import rasterio
+import rasterio.shutil
+from affine import Affine
 from geopod.errors import (
     LayerAccessError,
     LayerCRSError,
@@ -307,3 +310,52 @@ def test_curves_and_measures_are_read_as_straight_lines(name):
     assert len(vector.boxes) == vector.header.feature_count == 1
     assert np.isfinite(vector.points).all()
     assert vector.linearised == (0 if name == "line_zm" else 1)
+
+
+@pytest.mark.parametrize(
+    ("driver", "name", "cut"),
+    [
+        ("FlatGeobuf", "a.fgb", ".fgb"),
+        ("ESRI Shapefile", "a.shp", ".shp"),
+        ("ESRI Shapefile", "a.shp", ".shx"),
+        ("ESRI Shapefile", "a.shp", ".dbf"),
+    ],
+)
+def test_features_that_are_cut_off_are_refused(tmp_path, driver, name, cut):
+    path = tmp_path / name
+    scene_polygons(2000).to_file(path, driver=driver)
+    read_header(layer_source(path))
+    os.truncate(path.with_suffix(cut), path.with_suffix(cut).stat().st_size // 10)
+
+    with pytest.raises(LayerAccessError, match="is cut off"):
+        read_header(layer_source(path))
+
+
+@pytest.mark.parametrize(("driver", "name"), [("ENVI", "a.img"), ("netCDF", "a.nc")])
+def test_pixels_that_are_cut_off_are_refused(tmp_path, driver, name):
+    whole = write_raster(tmp_path / "whole.tif", raster_spec(dtype="int16"))
+    path = tmp_path / name
+    rasterio.shutil.copy(str(whole), str(path), driver=driver)
+    read_header(layer_source(path, crs="EPSG:32616"))
+    os.truncate(path, path.stat().st_size * 2 // 3)
+
+    with pytest.raises(LayerAccessError, match=r"its pixels take 12,288 bytes, it has [\d,]+"):
+        read_header(layer_source(path, crs="EPSG:32616"))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        pytest.param((math.nan, 0, 5e5, 0, -10, 4e6), id="NaN"),
+        pytest.param((10, 0, math.inf, 0, -10, 4e6), id="infinite"),
+        pytest.param((10, 0, 5e5, 0, 0, 4e6), id="no height"),
+        pytest.param((10, 10, 5e5, 10, 10, 4e6), id="a line"),
+    ],
+)
+def test_pixels_without_an_area_are_refused(tmp_path, transform):
+    path = write_raster(tmp_path / "a.tif", raster_spec(dtype="uint8"))
+    with rasterio.open(path, "r+") as file:
+        file.transform = Affine(*transform)
+
+    with pytest.raises(UnsupportedGridError, match="a: no transform that gives pixels an area: "):
+        read_header(layer_source(path))

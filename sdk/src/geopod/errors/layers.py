@@ -138,6 +138,15 @@ class UnsupportedGridError(InvalidInputError):
             details={"reason": "UnsupportedGrid", "key": key},
         )
 
+    @classmethod
+    def no_area(cls, *, key: str, transform: Sequence[float]) -> Self:
+        """Pixels of this transform have no size, or lie nowhere."""
+        return cls(
+            f"{key}: no transform that gives pixels an area: {items_text(transform, limit=6)}.",
+            fixes=("convert to a regular grid",),
+            details={"reason": "UnsupportedGrid", "key": key},
+        )
+
 
 class NoOverlapError(InvalidInputError):
     """The layer has nothing inside the job extent."""

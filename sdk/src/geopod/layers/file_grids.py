@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,8 @@ def read_grid(dataset: Any, *, key: str) -> FileGrid:
     points, _ = dataset.gcps
     if not dataset.transform.is_identity:
         a, b, c, d, e, f = dataset.transform[:6]
+        if not all(map(math.isfinite, (a, b, c, d, e, f))) or not a * e - b * d:
+            raise UnsupportedGridError.no_area(key=key, transform=(a, b, c, d, e, f))
         if b == d == 0.0 and a > 0.0 and e > 0.0:
             flipped = (a, 0.0, c, 0.0, -e, f + shape[0] * e)
             return FileGrid(transform=flipped, shape=shape, south_up=True)

@@ -28,6 +28,9 @@ CACHE_BYTES = 64 << 20
 """GDAL takes 5 % of the host's memory by default, a container has less."""
 _OPEN_OPTIONS = {"Zarr": {"USE_ZMETADATA": "NO"}}
 """Of a store, the metadata that `zarr` has checked."""
+_UNPACKED = {"ENVI", "netCDF"}
+_COMPLEX_INT = {"complex_int16": "int32"}
+"""GDAL's type that numpy has not: another one of its size."""
 MOST_BLOCK_BYTES = 1 << 30
 """A block is decoded whole, whatever is read of it: a small file may ask for any amount."""
 
@@ -75,7 +78,7 @@ def open_raster_file(source: SourceFile, *, path_id: str) -> Any:
     except RasterioIOError as error:
         raise unreadable(error, path_id=path_id, source=source) from error
     # First: to ask which files a dataset has is to open its overviews.
-    wrong = _names_overviews(dataset) or _wrong(dataset, source)
+    wrong = _names_overviews(dataset) or _wrong(dataset, source) or _cut_off(dataset, source)
     if wrong is not None:
         dataset.close()
         raise LayerAccessError.unreachable(
@@ -138,6 +141,19 @@ def _names_overviews(dataset: Any) -> str | None:
     """Return why a dataset is refused whose metadata would make GDAL open any file or address."""
     named = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
     return named and f"{dataset.name} has its overviews in {named}; gdaladdo -ro writes them beside"
+
+
+def _cut_off(dataset: Any, source: SourceFile) -> str | None:
+    """Return that a file ends before its pixels do, in a format that would read as zeros then."""
+    is_packed = dataset.tags(ns="ENVI").get("file_compression", "0") != "0"
+    if source.remote is not None or source.driver not in _UNPACKED or is_packed:
+        return None
+    size = source.path.stat().st_size
+    item = np.dtype(_COMPLEX_INT.get(dataset.dtypes[0], dataset.dtypes[0])).itemsize
+    needed = dataset.count * dataset.height * dataset.width * item
+    if size >= needed:
+        return None
+    return f"{source.href} is cut off: its pixels take {needed:,} bytes, it has {size:,}"
 
 
 def _wrong(dataset: Any, source: SourceFile) -> str | None:

@@ -27,6 +27,7 @@ from geopod.layers.features import (
     rows_per_batch,
 )
 from geopod.layers.geojson import check_crs
+from geopod.layers.shapefile import cut_off
 from geopod.layers.sources import SourceFile
 from geopod.layers.vsi import gdal_path, remote_options, without_queries
 
@@ -170,6 +171,8 @@ def _read_header(file: SourceFile, *, path_id: str) -> OgrLayer:
     path, driver = gdal_path(file), file.driver
     if driver == "GeoJSON":
         check_crs(file, path_id=path_id)
+    if driver == "ESRI Shapefile" and file.remote is None and (words := cut_off(file.path)):
+        raise LayerAccessError.unreachable(path_id=path_id, words=words)
     try:
         with ogr_settings(file), _without_measures():
             if driver == "GPKG":

@@ -115,7 +115,15 @@ def read_vector_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
     """
     layer = open_vector(source, files)
     with told_what_is_wrong(source.path_id):
-        return _read_opened(layer)
+        opened = _read_opened(layer)
+    found, told = opened.header.feature_count, layer.files.rows
+    if files[0].driver == "FlatGeobuf" and found < told:
+        # One that is cut off within its index has no feature for GDAL, and no error.
+        raise LayerAccessError.unreachable(
+            path_id=source.path_id,
+            words=f"it says that it has {told:,} features, and has {found:,}: a file is cut off",
+        )
+    return opened
 
 
 @contextmanager
