@@ -54,7 +54,7 @@ def base_archive(base: Base, say: Say) -> Path:
 def wheel_context(package: str, extras: Sequence[str], base: Base, *, own: bool, say: Say) -> Path:
     """A folder with the locked wheels of a package for one interpreter and their requirements.txt.
 
-    With `own` the packages of this tree are built and added; without it only what they depend on.
+    With `own` the packages of this tree are built and added, with their own.txt.
     """
     exported = export(package, extras)
     wanted = None if own else extra_requirements(extras)
@@ -116,10 +116,7 @@ def _with_own_wheels(locked: Path, package: str) -> Path:
     for wheel in sorted(target.glob("geopod*.whl")):
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         lines.append(f"/wheels/{wheel.name} --hash=sha256:{digest}\n")
-    requirements = target / "requirements.txt"
-    text = requirements.read_text("utf-8")
-    requirements.unlink()  # a hard link: writing through it would change the cached file
-    requirements.write_text(text + "".join(lines), "utf-8")
+    (target / "own.txt").write_text("".join(lines), "utf-8")
     return target
 
 
