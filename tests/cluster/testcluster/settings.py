@@ -141,6 +141,7 @@ def kubelet(certificates: Path, *, name: str, cgroup: str, resolver: Path, fast:
         "serializeImagePulls": False,
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%"},
+        "volumeStatsAggPeriod": "5s",  # a minute: so late it would see that a volume is too full
         "registerNode": True,
     }
     if fast:
