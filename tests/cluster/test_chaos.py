@@ -25,6 +25,7 @@ from cluster.kill_builders import (
     wait_until,
 )
 from cluster.namespace_builders import client_within, fresh_namespace
+from cluster.process_builders import a_environment
 from cluster.testcluster.places import Places
 from wheel_builders import a_wheel
 
@@ -36,6 +37,13 @@ AWAY_S = float(os.environ.get("GEOPOD_CHAOS_AWAY_S", "8"))
 ROUNDS = int(os.environ.get("GEOPOD_CHAOS_ROUNDS", "1"))
 """A container that dies often is started again later and later: `make chaos` takes more."""
 SMALL = {"interpreter": MINOR, "memory": "512Mi", "cpus": 0.2, "progress": False}
+UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "operator": "Exists"}
+REPLACED = {
+    "interpreter": MINOR, "resources": {"memory": "512Mi", "cpu": "200m"},
+    "nodeFailurePolicy": "Replace", "replaceAfterSeconds": 30,
+    "template": {"tolerations": [UNREACHABLE | {"effect": "NoExecute", "tolerationSeconds": 1}]},
+}  # fmt: skip  # a matter per line
+"""An environment whose pods are soon given up with their machine."""
 VICTIMS = ("coordinator", "agent", "runner", "node", "gateway", "operator", "api server")
 
 
@@ -83,13 +91,20 @@ def doomed(kubectl):
 
 
 @pytest.fixture(scope="module")
-def run_on_a_lost_node(client, kubectl, doomed, process_cluster):
+def survivor(doomed):
+    return "node-0" if doomed == "node-1" else "node-1"
+
+
+@pytest.fixture(scope="module")
+def run_on_a_lost_node(client, home, kubectl, doomed, survivor, process_cluster):
     """A run of two nodes on two machines; the second has been without power since it began."""
-    survivor, system = "node-0" if doomed == "node-1" else "node-1", kubectl.within(SYSTEM)
+    system = kubectl.within(SYSTEM)
     kubectl("cordon", doomed)
     (operator,) = pods(system, component("operator"))
     kill_pod(system, operator["metadata"]["name"])  # it comes again where it stays
-    far = client.environment("far", nodes=1, **SMALL)
+    home.apply(a_environment("far", nodes=1, **REPLACED))
+    far = client.get_environment("far")
+    far.wait_ready(progress=False)
     kubectl("uncordon", doomed)
     kubectl("cordon", survivor)
     far.scale(2)
@@ -176,3 +191,12 @@ def test_environment_is_built_though_builder_operator_and_gateway_die(
 
 def test_lost_node_costs_no_result(run_on_a_lost_node):
     check(run_on_a_lost_node)
+
+
+def test_pod_of_a_lost_node_is_replaced_elsewhere(run_on_a_lost_node, home, survivor):
+    nodes = component("node", environment="far")
+    where = [survivor] * 2
+    wait_until(
+        lambda: [it["spec"].get("nodeName") for it in pods(home, nodes)] == where, timeout_s=300
+    )
+    home.wait("cenv/far", "condition=Ready")
