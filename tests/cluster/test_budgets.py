@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 from cluster.audit_builders import Audit
 from cluster.namespace_builders import client_within, fresh_namespace
+from cluster.process_builders import until
 from cluster.testcluster.places import Places
 
 MINOR = "python3.13"
@@ -86,14 +87,21 @@ def test_new_environment_is_ready_within_thirty_writes(home, audit):
 def test_short_run_is_written_three_times_and_its_environment_twice(home, audit, client):
     environment = client.get_environment("plain")
     environment.execute(nothing, progress=False)
-    before = audit()
-    run = environment.submit(nothing)
-    run.wait(120)
-    found = writes(before, home.namespace, run.name, "plain")
-    longer = int(run.finished - run.created)  # 0 s, unless the machine is busy
-    assert 1 <= found["patch", "computeruns/status"] <= 3 + longer
-    assert found["patch", "computeenvironments/status"] <= 2 + longer
-    assert found.total() <= 5 + longer
+    tried = []
+
+    def is_short():
+        home.wait("cenv/plain", "jsonpath={.status.activeRuns}=0")
+        before = audit()
+        run = environment.submit(nothing)
+        run.wait(120)
+        tried.append(writes(before, home.namespace, run.name, "plain"))
+        return run.finished - run.created < 1
+
+    until(is_short)  # a busy machine takes longer, and a longer run may be written more often
+    found = tried[-1]
+    assert 1 <= found["patch", "computeruns/status"] <= 3
+    assert found["patch", "computeenvironments/status"] <= 2
+    assert found.total() <= 5
 
 
 def test_ten_thousand_tasks_are_written_as_few_times_as_their_time_allows(home, audit, client):
