@@ -1,6 +1,7 @@
 """What a coordinator's pod answers on port 9090: probes, and what it has counted."""
 
 import asyncio
+import socket
 from types import SimpleNamespace
 
 import aiohttp
@@ -8,8 +9,8 @@ from geopod.api.results import Entry, Failure, TaskReason, TaskRecord
 from geopod.api.runs import RunState
 from geopod.coordinator.pod.health import HealthServer
 from geopod.coordinator.pod.metrics import Metrics
+from geopod.coordinator.sockets import listen_tcp
 from geopod.dispatch import events
-from port_builders import free_port
 
 ENDED = RunState(
     uid="r", name="r", environment="e", phase="Succeeded", created=100.0, started=100.5,
@@ -67,12 +68,10 @@ def test_metrics_carry_the_names_of_the_dashboard_and_nobodys_name():
 
 def test_probes_and_metrics_are_served_from_the_first_moment():
     async def story() -> None:
-        ready = []
-        server, port = (
-            HealthServer(is_ready=lambda: bool(ready), render=counted().render),
-            free_port(),
-        )
-        await server.start(port)
+        ready, listening = asyncio.Event(), listen_tcp("127.0.0.1", 0)
+        server = HealthServer(ready=ready, render=counted().render, ready_within_s=0.0)
+        await server.start(listening)
+        port = listening.getsockname()[1]
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
 
             async def ask(path: str) -> tuple[int, str]:
@@ -81,7 +80,7 @@ def test_probes_and_metrics_are_served_from_the_first_moment():
 
             assert await ask("/livez") == (200, "ok")
             assert await ask("/readyz") == (503, "no orders are taken yet")
-            ready.append(True)
+            ready.set()
             assert await ask("/readyz") == (200, "ok")
             status, text = await ask("/metrics")
         await server.close()
@@ -89,3 +88,52 @@ def test_probes_and_metrics_are_served_from_the_first_moment():
         assert "geopod_epoch 3.0" in text.splitlines()
 
     asyncio.run(story())
+
+
+async def knock(listening: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Ask whether it is ready, and leave the answer to be read."""
+    reader, writer = await asyncio.open_connection(*listening.getsockname()[:2])
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n")
+    await writer.drain()
+    return reader, writer
+
+
+async def lives(listening: socket.socket) -> bool:
+    """Say whether it answers; whoever knocked before is being served by then."""
+    port = listening.getsockname()[1]
+    async with (
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+        session.get("/livez") as answer,
+    ):
+        return answer.status == 200
+
+
+def test_a_probe_that_comes_before_the_server_is_answered_once_orders_are_taken():
+    async def story() -> bytes:
+        ready, listening = asyncio.Event(), listen_tcp("127.0.0.1", 0)
+        server = HealthServer(ready=ready, render=counted().render, ready_within_s=3600.0)
+        reader, writer = await knock(listening)
+        await server.start(listening)
+        assert await lives(listening)
+        ready.set()
+        said = await reader.read()
+        writer.close()
+        await server.close()
+        return said
+
+    assert asyncio.run(story()).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_server_that_closes_waits_for_no_probe():
+    async def story() -> bytes:
+        listening = listen_tcp("127.0.0.1", 0)
+        server = HealthServer(ready=asyncio.Event(), render=counted().render, ready_within_s=3600.0)
+        await server.start(listening)
+        reader, writer = await knock(listening)
+        assert await lives(listening)
+        await server.close()
+        said = await reader.read()
+        writer.close()
+        return said
+
+    assert asyncio.run(story()) == b""

@@ -6,7 +6,6 @@ ComputeRuns.
 
 import argparse
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -25,27 +24,19 @@ def main() -> int:
     os.umask(0o077)
     log_to_stderr()
     if arguments.pod:
-        listening = _listen(Pod())
+        from geopod.coordinator.pod.doors import open_doors
+        from geopod.coordinator.pod.settings import read_pod
+
+        doors = open_doors(read_pod(Pod()))  # before imports that take long
     from geopod.coordinator.attending import attend, serve
 
     if arguments.pod:
         from geopod.coordinator.pod.serving import serve_pod  # what only a pod needs
 
-        run_pod(serve_pod(attend, listening=listening))
+        run_pod(serve_pod(attend, doors=doors))
     from geopod.coordinator.settings import read_settings
 
     return run_process(serve(read_settings(arguments.settings), arguments.settings))
-
-
-def _listen(pod: Pod) -> socket.socket:
-    """Let agents wait at the door until this process has its imports and its epoch.
-
-    They start beside it; whoever finds no door comes back later than it is opened.
-    """
-    from geopod.coordinator.pod.settings import read_pod
-    from geopod.coordinator.sockets import listen_tcp
-
-    return listen_tcp("", read_pod(pod).port)
 
 
 if __name__ == "__main__":

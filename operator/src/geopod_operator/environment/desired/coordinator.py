@@ -27,6 +27,11 @@ RESOURCES = {
     "limits": {"memory": "1Gi"},
 }
 """Measured: 60 MB and 1 kB per open task; headers of many layers are read here too."""
+START_S = 600
+"""A busy machine starts it slowly: a liveness probe that ended it then would make it busier.
+
+No startup probe: until its next whole second nobody would ask whether the coordinator is ready.
+"""
 AWAY_S = 30
 """Its restart loses nothing, so it moves sooner than a node does."""
 
@@ -106,10 +111,11 @@ def _container(resolved: Resolved, settings: Settings) -> Raw:
             {"name": "metrics", "containerPort": deployment.METRICS_PORT, "protocol": "TCP"},
         ],
         "resources": RESOURCES,
-        # A busy machine starts it slowly: a liveness probe that ended it then would make it busier.
-        "startupProbe": _probe("/livez", period_s=1, failures=600),
         "readinessProbe": _probe("/readyz", period_s=1, failures=3),
-        "livenessProbe": _probe("/livez", period_s=10, failures=6),
+        "livenessProbe": {
+            **_probe("/livez", period_s=10, failures=6),
+            "initialDelaySeconds": START_S,
+        },
         "securityContext": container_security(deployment.AGENT_UID),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
@@ -11,6 +10,7 @@ from geopod.api import deployment
 from geopod.cluster.client import ApiClient
 from geopod.cluster.limits import Limits
 from geopod.coordinator.epochs import Fenced
+from geopod.coordinator.pod.doors import Doors, open_doors
 from geopod.coordinator.pod.health import HealthServer
 from geopod.coordinator.pod.metrics import Metrics
 from geopod.coordinator.pod.office import Office
@@ -32,12 +32,13 @@ Attend = Callable[[CoordinatorProcess], Awaitable[int]]
 """Lets a coordinator serve to its end; returns the exit code."""
 
 
-async def serve_pod(attend: Attend, *, listening: socket.socket | None = None) -> int:
+async def serve_pod(attend: Attend, *, doors: Doors | None = None) -> int:
     """Serve the environment that the pod names; returns the exit code.
 
-    `listening`: where agents wait already.
+    `doors`: where agents and probes wait already.
     """
     pod = read_pod(Pod())
+    doors = open_doors(pod) if doors is None else doors
     mint = TokenMint(pod.environment_key, pod.environment_uid)
     store = open_store(
         pod.store,
@@ -54,11 +55,11 @@ async def serve_pod(attend: Attend, *, listening: socket.socket | None = None) -
         office = Office(api, pod, mint, metrics)
         try:
             world = await ResourceWorld.begin(office, api, store)
-            health = HealthServer(is_ready=lambda: world.is_ready, render=metrics.render)
-            await health.start(pod.metrics_port)
+            health = HealthServer(ready=world.ready, render=metrics.render)
+            await health.start(doors.health)
             stack.push_async_callback(health.close)
             process = await CoordinatorProcess.start(
-                world.settings(), store, world, listening=listening
+                world.settings(), store, world, listening=doors.agents
             )
         except Fenced:
             log.warning("Environment %s is another one by now.", pod.environment)

@@ -72,8 +72,8 @@ class ResourceWorld:
         self.runs = RunDesk(office, cluster, store, self._environment.cover)
         self._rollout = Rollout()
         self._desk: Desk
-        self.is_ready = False
-        """Orders are taken."""
+        self.ready = asyncio.Event()
+        """Set while orders are taken."""
 
     @classmethod
     async def begin(cls, office: Office, cluster: Cluster, store: Store) -> ResourceWorld:
@@ -116,11 +116,11 @@ class ResourceWorld:
             self._spawn(self._follow_layers()),
             self._spawn(self._follow_runs(f"spec.environment={name}")),
         ]
-        self.is_ready = True
+        self.ready.set()
 
     async def close(self) -> None:
         """Take no more orders; returns when the statuses that are being written are there."""
-        self.is_ready = False
+        self.ready.clear()
         for task in self._tasks:
             task.cancel()
         await self._office.settle(SETTLE_S)
