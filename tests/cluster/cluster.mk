@@ -34,8 +34,14 @@ undeploy: setup ## Uninstall geopod from the cluster; definitions stay
 	@$(TESTCLUSTER) undeploy
 
 .PHONY: test-cluster
-test-cluster: setup cluster-packages ## Tests on a real Kubernetes; starts one and ends it if none runs. TESTS=path
-	@$(TESTCLUSTER) around $(RUN) pytest $(or $(TESTS),tests/chart tests/cluster)
+test-cluster: setup cluster-packages ## Tests on a real Kubernetes; starts one and ends it if none runs. TESTS=path WORKERS=3
+	@$(TESTCLUSTER) around $(if $(WORKERS),$(MAKE) --no-print-directory --keep-going $(STAGES),$(RUN) pytest $(or $(TESTS),tests/chart tests/cluster))
+
+STAGES := stage-bare stage-shared stage-alone
+.PHONY: $(STAGES)
+stage-alone: CHART := tests/chart
+$(STAGES):  # those of tests/cluster/stages.py
+	@$(RUN) pytest -n $(WORKERS) --no-loadscope-reorder --stage=$(@:stage-%=%) $(CHART) tests/cluster
 
 .PHONY: chaos
 chaos: setup cluster-packages ## Hundreds of seeded kills, then longer ones on the cluster; KILLS=N, WRITE=FILE keeps the table

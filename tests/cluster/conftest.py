@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from cluster.bucket_builders import ObjectStore
 from cluster.namespace_builders import fresh_namespace
+from cluster.stages import Stage, group_of, place_of, stage_of
 from cluster.testcluster import providers
 from cluster.testcluster.deploy import deploy
 from cluster.testcluster.errors import NoClusterHereError
@@ -19,6 +22,7 @@ from cluster.testcluster.places import Addresses, Places, cluster_name
 from cluster.testcluster.probe_image import probe_image, push
 from cluster.testcluster.process_cluster import Wishes
 from cluster.testcluster.spec import read_spec
+from xdist.scheduler import LoadScopeScheduling
 
 POLICIES = {
     "process": "evaluated by cyclonus: this cluster's pod network enforces none",
@@ -31,12 +35,38 @@ CHOSEN = pytest.StashKey[str]()
 
 WISHES = Wishes(nodes=2, simulated=10, gpus=4, fast_failure=True, fast_controllers=True)
 
-
 TIMEOUT_S = 900
 """Of a test that names none: it may start the cluster, and the machine may be busy."""
 
+SHARING = "PYTEST_XDIST_WORKER" in os.environ
+"""Whether other processes of this session have tests on the same cluster."""
 
-def pytest_collection_modifyitems(items):
+
+def pytest_addoption(parser):
+    parser.addoption("--stage", choices=list(Stage), help="only the files that run then")
+
+
+def pytest_ignore_collect(collection_path, config):
+    stage = config.getoption("--stage")
+    if stage and collection_path.suffix == ".py" and stage_of(collection_path) != stage:
+        return True
+    return None
+
+
+class Groups(LoadScopeScheduling):
+    """Each file, or all that are alone, to one worker."""
+
+    def _split_scope(self, nodeid):
+        return group_of(Path(nodeid.partition("::")[0]))
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Groups(config, log)
+
+
+def pytest_collection_modifyitems(items, config):
+    if config.getoption("--stage"):
+        items.sort(key=lambda item: place_of(item.path))
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker(
             "timeout"
@@ -52,8 +82,6 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture(scope="session")
 def provider(pytestconfig):
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        pytest.fail("these tests share one cluster: run them without -n, as make test-cluster does")
     chosen = providers.choose(lambda line: sys.stderr.write(f"{line}\n"))
     try:
         if chosen.name == "process":
@@ -69,6 +97,8 @@ def provider(pytestconfig):
 @pytest.fixture(scope="session")
 def cluster(provider):
     was_running = bool(provider.status())
+    if SHARING and not was_running:
+        pytest.fail("who of -n would end the cluster? Start it first, as make test-cluster does")
     wishes = WISHES if provider.name == "process" else Wishes(nodes=2)
     provider.up(wishes, lambda line: sys.stderr.write(f"{line}\n"))
     yield provider
@@ -139,11 +169,26 @@ def definitions(kubectl):
 
 
 @pytest.fixture(scope="session")
-def installed(process_cluster):
-    """geopod itself, from the images that `make images` built last; it stays."""
-    if not Places.of(process_cluster).images.exists():
+def images(process_cluster):
+    """Name → reference of what `make images` built last."""
+    built = Places.of(process_cluster).images
+    if not built.exists():
         pytest.skip("no images were built for this cluster: make images")
-    deploy(process_cluster, print)
+    return json.loads(built.read_text("utf-8"))
+
+
+@pytest.fixture(scope="session")
+def installed(process_cluster, images, testrun_uid):
+    """geopod itself, from these images, installed once for all processes of a session; it stays."""
+    assert images
+    mark = Places.of(process_cluster).root / "installed"
+    with mark.open("a+", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if file.read() != testrun_uid:
+            deploy(process_cluster, print)
+            file.truncate(0)
+            file.write(testrun_uid)
 
 
 @pytest.fixture

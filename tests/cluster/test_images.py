@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from cluster.kill_builders import wait_until
 from cluster.pod_builders import a_pod
-from cluster.testcluster.images import build_images
 from cluster.testcluster.places import Places
 
 IMPORTS = {
@@ -24,11 +23,6 @@ ABSENT = {
     "runtime-3.11": ["cc", "gcc", "make"],
     "runtime-3.13": ["cc", "gcc", "make"],
 }
-
-
-@pytest.fixture(scope="session")
-def images(registry):
-    return {image.name: image.reference for image in build_images(registry, lambda _: None)}
 
 
 @pytest.mark.parametrize("name", IMPORTS)

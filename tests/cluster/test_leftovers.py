@@ -10,12 +10,13 @@ import pytest
 from cluster.testcluster import cgroups, process_cluster
 from cluster.testcluster.kubectl import Kubectl
 from cluster.testcluster.network import taken_networks
-from cluster.testcluster.places import Addresses, Places, state_folder
+from cluster.testcluster.places import Addresses, Places, cluster_name, state_folder
 from cluster.testcluster.process_cluster import Wishes
 from cluster.testcluster.readiness import wait_until
 from cluster.testcluster.spec import read_spec
 
-NAME = "leftovers"
+NAME = f"{cluster_name()[:10]}-leftover"
+"""Another session on this machine has another cluster, and other leftovers."""
 PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "coredns", "containerd", "kubelet")
 
 
