@@ -40,6 +40,7 @@ ORDER = {
         "test_runs",
         "test_ellipsis",
         "test_live_environment",
+        "test_any_image",
         "test_images",
         "test_hostile",
         "test_guides",
