@@ -286,6 +286,18 @@ def first_failure_of_a_map_is_the_users_class(place):
     assert list(place.env.map(refuses_three, range(5), errors="skip")) == [0, 1, 2, 4]
 
 
+def failure_is_raised_and_not_what_was_cancelled_for_it(place):
+    def waits_or_refuses(number):
+        import threading
+
+        if number:
+            raise ValueError("one")
+        threading.Event().wait(120)
+
+    with pytest.raises(ValueError, match="one"):
+        list(place.env.map(waits_or_refuses, range(2)))
+
+
 def input_that_raises_propagates(place):
     def numbers():
         yield 1
@@ -562,6 +574,7 @@ CASES: dict[str, Callable[[Any], None]] = {
         closures_travel_to_the_same_minor,
         each_task_has_environment_variables_of_its_own,
         first_failure_of_a_map_is_the_users_class,
+        failure_is_raised_and_not_what_was_cancelled_for_it,
         input_that_raises_propagates,
         partial_results_survive_and_rerun_merges,
         run_is_found_by_name_from_elsewhere,

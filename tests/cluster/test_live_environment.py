@@ -104,7 +104,9 @@ def test_changed_packages_reach_idle_nodes_first_and_cost_no_task(
     assert run.counts["retried"] == 0
     home.wait(f"cenv/{NAME}", "condition=Ready")
     wanted = home.get("cenv", NAME)["status"]["templateHash"]
-    assert [(made, ready) for _, made, ready in nodes(home).values()] == [(wanted, True)] * 2
+    wait_until(
+        lambda: [(made, ready) for _, made, ready in nodes(home).values()] == [(wanted, True)] * 2
+    )
     assert is_new(nodes(home)[busy], before[busy])
 
     def version(params):

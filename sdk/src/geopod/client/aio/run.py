@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import override
 
-from geopod.api.results import LogLine, TaskRecord
+from geopod.api.results import LogLine, TaskReason, TaskRecord
 from geopod.api.runs import RunOrder, RunState
 from geopod.backends import Backend
 from geopod.client import given
@@ -90,9 +90,17 @@ class Run(WatchedRun):
         if record.failure is None:
             yield await self.value(record.index, allow_pickle=allow_pickle)
         elif errors == "raise":
-            raise self.error_of(record)
+            raise self.error_of(self._culprit(record))
         elif errors == "return":
             yield self.error_of(record)
+
+    def _culprit(self, record: TaskRecord) -> TaskRecord:
+        """Return the failure that other tasks were cancelled for, where there is one."""
+        known = sorted(self._reader.records.values(), key=lambda it: it.index)
+        for it in (record, *known):
+            if it.failure is not None and it.failure.reason is not TaskReason.CANCELLED:
+                return it
+        return record
 
     async def _records(self) -> AsyncGenerator[TaskRecord, None]:
         """Yield every task's final record once, as the manifest gets it."""
