@@ -28,6 +28,18 @@ class WarpGrid(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     block: int = 512
 
 
+def corner_bounds(
+    transform: tuple[float, float, float, float, float, float], shape: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Return xMin, yMin, xMax, yMax of the corners of a grid of rows and columns."""
+    a, b, c, d, e, f = transform
+    rows, columns = shape
+    corners = [(0, 0), (columns, 0), (0, rows), (columns, rows)]
+    x = [a * column + b * row + c for column, row in corners]
+    y = [d * column + e * row + f for column, row in corners]
+    return (min(x), min(y), max(x), max(y))
+
+
 class RasterHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a raster's header says; no pixel has been read."""
 
@@ -58,12 +70,7 @@ class RasterHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """xMin, yMin, xMax, yMax of its corners, in `crs`."""
-        a, b, c, d, e, f = self.transform
-        rows, columns = self.shape
-        corners = [(0, 0), (columns, 0), (0, rows), (columns, rows)]
-        x = [a * column + b * row + c for column, row in corners]
-        y = [d * column + e * row + f for column, row in corners]
-        return (min(x), min(y), max(x), max(y))
+        return corner_bounds(self.transform, self.shape)
 
 
 class VectorHeader(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

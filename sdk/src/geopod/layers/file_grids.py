@@ -11,6 +11,7 @@ import numpy as np
 from rasterio.control import GroundControlPoint
 from rasterio.transform import RPCTransformer, from_gcps
 
+from geopod.api.plan import corner_bounds
 from geopod.errors import UnsupportedGridError
 from geopod.layers.crs import Box
 from geopod.layers.grids import Coefficients, Window
@@ -115,12 +116,7 @@ def place_grid(grid: FileGrid, transform: Coefficients) -> Window:
 
 def footprint(grid: FileGrid) -> Box:
     """Return the bounds of a grid's corners."""
-    a, b, c, d, e, f = grid.transform
-    rows, columns = grid.shape
-    corners = [(0, 0), (columns, 0), (0, rows), (columns, rows)]
-    x = [a * column + b * row + c for column, row in corners]
-    y = [d * column + e * row + f for column, row in corners]
-    return (min(x), min(y), max(x), max(y))
+    return corner_bounds(grid.transform, grid.shape)
 
 
 def _check_lattice(first: FileGrid, other: FileGrid, *, number: int, key: str) -> None:
