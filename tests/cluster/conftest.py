@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cluster.bucket_builders import ObjectStore
-from cluster.namespace_builders import fresh_namespace
+from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.stages import Stage, group_of, place_of, stage_of
 from cluster.testcluster import providers
 from cluster.testcluster.deploy import deploy
@@ -189,6 +189,20 @@ def installed(process_cluster, images, testrun_uid):
             deploy(process_cluster, print)
             file.truncate(0)
             file.write(testrun_uid)
+
+
+@pytest.fixture(scope="module")
+def home(request, installed, kubectl):
+    """One namespace with Restricted Pod Security for a module's environments, called after it."""
+    name = request.path.stem.removeprefix("test_").replace("_", "-")
+    with fresh_namespace(kubectl, name) as within:
+        yield within
+
+
+@pytest.fixture(scope="module")
+def client(home):
+    with client_within(home) as connected:
+        yield connected
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from collections import Counter
 
 import pytest
 from cluster.audit_builders import Audit
-from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.process_builders import until
 from cluster.testcluster.places import Places
 
@@ -39,12 +38,6 @@ def an_environment(name, **spec):
     }
 
 
-@pytest.fixture(scope="module")
-def home(installed, kubectl):
-    with fresh_namespace(kubectl, "budgets") as within:
-        yield within
-
-
 @pytest.fixture(scope="module", autouse=True)
 def sleeper(home):
     """An environment that falls asleep while the others are counted."""
@@ -55,12 +48,6 @@ def sleeper(home):
 @pytest.fixture
 def audit(process_cluster, home):
     return lambda: Audit.now(Places.of(process_cluster).audit_log, home)
-
-
-@pytest.fixture(scope="module")
-def client(home):
-    with client_within(home) as connected:
-        yield connected
 
 
 def writes(audit, namespace, *about):

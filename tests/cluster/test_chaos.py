@@ -24,7 +24,6 @@ from cluster.kill_builders import (
     stopped,
     wait_until,
 )
-from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.process_builders import a_environment
 from cluster.testcluster.places import Places
 from wheel_builders import a_wheel
@@ -67,18 +66,6 @@ def check(run, tasks=TASKS):
     run.wait(240, progress=False)
     assert run.results() == [number * number for number in range(tasks)]
     assert run.counts["succeeded"] == tasks
-
-
-@pytest.fixture(scope="module")
-def home(installed, kubectl):
-    with fresh_namespace(kubectl, "chaos") as within:
-        yield within
-
-
-@pytest.fixture(scope="module")
-def client(home):
-    with client_within(home) as connected:
-        yield connected
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import re
 
 import pytest
 import runner_functions as functions
-from cluster.namespace_builders import client_within, fresh_namespace
+from cluster.namespace_builders import client_within
 from cluster.testcluster import binaries
 from cluster.testcluster.policies import Connection, Peer, allowed
 from geopod.api import deployment, tokens
@@ -78,12 +78,6 @@ def ask_store(token, path):
             return [answer.status, ""]
     except urllib.error.HTTPError as refused:
         return [refused.code, refused.read().decode().partition(":")[0]]
-
-
-@pytest.fixture(scope="module")
-def home(installed, kubectl):
-    with fresh_namespace(kubectl, "hostile") as within:
-        yield within
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import uuid
 
 import pytest
 from cluster.kill_builders import component, pods, wait_until
-from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.testcluster.places import Places
 from geopod.api import deployment
 from wheel_builders import a_wheel
@@ -18,18 +17,6 @@ SPEC = {
     "progress": False,
 }  # fmt: skip  # one line less
 GATE = "/tmp/gate"  # noqa: S108  # the container's own
-
-
-@pytest.fixture(scope="module")
-def home(installed, kubectl):
-    with fresh_namespace(kubectl, "live") as within:
-        yield within
-
-
-@pytest.fixture(scope="module")
-def client(home):
-    with client_within(home) as connected:
-        yield connected
 
 
 @pytest.fixture(scope="module")

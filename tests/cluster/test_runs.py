@@ -14,7 +14,6 @@ import pytest
 import rasterio
 from cluster.audit_builders import Audit
 from cluster.bucket_builders import SECRET
-from cluster.namespace_builders import client_within, fresh_namespace
 from cluster.process_builders import a_run
 from cluster.testcluster.places import Places
 from matplotlib import cbook
@@ -56,19 +55,6 @@ def mount_of(path):
     with open("/proc/self/mountinfo") as file:  # noqa: PTH123  # its text travels alone
         [line] = [it for it in file if it.split()[4] == path]
     return line.split()[5].split(",")[0], sorted(os.listdir(path))  # noqa: PTH208
-
-
-@pytest.fixture(scope="module")
-def home(installed, kubectl):
-    """One namespace with Restricted Pod Security for the module's environments."""
-    with fresh_namespace(kubectl, "runs") as within:
-        yield within
-
-
-@pytest.fixture(scope="module")
-def client(home):
-    with client_within(home) as connected:
-        yield connected
 
 
 @pytest.fixture(scope="module")
