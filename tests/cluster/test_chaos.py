@@ -107,8 +107,15 @@ def run_on_a_lost_node(client, home, kubectl, doomed, survivor, process_cluster)
 
 
 @pytest.fixture(scope="module")
-def environment(client, run_on_a_lost_node):
-    return client.environment("near", nodes=2, **SMALL)
+def environment(client, run_on_a_lost_node, home):
+    """An environment to kill in, once Kubernetes has given the lost node's pod up.
+
+    It tries that for some milliseconds and never again: not while the API server is killed.
+    """
+    made = client.environment("near", nodes=2, **SMALL)
+    far = component("node", environment="far")
+    wait_until(lambda: any(it["metadata"].get("deletionTimestamp") for it in pods(home, far)))
+    return made
 
 
 def kill(victim, home, kubectl, cluster_name):
@@ -174,6 +181,7 @@ def test_environment_is_built_though_builder_operator_and_gateway_die(
         return __import__(name).VERSION
 
     assert built.execute(version, progress=False) == ["1.0"]
+    built.delete()  # the machine that is left has no CPU to spare for a lost node's pod
 
 
 def test_lost_node_costs_no_result(run_on_a_lost_node):
