@@ -7,7 +7,7 @@ import pytest
 from api_client_builders import FixedSource, a_client
 from cluster_builders import FakeCluster
 from cluster_request_builders import refusal
-from geopod.cluster import kinds
+from geopod.cluster import kinds, watching
 from geopod.cluster.limits import Limits
 from geopod.cluster.problems import ConflictApiError, InvalidApiError, NotFoundApiError
 from geopod.errors import (
@@ -318,6 +318,37 @@ def test_watch_without_the_right_ends_with_its_error():
             await take(watch, 1)
             with pytest.raises(PermissionDeniedError):
                 await anext(watch)
+
+    run(scenario)
+
+
+def test_watch_survives_a_server_that_does_not_know_yet_who_may_do_what():
+    async def scenario(fake, client):
+        async with aclosing(client.watch(RUNS)) as watch:
+            await take(watch, 1)
+            fake.put(RUNS, a_run())
+            await take(watch, 1)
+            fake.faults = faults(*[status(403, "Forbidden", 'User "ana" cannot')] * 2, verb="watch")
+            fake.cut_watches()
+            fake.put(RUNS, a_run("r2"))
+            assert told(await take(watch, 1)) == [("ADDED", "r2")]
+
+    run(scenario)
+
+
+def test_watch_whose_right_was_taken_ends_after_some_tries(monkeypatch):
+    monkeypatch.setattr(watching, "REFUSALS", 1)
+
+    async def scenario(fake, client):
+        async with aclosing(client.watch(RUNS)) as watch:
+            await take(watch, 1)
+            fake.put(RUNS, a_run())
+            await take(watch, 1)
+            fake.faults = faults(*[status(403, "Forbidden", 'User "ana" cannot')] * 9, verb="watch")
+            fake.cut_watches()
+            with pytest.raises(PermissionDeniedError):
+                await anext(watch)
+            assert fake.count("watch") == 3
 
     run(scenario)
 
