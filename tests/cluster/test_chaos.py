@@ -114,7 +114,7 @@ def environment(client, run_on_a_lost_node, home):
     """
     made = client.environment("near", nodes=2, **SMALL)
     far = component("node", environment="far")
-    wait_until(lambda: any(it["metadata"].get("deletionTimestamp") for it in pods(home, far)))
+    wait_until(lambda: len(pods(home, far)) == 1)
     return made
 
 
