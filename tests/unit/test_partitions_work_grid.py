@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import shapely
 from geopod.errors import InvalidInputError, LayerCRSError, NoOverlapError
-from geopod.partitions.frame import zoom_pixel
+from geopod.partitions.frame import MOST_PIXELS_IN_ONE, zoom_pixel
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from layer_builders import ORIGIN, antimeridian_spec, raster_spec, shifted_spec
 from plan_builders import plan_of, raster_input, vector_input
 from pyproj import CRS
@@ -160,6 +162,50 @@ def test_resolution_and_anchor_make_a_grid_that_no_layer_has():
     assert (x - 5.0) % 30.0 == (y - 5.0) % 30.0 == 0.0
     assert plan.layers[0].raster.warp is None
     assert plan.totals.pixels["dem"] == 64 * 96
+
+
+@pytest.mark.parametrize(
+    ("spec", "resolution", "largest"),
+    [
+        pytest.param(raster_spec(), 961.0, "960", id="just over the layer's longer side"),
+        pytest.param(raster_spec(), 1e6, "960", id="far over the layer"),
+        pytest.param(DEGREES, 30.0, "0.016", id="metres where degrees count"),
+        pytest.param(raster_spec(cols=5000), 10_250.0, "10240", id="a thousand pixels and more"),
+        pytest.param(raster_spec(rows=5000), 1e300, "10240", id="no number of pixels"),
+    ],
+)
+def test_a_resolution_that_takes_in_too_much_of_the_layer_is_refused(spec, resolution, largest):
+    with pytest.raises(InvalidInputError, match="pixels of dem into one") as caught:
+        plan_of(raster_input(spec), grid={"resolution": resolution})
+
+    assert caught.value.fixes == (f"at most {largest}, in units of the work CRS",)
+    assert plan_of(raster_input(spec), grid={"resolution": float(largest)}).nodes == 4
+
+
+def test_too_large_a_resolution_is_told_with_both_sizes():
+    with pytest.raises(InvalidInputError) as caught:
+        plan_of(raster_input(), grid={"resolution": 30_000.0})
+
+    assert str(caught.value) == (
+        "GP-E110 grid.resolution=30000.0 takes 3000 x 3000 pixels of dem into one; it has "
+        "64 x 96, and 1024 on a side are the most.\n"
+        "fix: 1) at most 960, in units of the work CRS"
+    )
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=st.integers(1, 5000), cols=st.integers(1, 5000), share=st.floats(0.001, 1.0))
+def test_windows_end_one_asked_pixel_beyond_the_layer(rows, cols, share):
+    side = max(1.0, share * min(MOST_PIXELS_IN_ONE, max(rows, cols)))
+
+    plan = plan_of(
+        raster_input(raster_spec(rows=rows, cols=cols)), grid={"resolution": 10.0 * side}, nodes=1
+    )
+
+    _, _, height, width = plan.partitions[0].padded["dem"]
+    assert height <= rows + 2 * side
+    assert width <= cols + 2 * side
+    assert plan.totals.pixels == {"dem": rows * cols}
 
 
 def test_a_named_crs_warps_the_reference_on_whole_pixels():

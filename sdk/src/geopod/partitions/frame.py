@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log2, pi
 
-from geopod.errors import LayerCRSError
+from geopod.errors import InvalidInputError, LayerCRSError
 from geopod.partitions.crs import bounds_in, is_same_crs, pixel_in
 from geopod.partitions.grid import Grid, centre, is_north_up
 from geopod.partitions.inputs import Box, RasterInput, VectorInput
@@ -19,6 +19,9 @@ from geopod.partitions.reference import SAME_SIZE, choose_reference, layer_bound
 WORLD_EDGE = pi * 6_378_137.0
 """Half the width of the Web Mercator square: corner of the zoom grid."""
 ZOOM_TILE_PX = 256
+MOST_PIXELS_IN_ONE = 1024
+"""Reference pixels along the side of an asked one: a node's part has 16 of these on a side or more
+(`lattice.SMALLEST_UNIT_PX`), and reads 1 GiB of each float32 band for that many already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,8 @@ def choose_frame(
 ) -> WorkFrame:
     """Return CRS, pixels and reference extent of a job.
 
-    Raises `LayerCRSError` for a layer that has no place in the work CRS, and what
-    `choose_reference` raises.
+    Raises `LayerCRSError` for a layer that has no place in the work CRS, `InvalidInputError` for
+    pixels that are too large for the reference, and what `choose_reference` raises.
     """
     reference, crs = choose_reference(rasters, vectors, options)
     if reference is None:
@@ -70,10 +73,35 @@ def _made_pixels(reference: RasterInput, crs: str, extent: Box, options: GridOpt
     header = reference.header
     native = pixel_in(header.transform, header.crs, crs, centre=centre(extent))
     (x, y), size = options.anchor or (0.0, 0.0), options.resolution
+    if size is not None:
+        _check_resolution(size, reference, native=native, extent=extent)
     if options.preset == "ellipsis":
         x, y = -WORLD_EDGE, WORLD_EDGE
         size = zoom_pixel(native)
     return Grid(x, y, size or native, size or native, 0, 0)
+
+
+def _check_resolution(
+    resolution: float, reference: RasterInput, *, native: float, extent: Box
+) -> None:
+    """Raise `InvalidInputError` for a pixel that takes in too much of the reference, or all of it.
+
+    Nodes get whole pixels of the job, and so windows far larger than the layer: its size in metres,
+    given where the work CRS counts degrees, would be one.
+    """
+    width, height = extent[2] - extent[0], extent[3] - extent[1]
+    largest = min(MOST_PIXELS_IN_ONE * native, max(width, height))
+    if not resolution > largest * (1 + SAME_SIZE):
+        return
+    side = resolution / native
+    raise InvalidInputError.value(
+        name="grid.resolution",
+        value=resolution,
+        why=f"takes {side:.6g} x {side:.6g} pixels of {reference.layer.key} into one; it has "
+        f"{height / native:.6g} x {width / native:.6g}, and {MOST_PIXELS_IN_ONE} on a side are "
+        "the most",
+        fix=f"at most {largest:.7g}, in units of the work CRS",
+    )
 
 
 def zoom_pixel(native: float) -> float:

@@ -40,7 +40,7 @@ class GridOptions(_Options, frozen=True, kw_only=True):
     like: str | None = None
     """Key of the raster layer whose grid is the work grid."""
     resolution: Annotated[float, Meta(gt=0)] | None = None
-    """Pixel side in units of the work CRS."""
+    """Pixel side in units of the work CRS; `frame.MOST_PIXELS_IN_ONE` says how large it may be."""
     anchor: Point | None = None
     """A pixel corner of a grid that no layer has; None: the origin of the CRS."""
     preset: Literal["ellipsis"] | None = None
