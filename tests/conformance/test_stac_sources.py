@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 
 import geopod
 import numpy as np
@@ -11,6 +12,7 @@ import pystac
 import pytest
 import rasterio
 from geopod.errors import InvalidInputError, LayerAccessError, MissingExtraError
+from geopod.layers import indexes
 from geopod.layers.headers import read_header
 from geopod.layers.indexes import expand_source
 from geopod.layers.stac_search import search_items
@@ -187,6 +189,56 @@ def test_static_collection_leads_to_its_items(tiles, tmp_path):
         "newer.tif",
     ]
     assert set(versions) == {str(tmp_path / "collection.json")}
+
+
+def write_catalogs(folder, item, *, width):
+    """Write a catalog that leads to `width` others, each of which leads to all and to one Item."""
+    names = ["catalog.json", *(f"{number}/catalog.json" for number in range(width))]
+    (folder / "item.json").write_text(json.dumps(item))
+    for name in names:
+        up = "../" if "/" in name else ""
+        links = [
+            {"rel": "root", "href": f"{up}catalog.json"},
+            {"rel": "item", "href": f"{up}item.json"},
+            *({"rel": "child", "href": f"{up}{other}"} for other in names),
+        ]
+        (folder / name).parent.mkdir(exist_ok=True)
+        catalog = {"type": "Catalog", "stac_version": "1.1.0", "id": name, "links": links}
+        (folder / name).write_text(json.dumps(catalog))
+
+
+def test_catalogs_that_lead_to_each_other_are_read_once_each(tiles, tmp_path):
+    with file_server(tmp_path) as server:
+        write_catalogs(tmp_path, serve_assets(server, tiles)[0], width=3)
+
+        expanded, _ = expand_source(web_source(server.url("catalog.json")), quick_access())
+
+        assert expanded.hrefs == (server.url("newer.tif"),)
+        asked = Counter(server.paths())
+        assert asked.pop("catalog.json") == 3  # whether it is an index, its text, its version
+        assert asked == {
+            "item.json": 1,
+            "0/catalog.json": 1,
+            "1/catalog.json": 1,
+            "2/catalog.json": 1,
+        }
+
+
+def test_a_file_of_a_catalog_is_one_whatever_way_leads_to_it(tiles, tmp_path):
+    write_catalogs(tmp_path, tiles[0], width=2)
+    (tmp_path / "also.json").symlink_to("catalog.json")
+
+    expanded, _ = expand_source(layer_source(tmp_path / "also.json"), quick_access())
+
+    assert [href.rpartition("/")[2] for href in expanded.hrefs] == ["newer.tif"]
+
+
+def test_catalogs_without_end_are_refused(tiles, tmp_path, monkeypatch):
+    monkeypatch.setattr(indexes, "MOST_FILES", 3)
+    write_catalogs(tmp_path, tiles[0], width=3)
+
+    with pytest.raises(LayerAccessError, match="leads to more than 3 documents"):
+        expand_source(layer_source(tmp_path / "catalog.json"), quick_access())
 
 
 def test_published_layer_is_read_by_pystac_and_rasterio(tmp_path, geopod_home):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
@@ -46,6 +46,8 @@ class _Index:
     """Which asset of each Item; empty: the only one that holds data."""
     path_id: str
     access: Access
+    seen: set[str] = field(default_factory=set)
+    """Documents read so far, of this index and of those that it leads to."""
 
 
 def expand_source(source: LayerSource, access: Access) -> tuple[LayerSource, dict[str, str]]:
@@ -112,6 +114,7 @@ def _read_index(index: _Index) -> list[str] | None:
     head = read_head(place, path_id=index.path_id)
     if suffix in _JSONS and b'"stac_version"' not in head:
         return None
+    index.seen.add(_name_of(place))
     text = _read_text(index, place)
     if suffix in _LISTS:
         lines = (line.strip() for line in text.splitlines())
@@ -138,7 +141,7 @@ def _newest_last(found: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _read_stac(index: _Index, node: dict[str, Any], *, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield (datetime, uri) of the Items that a STAC object is or leads to."""
+    """Yield (datetime, uri) of the Items that a STAC object is or leads to, each document once."""
     kind = node.get("type")
     if kind == "Feature":
         properties = node.get("properties") or {}
@@ -151,10 +154,8 @@ def _read_stac(index: _Index, node: dict[str, Any], *, depth: int) -> Iterator[t
         for link in node.get("links", ()):
             if link.get("rel") in {"item", "child"}:
                 below = replace(index, href=_resolve(index, str(link["href"])))
-                place = find_place(below.href, path_id=below.path_id, access=below.access)
-                yield from _read_stac(
-                    below, _parse(below, _read_text(below, place)), depth=depth + 1
-                )
+                if (text := _read_new(below)) is not None:
+                    yield from _read_stac(below, _parse(below, text), depth=depth + 1)
     else:
         raise _refused(index, f"{index.href} is STAC of type {kind!r} at depth {depth}")
 
@@ -193,6 +194,26 @@ def _resolve(index: _Index, named: str) -> str:
     if is_remote and named.startswith(("/", "file:")):
         raise _refused(index, f"{urldefrag(index.href)[0]} names a file of this machine: {named}")
     return named
+
+
+def _read_new(index: _Index) -> str | None:
+    """Return the text of a document that a link leads to; None: it was read before.
+
+    A catalog may lead back to itself, and two of them to one Item.
+    """
+    place = find_place(index.href, path_id=index.path_id, access=index.access)
+    name = _name_of(place)
+    if name in index.seen:
+        return None
+    index.seen.add(name)
+    if len(index.seen) > MOST_FILES:
+        raise _refused(index, f"it leads to more than {MOST_FILES} documents")
+    return _read_text(index, place)
+
+
+def _name_of(place: Path | RemoteFile) -> str:
+    """Return the one name of a document that links may give several."""
+    return urldefrag(place.href)[0] if isinstance(place, RemoteFile) else str(place.resolve())
 
 
 def _read_text(index: _Index, place: Path | RemoteFile) -> str:
