@@ -2,12 +2,13 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
-from api_client_builders import FixedSource, a_client
+from api_client_builders import FAST, FixedSource, a_client
 from cluster_builders import FakeCluster
 from cluster_request_builders import refusal
-from geopod.cluster import kinds, watching
+from geopod.cluster import kinds
 from geopod.cluster.limits import Limits
 from geopod.cluster.problems import ConflictApiError, InvalidApiError, NotFoundApiError
 from geopod.errors import (
@@ -336,9 +337,7 @@ def test_watch_survives_a_server_that_does_not_know_yet_who_may_do_what():
     run(scenario)
 
 
-def test_watch_whose_right_was_taken_ends_after_some_tries(monkeypatch):
-    monkeypatch.setattr(watching, "REFUSALS", 1)
-
+def test_watch_whose_right_was_taken_ends_after_some_tries():
     async def scenario(fake, client):
         async with aclosing(client.watch(RUNS)) as watch:
             await take(watch, 1)
@@ -350,7 +349,54 @@ def test_watch_whose_right_was_taken_ends_after_some_tries(monkeypatch):
                 await anext(watch)
             assert fake.count("watch") == 3
 
+    run(scenario, limits=replace(FAST, refusals=1))
+
+
+FORBIDDEN = status(403, "Forbidden", 'User "ana" cannot')
+
+
+def test_call_that_was_allowed_before_survives_a_server_that_has_just_started():
+    async def scenario(fake, client):
+        fake.put(RUNS, a_run())
+        fake.put(RUNS, a_run("r2"))
+        await client.get(RUNS, "r1")
+        fake.faults = faults(FORBIDDEN, FORBIDDEN, verb="get")
+        assert (await client.get(RUNS, "r2"))["metadata"]["name"] == "r2"
+
     run(scenario)
+
+
+def test_right_that_was_taken_is_waited_for_once():
+    async def scenario(fake, client):
+        fake.put(RUNS, a_run())
+        await client.get(RUNS, "r1")
+        fake.faults = lambda seen: FORBIDDEN()
+        for asked in (3, 4):
+            with pytest.raises(PermissionDeniedError):
+                await client.get(RUNS, "r1")
+            assert fake.count("get") == asked
+
+    run(scenario, limits=replace(FAST, refusals=1))
+
+
+def test_right_that_a_user_never_had_is_refused_at_once():
+    async def scenario(fake, client):
+        await client.list(RUNS)
+        fake.faults = lambda seen: FORBIDDEN()
+        with pytest.raises(PermissionDeniedError):
+            await client.create(RUNS, a_run(), field_manager="test")
+        assert fake.count("create") == 1
+
+    run(scenario)
+
+
+def test_client_whose_rights_the_chart_gives_waits_for_all_of_them():
+    async def scenario(fake, client):
+        fake.faults = faults(FORBIDDEN, verb="create")
+        await client.create(RUNS, a_run(), field_manager="test")
+        assert fake.count("create") == 2
+
+    run(scenario, limits=replace(FAST, rights_are_given=True))
 
 
 def test_watch_survives_a_server_that_is_away_for_a_while():

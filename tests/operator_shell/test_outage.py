@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from api_client_builders import FAST, a_client
 from cluster_request_builders import refusal
-from geopod.cluster import kinds
+from geopod.cluster import kinds, transport
 from geopod.errors import ClusterUnreachableError
 from shell_builders import (
     Clock,
@@ -64,6 +66,21 @@ def ill_at_first(fake):
     fake.faults = fault
 
 
+def without_roles_at_first(fake):
+    """Refuse every right once, as a server does that has not read the roles yet."""
+    refused = set()
+
+    def fault(seen):
+        right = (seen.verb, seen.kind, seen.subresource)
+        if right in refused:
+            return None
+        refused.add(right)
+        return refusal(403, "Forbidden", kinds.DEPLOYMENTS, seen.name, 'User "geopod" cannot')
+
+    fake.faults = fault
+    return refused
+
+
 async def until(fake, is_so):
     """Let the controllers work until something is so."""
     while not is_so():  # the operator works beside them
@@ -117,3 +134,24 @@ def test_outage_and_dead_watches_end_in_the_objects_of_an_undisturbed_life():
             await running.__aexit__(None, None, None)
 
     asyncio.run(asyncio.wait_for(drive(), 180))
+
+
+def test_server_that_has_read_no_roles_yet_is_no_cause_on_any_resource(monkeypatch):
+    monkeypatch.setattr(transport, "BACKOFF_S", 0.001)
+
+    async def lived(*, is_just_started):
+        fake = a_cluster(an_environment())
+        refused = without_roles_at_first(fake) if is_just_started else set()
+        limits = replace(FAST, rights_are_given=True)
+        async with fake.running() as url, await a_client(url, limits=limits) as client:
+            await Shell(client).ready(fake)
+        refused_writes = sum(verb in ("create", "patch", "delete") for verb, *_ in refused)
+        return meaning_of(fake), fake.writes() - refused_writes, len(refused)
+
+    async def drive():
+        expected, writes, _ = await lived(is_just_started=False)
+        found, written, refused = await lived(is_just_started=True)
+        assert (found, written) == (expected, writes)
+        assert refused > 10
+
+    asyncio.run(drive())

@@ -231,7 +231,7 @@ def _now() -> datetime:
 
 async def operate(settings: Settings, stop: Stop | None = None) -> None:
     """Run one operator; raises what keeps it from working."""
-    limits = Limits(qps=settings.api_qps, burst=settings.api_burst)
+    limits = Limits(qps=settings.api_qps, burst=settings.api_burst, rights_are_given=True)
     client = await ApiClient.connect(timeout_s=REQUEST_S, limits=limits)
     async with client:
         await Operator(settings, client).run(stop or asyncio.Event())

@@ -45,8 +45,8 @@ class ApiClient:
     """The API server of one cluster, as one user; closed by `close()` or `async with`.
 
     `namespace=None` of a call means the client's own, `namespace=""` all of them. Every call may
-    raise ClusterUnreachableError, AuthError, PermissionDeniedError, CRDsNotInstalledError,
-    RateLimitedError and ApiError.
+    raise ClusterUnreachableError, AuthError, PermissionDeniedError (at once, but for what was
+    allowed before: `cluster.rights`), CRDsNotInstalledError, RateLimitedError and ApiError.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -127,8 +127,7 @@ class ApiClient:
     ) -> AsyncGenerator[WatchEvent]:
         """Yield every object as ADDED, then SYNCED, then changes, for ever.
 
-        Survives drops, 410 Gone and expired tokens, and some refusals by a server that has just
-        started and knows no roles yet: it goes on where it was, or lists again and
+        Survives drops, 410 Gone and expired tokens: it goes on where it was, or lists again and
         yields ADDED for all and SYNCED again. Raises what does not pass by itself
         (PermissionDeniedError, AuthError, CRDsNotInstalledError, InvalidApiError), and anything
         that the first list meets. With `since`, the resourceVersion of an object or list, nothing

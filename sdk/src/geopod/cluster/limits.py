@@ -14,6 +14,11 @@ class Limits:
     burst: int = 100
     tries: int = 5
     """How often one call is made before a transient failure is told to the caller."""
+    refusals: int = 6
+    """After so many 403 a right counts as missing, about 8 s; a call that was never allowed is made
+    once. A server that has just started refuses everybody for a second or two."""
+    rights_are_given: bool = False
+    """The chart gives this client every right: no 403 is believed before `refusals` of them."""
 
 
 class TokenBucket:

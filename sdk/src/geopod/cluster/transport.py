@@ -26,7 +26,8 @@ from geopod.cluster.problems import (
     Request,
     problem,
 )
-from geopod.errors import ClusterUnreachableError, RateLimitedError
+from geopod.cluster.rights import Rights
+from geopod.errors import ClusterUnreachableError, PermissionDeniedError, RateLimitedError
 
 ERRORS_FROM = 400
 PASSING = frozenset({TOO_MANY, 502, 503, 504})
@@ -72,6 +73,7 @@ class Transport:
         self._limits = limits
         self._timeout_s = timeout_s
         self._bucket = TokenBucket(limits, time.monotonic)
+        self._rights = Rights(limits)
         self._session: aiohttp.ClientSession | None = None
         self._renewing = asyncio.Lock()
         self._expires_at: float | None = None
@@ -131,7 +133,8 @@ class Transport:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Give the successful answer with its body unread."""
         allowed = aiohttp.ClientTimeout(total=total_s, connect=CONNECT_S, sock_read=read_s)
-        answer = await self._tried(call, allowed)
+        tried = self._tried if call.path else self._permitted
+        answer = await tried(call, allowed)
         try:
             yield answer
         finally:
@@ -139,6 +142,23 @@ class Transport:
                 answer.release()
             else:
                 _hang_up(answer)
+
+    async def _permitted(
+        self, call: Call, allowed: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """Return the answer; a server that may not have read yet who may do what is asked again."""
+        refusals = 0
+        while True:
+            try:
+                answer = await self._tried(call, allowed)
+            except PermissionDeniedError:
+                refusals += 1
+                if not self._rights.refused(call.request, refusals):
+                    raise
+            else:
+                self._rights.allowed(call.request)
+                return answer
+            await asyncio.sleep(_backoff_s(refusals))
 
     async def _tried(self, call: Call, allowed: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         signed_in_again = False

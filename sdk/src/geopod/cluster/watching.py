@@ -13,7 +13,7 @@ import msgspec
 
 from geopod.cluster.problems import ExpiredApiError, Request, problem
 from geopod.cluster.transport import LOST, Call, Transport, decode, passes_by_itself
-from geopod.errors import GeopodError, PermissionDeniedError
+from geopod.errors import GeopodError
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "SYNCED"]
 LIST_CHUNK = 500
@@ -23,9 +23,6 @@ SILENT_S = 150.0
 """Bookmarks come every minute: a watch without a byte for this long is dead and is begun anew."""
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 30.0
 LIST_RESTARTS = 3
-REFUSALS = 5
-"""In a row, about 10 s: an API server that has just started has not read yet who may do what."""
-OPENED = "OPENED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,6 @@ async def watch_all(
     Raises what does not pass by itself, and whatever the first list meets.
     """
     version, was_listed, failures = since, bool(since), 0
-    was_served, refusals = False, 0
     while True:
         try:
             if not version:
@@ -119,19 +115,13 @@ async def watch_all(
                 version, was_listed = listing.resource_version, True
             async with aclosing(_changes(transport, chosen, version)) as changes:
                 async for type_, changed in changes:
-                    was_served, refusals = True, 0
-                    if type_ == OPENED:
-                        continue
                     version, failures = changed["metadata"]["resourceVersion"], 0
                     if type_ != "BOOKMARK":
                         yield WatchEvent(type_, changed)
         except ExpiredApiError:
             version = ""
         except (GeopodError, *LOST) as error:
-            is_refused = isinstance(error, PermissionDeniedError)
-            refusals += is_refused
-            is_refused_for_now = is_refused and was_served and refusals <= REFUSALS
-            if not was_listed or not (is_refused_for_now or passes_by_itself(error)):
+            if not was_listed or not passes_by_itself(error):
                 raise
             failures += 1
             await asyncio.sleep(_backoff_s(failures))
@@ -140,7 +130,7 @@ async def watch_all(
 async def _changes(
     transport: Transport, chosen: Selection, version: str
 ) -> AsyncGenerator[tuple[Any, dict[str, Any]]]:
-    """Yield OPENED, then (type, object) until the server ends this watch."""
+    """Yield (type, object) until the server ends this watch."""
     query = chosen.query(
         watch="true",
         allowWatchBookmarks="true",
@@ -149,7 +139,6 @@ async def _changes(
     )
     call = Call(request=replace(chosen.request, verb="watch"), method="GET", query=query)
     async with transport.opened(call, read_s=SILENT_S, total_s=None) as answer:
-        yield OPENED, {}
         rest = b""
         async for piece in answer.content.iter_any():
             *lines, rest = (rest + piece).split(b"\n") if b"\n" in piece else (rest + piece,)

@@ -24,7 +24,7 @@ from geopod.store import open_store
 EXIT_GONE = 3
 """The environment is another one by now, or none: do not start again."""
 
-LIMITS = Limits(qps=200.0, burst=400)
+LIMITS = Limits(qps=200.0, burst=400, rights_are_given=True)
 """Runs of milliseconds take a write each; progress and counts are throttled where they arise."""
 
 log = logging.getLogger(__name__)
