@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from layer_builders import raster_spec, scene_polygons, write_raster, write_vector_formats
 
 
@@ -79,3 +80,36 @@ def test_lean_process_stages_every_format_and_encodes_features_without_pandas(tm
         loaded = modules_after(LEAN + STAGE + FEATURES, str(path), str(scratch))
 
         assert not {"pandas", "geopandas"} & loaded
+
+
+PUBLISH = """
+import io, sys
+from pathlib import Path
+import msgspec
+from geopod.api.results import Entry
+from geopod.coordinator import publishing
+kind, format, codec, path, folder = sys.argv[1:]
+entry = Entry(codec=codec, sha256="0", bytes=Path(path).stat().st_size)
+request = publishing.PublishRequest(
+    folder=folder, path_id="p", timestamp="t", kind=kind, format=format, run="r",
+    function_sha256="0", created="2026-01-01T00:00:00Z",
+    parts=(publishing.Part(node=0, path=path, entry=entry),),
+)
+sys.stdin = io.TextIOWrapper(io.BytesIO(msgspec.json.encode(request)))
+publishing.main()
+"""
+
+
+@pytest.mark.parametrize("output_format", ["tif", "gpkg"])
+def test_layer_is_published_without_pandas(tmp_path, output_format):
+    if output_format == "tif":
+        part = ("raster", "tif", "geotiff", write_raster(tmp_path / "dem.tif", raster_spec()))
+    else:
+        features = write_vector_formats(tmp_path, scene_polygons(5))["parquet"]
+        part = ("vector", "gpkg", "geoparquet", features)
+
+    loaded = modules_after(PUBLISH, *map(str, part), str(tmp_path / "layer"))
+
+    assert list((tmp_path / "layer").rglob(f"data.{output_format}"))
+    assert not {"pandas", "geopandas"} & loaded
+    assert ("pyogrio" in loaded) == (output_format == "gpkg")

@@ -1,4 +1,4 @@
-"""Assemble parts into one layer timestamp: a process of its own, which may load GDAL.
+"""Assemble parts into one layer timestamp: a process of its own, which may load GDAL, not pandas.
 
 Request JSON (`PublishRequest`) on stdin; on stdout `{"files": […], "revision": n}`, the
 timestamp's uris, or `{"error": …}` as `GeopodError.to_wire` says it.
@@ -29,6 +29,7 @@ from geopod.layers.access import OWN_MACHINE, Access, read_access
 from geopod.layers.buckets import open_shelf
 from geopod.layers.crs import same_crs
 from geopod.layers.headers import read_header
+from geopod.layers.lean import never_load_pandas
 from geopod.layers.publish import (
     Lineage,
     Publication,
@@ -42,7 +43,6 @@ from geopod.layers.publish import (
 )
 from geopod.layers.publish_rasters import ON_GRID
 from geopod.layers.sources import LayerSource
-from geopod.layers.vector_files import as_geoparquet
 
 Format = Literal["tif", "parquet", "gpkg", "fgb", "geojson"]
 Window = tuple[int, int, int, int]
@@ -156,6 +156,8 @@ def _holes_on(grid: RasterGrid, holes: Iterable[PlacedWindow]) -> Iterator[Windo
 
 
 def _assemble_vectors(request: PublishRequest, work: Path, target: Path) -> None:
+    from geopod.layers.vector_files import as_geoparquet  # loads pyogrio
+
     suffixes = {"geoparquet": ".parquet", "bytes": ".bin"}
     parts = []
     for part in request.parts:
@@ -247,6 +249,7 @@ def _type_name(entry: Entry) -> str:
 
 def main() -> int:
     """Answer the request on stdin; the process of this module."""
+    never_load_pandas()
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=PublishRequest)
     answer: dict[str, Any]
     with tempfile.TemporaryDirectory(prefix="geopod-publish-") as work:
