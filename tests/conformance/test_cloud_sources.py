@@ -15,6 +15,7 @@ import rasterio
 from geopod.errors import LayerAccessError
 from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.endpoints import service_account
+from geopod.layers.headers import read_header
 from geopod.layers.sources import find_source
 from layer_builders import scene_polygons, write_scene
 from source_builders import file_server, quick_access
@@ -80,6 +81,23 @@ def test_features_in_a_cloud_are_those_of_the_file(server, tmp_path, scheme):
     job = stage_job(tmp_path, source, nodes=1, access=access_to(server, {}))
 
     assert job.rows(0, "dem").num_rows == pq.read_metadata(path).num_rows
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_shapefile_in_a_cloud_is_read_without_a_table_and_not_with_a_cut_one(server, scheme):
+    frame = scene_polygons(60)
+    frame.to_file(server.folder / "maps" / "dem.shp", engine="pyogrio")
+    source = web_source(f"{scheme}://maps/dem.shp", path_id="dem", key="dem")
+    table = server.folder / "maps" / "dem.dbf"
+    whole, access = table.read_bytes(), access_to(server, {})
+
+    table.unlink()
+    assert read_header(source, access).vector.header.feature_count == len(frame)
+
+    for left in (0, len(whole) // 2):
+        table.write_bytes(whole[:left])
+        with pytest.raises(LayerAccessError, match=rf"{scheme}://maps/dem\.dbf is cut off"):
+            read_header(source, access)
 
 
 @pytest.mark.parametrize(

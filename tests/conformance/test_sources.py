@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.env
+import rasterio.shutil
 from geopod.api.plan import encode_plan
 from geopod.errors import LayerAccessError, SourceChangedError
 from geopod.layers.headers import read_header
@@ -122,6 +123,51 @@ def test_shapefile_on_the_web_is_read_with_its_parts(server, tmp_path):
 
     ids = [value for part in job for value in job.rows(part, "fields")["id"].to_pylist()]
     assert sorted(ids) == list(range(40))
+
+
+@pytest.mark.parametrize("name", ["fields.shp", "FIELDS.SHP"])
+@pytest.mark.parametrize(
+    ("cut", "left"), [(".shp", 0.9), (".shx", 0.9), (".dbf", 0.9), (".dbf", 0.0)]
+)
+def test_shapefile_on_the_web_that_is_cut_off_is_refused(server, name, cut, left):
+    scene_polygons(40).to_file(server.folder / "fields.shp", engine="pyogrio")
+    for part in server.folder.iterdir():
+        part.rename(part.with_name(part.name.upper() if name.isupper() else part.name))
+    part = (server.folder / name).with_suffix(cut.upper() if name.isupper() else cut)
+    whole = part.stat().st_size
+    read_header(web_source(server.url(name)), quick_access())
+    os.truncate(part, int(whole * left))
+
+    with pytest.raises(LayerAccessError, match=rf"{part.name} is cut off: it says") as caught:
+        read_header(web_source(server.url(name)), quick_access())
+
+    assert caught.value.details["reason"] == "LayerUnreachable"
+
+
+def test_shapefile_on_the_web_needs_no_table(server):
+    scene_polygons(40).to_file(server.folder / "fields.shp", engine="pyogrio")
+    (server.folder / "fields.dbf").unlink()
+
+    header = read_header(web_source(server.url("fields.shp")), quick_access())
+
+    assert header.vector.header.feature_count == 40
+
+
+def test_shapefile_whose_parts_are_not_told_is_refused(server):
+    scene_polygons(40).to_file(server.folder / "fields.shp", engine="pyogrio")
+    server.tell(always={"/fields.dbf": "503"})
+
+    with pytest.raises(LayerAccessError, match=r"fields\.dbf did not answer: 503"):
+        read_header(web_source(server.url("fields.shp")), quick_access())
+
+
+@pytest.mark.parametrize(("driver", "name"), [("ENVI", "a.img"), ("EHdr", "a.bil")])
+def test_raster_whose_header_lies_beside_it_is_refused_on_the_web(server, tmp_path, driver, name):
+    whole = write_raster(tmp_path / "whole.tif", raster_spec(dtype="int16"))
+    rasterio.shutil.copy(str(whole), str(server.folder / name), driver=driver)
+
+    with pytest.raises(LayerAccessError, match=f"{name} is .* from volumes only; write GeoTIFF"):
+        read_header(web_source(server.url(name), crs="EPSG:32616"), quick_access())
 
 
 def test_geoparquet_of_one_node_is_read_in_part(server, tmp_path):

@@ -171,7 +171,7 @@ def _read_header(file: SourceFile, *, path_id: str) -> OgrLayer:
     path, driver = gdal_path(file), file.driver
     if driver == "GeoJSON":
         check_crs(file, path_id=path_id)
-    if driver == "ESRI Shapefile" and file.remote is None and (words := cut_off(file.path)):
+    if driver == "ESRI Shapefile" and (words := cut_off(file.place)):
         raise LayerAccessError.unreachable(path_id=path_id, words=words)
     try:
         with ogr_settings(file), _without_measures():

@@ -5,23 +5,75 @@ Source: ESRI Shapefile Technical Description (1998); dBASE's header has the size
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
-_HEAD_BYTES = 100
-_OWN_SUFFIXES = (".shp", ".shx", ".dbf")
+from geopod.errors import LayerAccessError
+from geopod.layers.remote import RemoteFile
+
+_HEAD_BYTES = {".shp": 100, ".shx": 100, ".dbf": 32}
+"""What each part begins with, however little it holds."""
+_NOT_THERE = {401, 403, 404, 410}
+"""Stores that may not be listed say `forbidden` of what they do not have."""
+_EMPTY = 416
+"""Of a range: the file ends before it."""
 
 
-def cut_off(path: Path) -> str | None:
-    """Return which part of a Shapefile ends before its header says; None: none does."""
-    for suffix in _OWN_SUFFIXES:
-        for part in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
-            if not part.exists():
-                continue
-            with part.open("rb") as file:
-                told = _told_size(file.read(_HEAD_BYTES), is_table=suffix == ".dbf")
-            if (size := part.stat().st_size) < told:
-                return f"{part} is cut off: it says that it has {told:,} bytes, and has {size:,}"
+class _Part(NamedTuple):
+    name: str
+    head: bytes
+    size: int
+
+
+def cut_off(place: Path | RemoteFile) -> str | None:
+    """Return which part of a Shapefile ends before its header says; None: none does.
+
+    Raises LayerAccessError for a store that does not answer.
+    """
+    for suffix, head_bytes in _HEAD_BYTES.items():
+        for part in _read_parts(place, suffix, head_bytes):
+            told = max(head_bytes, _told_size(part.head, is_table=suffix == ".dbf"))
+            if part.size < told:
+                return (
+                    f"{part.name} is cut off: it says that it has {told:,} bytes, "
+                    f"and has {part.size:,}"
+                )
     return None
+
+
+def _read_parts(place: Path | RemoteFile, suffix: str, length: int) -> Iterator[_Part]:
+    """Yield the parts there are under a suffix, written small or large."""
+    for either in (suffix, suffix.upper()):
+        if isinstance(place, RemoteFile):
+            found = _read_remote(_beside(place, either), length)
+            if found is not None:
+                yield found
+                return  # GDAL asks for the large one if there is no small one
+        elif (path := place.with_suffix(either)).exists():
+            with path.open("rb") as file:
+                yield _Part(str(path), file.read(length), path.stat().st_size)
+
+
+def _beside(file: RemoteFile, suffix: str) -> RemoteFile:
+    parts = urlsplit(file.href)
+    path = str(PurePosixPath(parts.path).with_suffix(suffix))
+    return replace(file, href=parts._replace(path=path).geturl(), key=path.lstrip("/"))
+
+
+def _read_remote(file: RemoteFile, length: int) -> _Part | None:
+    try:
+        answer = file.probe(length)
+    except LayerAccessError as error:
+        status = getattr(error.__cause__, "status", None)
+        if status in _NOT_THERE:
+            return None
+        if status == _EMPTY:
+            return _Part(file.href, b"", 0)
+        raise
+    return _Part(file.href, answer.body, answer.size)
 
 
 def _told_size(head: bytes, *, is_table: bool) -> int:

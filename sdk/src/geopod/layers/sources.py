@@ -28,6 +28,13 @@ __all__ = ["PARQUET", "Kind", "LayerSource", "SourceFile"]
 # Files that hold parts of the layer: their change changes the layer.
 _COMPANIONS = (".aux.xml", ".hdr", ".msk", ".ovr")
 _SHAPEFILE_PARTS = (".dbf", ".shx", ".prj", ".cpg")
+_WITH_HEADER = "{}, which is read with the header beside it and from volumes only; write GeoTIFF"
+_ON_VOLUMES = {
+    "netCDF": "classic netCDF, which is read from volumes only; write netCDF-4",
+    "ENVI": _WITH_HEADER.format("ENVI"),
+    "EHdr": _WITH_HEADER.format("an ESRI .bil"),
+}
+"""What is not read of a store, by driver: GDAL lists no folders there."""
 
 
 class LayerSource(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -98,12 +105,8 @@ def find_source(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Sou
     form = find_format(name, head)
     if not isinstance(form, Format):
         raise _refused(href, path_id, form)
-    if isinstance(place, RemoteFile) and form.driver == "netCDF":
-        raise _refused(
-            href,
-            path_id,
-            f"{name} is classic netCDF, which is read from volumes only; write netCDF-4",
-        )
+    if isinstance(place, RemoteFile) and (words := _ON_VOLUMES.get(form.driver)):
+        raise _refused(href, path_id, f"{name} is {words}")
     if isinstance(place, Path):
         check_companions(place, path_id=path_id)
     return SourceFile(place, form.kind, form.driver, variable)
