@@ -23,6 +23,7 @@ from coordinator_builders import (
     directory_store,
     serving,
 )
+from geopod.agent import patience
 from geopod.agent.work import Outcome, TaskLog, Work
 from geopod.api import names
 from geopod.api.bundles import ArgumentsRef, digest, pack_arguments
@@ -30,7 +31,9 @@ from geopod.api.control import CancelRun, Submit, WatchRun
 from geopod.api.results import TaskReason, TaskRecord
 from geopod.coordinator.manifest import accepted_keys, read_records, read_result
 from geopod.coordinator.settings import CoordinatorSettings
+from geopod.errors import GatewayUnavailableError, RateLimitedError
 from geopod.store.directory import DirectoryStore
+from geopod.store.refusals import refusal
 
 MIB = 1 << 20
 
@@ -89,31 +92,59 @@ def test_a_result_lies_in_the_store_with_its_sha256(
     play(story())
 
 
-class FullStore(DirectoryStore):
-    """A store whose disk is full for the first writes."""
+class RefusingStore(DirectoryStore):
+    """A store that refuses the first writes and the first reads."""
 
-    refused = 0
+    def __init__(self, root: Path, trouble: Exception) -> None:
+        super().__init__(root)
+        self.trouble = trouble
+        self.refused = {"put": 0, "get": 0}
 
     async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        if self.refused < 2:
-            self.refused += 1
-            raise OSError(errno.ENOSPC, "No space left on device")
+        self.refuse("put")
         await super().put(key, data, if_absent=if_absent)
 
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        self.refuse("get")
+        return await super().get(key, start=start, length=length)
 
-def test_a_result_waits_for_a_full_store_and_is_not_computed_again(settings: CoordinatorSettings):
+    def refuse(self, what: str) -> None:
+        if self.refused[what] < 2:
+            self.refused[what] += 1
+            raise self.trouble
+
+
+TROUBLES = {
+    "full": OSError(errno.ENOSPC, "No space left on device"),
+    "expired token": refusal("PUT", "k", 401, "Expired", ours=True),
+    "token for less": refusal("PUT", "k", 403, "NotPermitted", ours=True),
+    "busy": RateLimitedError.slow_down(retry_after_s=0.01),
+    "away": GatewayUnavailableError.no_answer(route="gateway", timeout_s=90, tries=9),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_result_waits_for_the_store_and_is_not_computed_again(
+    settings: CoordinatorSettings, trouble: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(patience, "STORE_PAUSE_S", (0.0, 0.0))
+
     async def story() -> None:
         data = b"x" * MIB
-        runner, store = ScriptedRunner(returned(data, "bytes")), FullStore(Path(settings.store))
+        runner = ScriptedRunner(returned(data, "bytes"))
+        store = RefusingStore(Path(settings.store), TROUBLES[trouble])
+        function = msgspec.structs.replace(an_order().function, inline=None)
+        key = names.function_key(UID, function.sha256)
+        await directory_store(settings).put(key, b"function")
         async with (
             serving(settings),
             a_node(agent_settings(settings), runner, store=store),
             ControlClient(settings) as client,
         ):
-            state = await client.finish(an_order())
+            state = await client.finish(an_order(function=function))
         assert state.phase == "Succeeded", state
         assert await stored(settings, (await manifest(settings))[0]) == data
-        assert (store.refused, len(runner.works)) == (2, 1)
+        assert (store.refused, len(runner.works)) == ({"put": 2, "get": 2}, 1)
 
     play(story())
 
@@ -303,7 +334,9 @@ def test_a_node_that_closes_hands_its_tasks_to_its_successor(settings: Coordinat
     play(story())
 
 
-def test_the_output_of_a_running_task_can_be_followed(settings: CoordinatorSettings):
+def test_the_output_of_a_running_task_can_be_followed_once_the_store_is_back(
+    settings: CoordinatorSettings,
+):
     async def story() -> None:
         go_on = asyncio.Event()
 
@@ -313,14 +346,16 @@ def test_the_output_of_a_running_task_can_be_followed(settings: CoordinatorSetti
 
         runner = ScriptedRunner(slow)
         runner.log = TaskLog(out=b"began\n", err=b"")
+        away = RefusingStore(Path(settings.store), TROUBLES["away"])
         async with (
             serving(settings),
-            a_node(agent_settings(settings), runner) as node,
+            a_node(agent_settings(settings), runner, store=away) as node,
             ControlClient(settings) as client,
         ):
             client.send(Submit(order=an_order()))
             await runner.began.wait()
-            await node.store_running_logs()
+            for _ in range(3):
+                await node.store_running_logs()
             store = directory_store(settings)
             (key,) = await store.names(f"{names.run_prefix(UID, 'run-1')}logs/")
             assert [json.loads(line)["text"] for line in (await store.get(key)).splitlines()] == [

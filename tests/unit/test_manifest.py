@@ -17,6 +17,7 @@ from geopod.coordinator.manifest import (
     accepted_keys,
     read_records,
 )
+from geopod.errors import GatewayUnavailableError, RateLimitedError
 from geopod.testing import MemoryStore
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,17 +56,23 @@ class Desk:
         self.news.set()
 
 
+FULL = OSError(28, "No space left on device")
+BUSY = RateLimitedError.slow_down(retry_after_s=1)
+AWAY = GatewayUnavailableError.no_answer(route="gateway", timeout_s=90, tries=9)
+
+
 class FailingStore(MemoryStore):
     """A store whose first writes fail, as on a full disk."""
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int, trouble: Exception = FULL) -> None:
         super().__init__()
         self.failures = failures
+        self.trouble = trouble
 
     async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         if self.failures:
             self.failures -= 1
-            raise OSError(28, "No space left on device")
+            raise self.trouble
         await super().put(key, data, if_absent=if_absent)
 
 
@@ -110,11 +117,12 @@ def test_many_waiting_records_do_not_wait_for_the_window(monkeypatch):
     play(story())
 
 
-def test_a_write_that_fails_is_repeated_and_nothing_is_acknowledged_before(monkeypatch):
+@pytest.mark.parametrize("trouble", [FULL, BUSY, AWAY], ids=["full", "busy", "away"])
+def test_a_write_that_fails_is_repeated_and_nothing_is_acknowledged_before(monkeypatch, trouble):
     monkeypatch.setattr(manifest, "RETRY_S", 0.0)
 
     async def story() -> None:
-        store = FailingStore(failures=1)
+        store = FailingStore(1, trouble)
         desk = Desk(store)
         desk.writer.add(records(0), receipt(0))
         desk.writer.add(records(1), receipt(1))

@@ -9,9 +9,10 @@ from functools import partial
 
 from geopod.agent import reports
 from geopod.agent.commit import Committer
-from geopod.agent.failures import not_committed, not_loadable
-from geopod.agent.inputs import RunInputs
+from geopod.agent.failures import not_committed, not_fetched, not_loadable
+from geopod.agent.inputs import Arguments, RunInputs
 from geopod.agent.leases import Held, Leases
+from geopod.agent.patience import TROUBLES, until_served
 from geopod.agent.runner_link import RunnerLink
 from geopod.agent.settings import AgentSettings
 from geopod.agent.staging import StagedPart, Staging
@@ -21,15 +22,10 @@ from geopod.api import messages
 from geopod.api.failures import empty_partition
 from geopod.api.messages import Assign, Done, Failed, FromAgent
 from geopod.api.results import Failure, TaskRecord
-from geopod.errors import GatewayUnavailableError
 from geopod.store import KeyMissingError, Store
 
 STARTED_AFTER_S = 0.05
 """A lease that ends sooner is never said to have started: one message less per small run."""
-STORE_PATIENCE_S = 120.0
-"""How long a result waits for a store that does not take it (a full disk): the task has run."""
-STORE_PAUSE_S = (0.2, 10.0)
-"""First and longest pause between two tries."""
 
 log = logging.getLogger(__name__)
 
@@ -129,10 +125,13 @@ class Errands:
             self._send(back)
 
     async def store_running_logs(self) -> None:
-        """Store what running tasks have printed so far."""
-        for held in self._leases.all():
-            if held.begun and held.waiting:
-                await self._store_running_log(held)
+        """Store what running tasks have printed so far; a store that is away has it later."""
+        try:
+            for held in self._leases.all():
+                if held.begun and held.waiting:
+                    await self._store_running_log(held)
+        except TROUBLES as error:
+            log.warning("What tasks print is stored later: %s", error)
 
     # ---- inputs
 
@@ -147,12 +146,14 @@ class Errands:
     async def _make_work(self, held: Held, part: StagedPart | None) -> Work | Failure:
         """Return what the runner needs for the tasks that are still wanted."""
         assign = held.assign
+        what = f"Inputs of run {assign.run} wait for the store"
         try:
-            payload = await self._inputs.payload(assign.run, assign.function)
-            blobs = None
-            if assign.arguments is not None:
-                arguments = await self._inputs.arguments(assign.run, assign.arguments)
-                blobs = arguments.blobs(held.waiting)
+            payload, arguments = await until_served(
+                partial(self._fetch_inputs, assign), what, lease_s=assign.timeout_s
+            )
+            blobs = None if arguments is None else arguments.blobs(held.waiting)
+        except TROUBLES as error:
+            return not_fetched(error)
         except KeyMissingError as error:
             return not_loadable(f"{error.args[0]} is not in the store")
         except ValueError as error:
@@ -175,36 +176,32 @@ class Errands:
             partition_bytes=part.bytes if part is not None and sees_layers else 0,
         )
 
+    async def _fetch_inputs(self, assign: Assign) -> tuple[bytes, Arguments | None]:
+        """Return a run's function and, of a map, its arguments."""
+        payload = await self._inputs.payload(assign.run, assign.function)
+        if assign.arguments is None:
+            return payload, None
+        return payload, await self._inputs.arguments(assign.run, assign.arguments)
+
     # ---- outcomes
 
     async def _report(self, held: Held, outcomes: list[Outcome]) -> None:
         """Commit outcomes and report them; those of tasks that nobody waits for are dropped."""
+        assign = held.assign
         wanted = [outcome for outcome in outcomes if outcome.index in held.waiting]
+        commit = partial(self._committer.commit, assign, wanted)
+        what = f"Results of run {assign.run} wait for the store"
         try:
-            for report in await self._commit(held.assign, wanted):
+            for report in await until_served(commit, what, lease_s=assign.timeout_s):
                 self._tell(held, report)
-        except (OSError, GatewayUnavailableError) as error:
-            log.exception("Results of run %s could not be committed.", held.assign.run)
+        except TROUBLES as error:
+            log.exception("Results of run %s could not be committed.", assign.run)
             for outcome in wanted:
                 self._fail_task(held, outcome.index, not_committed(error))
         finally:
             for outcome in outcomes:
                 if outcome.value is not None:
                     outcome.value.close()
-
-    async def _commit(self, assign: Assign, outcomes: list[Outcome]) -> list[Done | Failed]:
-        """Return the reports of outcomes that the store has; a full one is asked again."""
-        until = self._loop.time() + STORE_PATIENCE_S
-        pause, longest = STORE_PAUSE_S
-        while True:
-            try:
-                return await self._committer.commit(assign, outcomes)
-            except (OSError, GatewayUnavailableError) as error:
-                if self._loop.time() + pause > until:
-                    raise
-                log.warning("Results wait for the store, again in %.1f s: %s", pause, error)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
 
     def _progress(self, assign: Assign, index: int, fraction: float | None, text: str) -> None:
         """Pass on what a running task says of itself."""
@@ -264,7 +261,7 @@ class Errands:
         output = self._runner.current_log(assign.run)
         key = (assign.run, index, attempt)
         if output is not None and output.size != self._logged.get(key, 0):
-            self._logged[key] = output.size
             await self._committer.store_log(
                 assign, Outcome(index=index, attempt=attempt, log=output)
             )
+            self._logged[key] = output.size

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 from geopod.api.failures import failure_by
 from geopod.api.results import Failure, TaskReason
 from geopod.errors import (
+    AuthError,
     GeopodError,
     LayerAccessError,
     NodeLostError,
+    PermissionDeniedError,
     RemoteFunctionError,
 )
 
@@ -46,13 +49,27 @@ def not_loadable(why: str) -> Failure:
 
 def not_committed(error: Exception) -> Failure:
     """Return the failure of a task whose result the store did not take: the node's fault."""
-    why, fixes = str(error), _fixes(error, "free space in the store")
+    fixes = _fixes(error, "free space in the store")
+    return _without_store("returned a result that could not be stored", error, fixes)
+
+
+def not_fetched(error: Exception) -> Failure:
+    """Return the failure of tasks whose inputs the store did not give: the node's fault."""
+    fixes = _fixes(error, "free space on the nodes' scratch")
+    return _without_store("could not be given its function and arguments", error, fixes)
+
+
+def _without_store(fact: str, error: Exception, fixes: Sequence[str]) -> Failure:
+    """Return the failure of a task that the store has let down; `fixes`: against a full disk."""
+    why = str(error)
     if isinstance(error, GeopodError):
         why, fixes = error.fact.rstrip("."), error.fixes
+    if isinstance(error, (AuthError, PermissionDeniedError)):  # about the node's token, no user's
+        fixes = ("geopod doctor",)
     return Failure(
         reason=TaskReason.NODE_LOST,
         code=NodeLostError.code,
-        fact=f"returned a result that could not be stored: {why}.",
+        fact=f"{fact}: {why}.",
         fixes=[*fixes, "run.rerun()"],
     )
 

@@ -60,10 +60,13 @@ class Staging:
         return staged
 
     async def modules(self, plan_sha256: str) -> list[str]:
-        """Return what a warm runner has imported for this plan's layers; no plan: nothing."""
+        """Return what a warm runner has imported for this plan's layers; no plan: nothing.
+
+        Nor without a store: that is `bring`'s to say.
+        """
         try:
             plan = await self._read_plan(plan_sha256)
-        except KeyMissingError:
+        except (GeopodError, KeyMissingError, OSError):
             return []
         return [
             name for kind in sorted({layer.kind for layer in plan.layers}) for name in MODULES[kind]

@@ -19,7 +19,7 @@ import msgspec
 from geopod.api import names
 from geopod.api.results import Entry, ManifestChunk, TaskRecord
 from geopod.coordinator.epochs import Fenced, is_newest
-from geopod.errors import GatewayUnavailableError
+from geopod.errors import GatewayUnavailableError, RateLimitedError
 from geopod.process import eager
 from geopod.store import KeyExistsError, Store
 
@@ -34,7 +34,8 @@ LONGEST_WINDOW_S = 1.0
 """Between two chunks of one run pass a tenth of its age, within these bounds: a run of any
 length has some hundred chunks, and a crash costs at most a second of reports, sent again."""
 RETRY_S = 1.0
-"""Pause after a failed write (a full disk); records wait, agents keep what is not committed."""
+"""Pause after a failed write (a full disk); records wait, agents keep what is not committed. A
+refused token is not waited for: the coordinator makes its own, from a key that a restart reads."""
 
 log = logging.getLogger(__name__)
 _decode_chunk = msgspec.json.Decoder(ManifestChunk).decode
@@ -270,7 +271,7 @@ class ManifestWriter:
                 await self._store.put(key, data, if_absent=True)
             except KeyExistsError:
                 pass  # the epoch is ours alone: an earlier try of ours was answered late
-            except (OSError, GatewayUnavailableError):
+            except (OSError, GatewayUnavailableError, RateLimitedError):
                 log.exception("Chunk %s could not be written; again in %.0f s.", key, RETRY_S)
                 await asyncio.sleep(RETRY_S)
                 continue

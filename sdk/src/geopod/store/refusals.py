@@ -43,6 +43,7 @@ def refusal(method: str, key: str, status: int, said: str, *, ours: bool) -> Exc
             return GatewayUnavailableError(
                 f"{who} did not {verb} {key!r} ({status}){because}.",
                 fixes=("free space in the store",) if is_full else ("geopod doctor",),
+                details={"status": status},
             )
 
 
