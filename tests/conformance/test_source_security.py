@@ -235,6 +235,24 @@ def test_mask_or_overviews_that_read_other_files_are_refused_unopened(tmp_path, 
         assert server.asked() == []
 
 
+@pytest.mark.parametrize("suffix", [".msk", ".MSK", ".ovr"])
+def test_what_lies_beside_a_raster_on_the_web_is_not_asked_for(tmp_path, suffix):
+    """Erdas Imagine looks for it where other drivers are told not to."""
+    folder = tmp_path / "www"
+    folder.mkdir()
+    with file_server(folder) as server:
+        path = write_raster(folder / "dem.img", raster_spec(dtype="uint8"), driver="HFA")
+        secret = write_raster(tmp_path / "secret.tif", raster_spec(dtype="uint8"))
+        (folder / f"dem.img{suffix}").write_text(VRT.format(secret))
+
+        job = stage_job(tmp_path, web_source(server.url("dem.img")), nodes=1, access=quick_access())
+
+        assert job.plan.layers[0].raster.mask == "allValid"
+        assert set(server.paths()) == {"dem.img"}
+    with rasterio.open(path) as whole:
+        np.testing.assert_array_equal(job.core(0, "dem"), whole.read(masked=False))
+
+
 @pytest.mark.parametrize("way", ["file", "beside", "mask"])
 def test_raster_that_names_its_overviews_elsewhere_is_refused_unopened(tmp_path, way):
     with file_server(tmp_path) as server:

@@ -161,9 +161,14 @@ def test_shapefile_whose_parts_are_not_told_is_refused(server):
         read_header(web_source(server.url("fields.shp")), quick_access())
 
 
-@pytest.mark.parametrize(("driver", "name"), [("ENVI", "a.img"), ("EHdr", "a.bil")])
-def test_raster_whose_header_lies_beside_it_is_refused_on_the_web(server, tmp_path, driver, name):
-    whole = write_raster(tmp_path / "whole.tif", raster_spec(dtype="int16"))
+@pytest.mark.parametrize(
+    ("driver", "name", "dtype"),
+    [("ENVI", "a.img", "int16"), ("EHdr", "a.bil", "int16"), ("BMP", "a.bmp", "uint8")],
+)
+def test_raster_placed_by_what_lies_beside_it_is_refused_on_the_web(
+    server, tmp_path, driver, name, dtype
+):
+    whole = write_raster(tmp_path / "whole.tif", raster_spec(dtype=dtype))
     rasterio.shutil.copy(str(whole), str(server.folder / name), driver=driver)
 
     with pytest.raises(LayerAccessError, match=f"{name} is .* from volumes only; write GeoTIFF"):

@@ -28,13 +28,14 @@ __all__ = ["PARQUET", "Kind", "LayerSource", "SourceFile"]
 # Files that hold parts of the layer: their change changes the layer.
 _COMPANIONS = (".aux.xml", ".hdr", ".msk", ".ovr")
 _SHAPEFILE_PARTS = (".dbf", ".shx", ".prj", ".cpg")
-_WITH_HEADER = "{}, which is read with the header beside it and from volumes only; write GeoTIFF"
+_HERE_ONLY = "{}, which is read with the {} beside it and from volumes only; write GeoTIFF"
 _ON_VOLUMES = {
     "netCDF": "classic netCDF, which is read from volumes only; write netCDF-4",
-    "ENVI": _WITH_HEADER.format("ENVI"),
-    "EHdr": _WITH_HEADER.format("an ESRI .bil"),
+    "BMP": _HERE_ONLY.format("BMP", "world file"),
+    "ENVI": _HERE_ONLY.format("ENVI", "header"),
+    "EHdr": _HERE_ONLY.format("an ESRI .bil", "header"),
 }
-"""What is not read of a store, by driver: GDAL lists no folders there."""
+"""What is not read of a store, by driver: what lies beside a file there is not looked at."""
 
 
 class LayerSource(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
