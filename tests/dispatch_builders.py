@@ -214,6 +214,7 @@ class World:
         node = self.state.nodes[action.node]
         assert node.phase is NodePhase.READY, "work for a node that is not ready"
         assert action.run not in self.finished, "work of a finished run"
+        assert not self.state.is_store_behind, "work while reports pile up"
         assert action.tasks
         held = Held(action.run, self.state.epoch, dict(action.tasks))
         self.agents[action.node].leases[action.lease] = held

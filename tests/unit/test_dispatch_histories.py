@@ -21,6 +21,7 @@ from geopod.dispatch import (
     RunCancelled,
     RunClosed,
     State,
+    StoreBehind,
     TaskFailed,
     TaskProgressed,
     TasksDone,
@@ -217,7 +218,11 @@ class Histories(RuleBasedStateMachine):
         if isinstance(event, TasksDone) and node in self.world.agents:
             self.world.do(TasksDone(node, event.lease, event.epoch, event.records))
 
-    # ---- time and coordinators
+    # ---- store, time and coordinators
+
+    @rule(is_behind=st.booleans())
+    def fall_behind_or_catch_up(self, is_behind):
+        self.world.do(StoreBehind(is_behind))
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 30.0, 100.0, 1900.0, 3700.0]))
     def pass_time(self, seconds):
@@ -239,6 +244,7 @@ class Histories(RuleBasedStateMachine):
         """Give every run nodes that work, and time: it ends, and nothing is lost."""
         world = self.world
         self.replay()
+        world.do(StoreBehind(is_behind=False))
         for node in range(NODES):
             world.add_node(node)
         for _ in range(300):

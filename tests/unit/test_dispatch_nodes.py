@@ -24,6 +24,8 @@ from geopod.dispatch import (
     NodeReady,
     NodeUnready,
     RunCancelled,
+    RunChanged,
+    StoreBehind,
     TaskFailed,
     TasksDone,
 )
@@ -38,6 +40,30 @@ def assigned(actions) -> list[tuple[int, list[int]]]:
         for action in actions
         if isinstance(action, Assign)
     ]
+
+
+# ---- a store that falls behind
+
+
+def test_nodes_get_no_new_work_while_reports_pile_up_and_go_on_when_they_are_written():
+    world = World(nodes=2)
+    world.submit(a_map(tasks=6, batch=1))
+    world.do(StoreBehind(is_behind=True))
+    assert assigned(world.finish(0)) == []
+    world.work_until_done()
+    assert not world.finished
+    assert {node for node, _ in assigned(world.do(StoreBehind(is_behind=False)))} == {0, 1}
+    world.work_until_done()
+    assert world.finished["run"].phase == "Succeeded"
+
+
+def test_run_that_comes_while_reports_pile_up_waits_and_is_told_when_it_goes_on():
+    world = World(nodes=2)
+    world.do(StoreBehind(is_behind=True))
+    assert assigned(world.submit(an_order())) == []
+    actions = world.do(StoreBehind(is_behind=False))
+    assert assigned(actions) == [(0, [0]), (1, [1])]
+    assert RunChanged("run") in actions
 
 
 # ---- partitions and their nodes

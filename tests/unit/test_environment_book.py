@@ -7,7 +7,9 @@ import asyncio
 import pytest
 from geopod.api.control import EnvironmentUpdate, RunUpdate
 from geopod.api.runs import EnvironmentState
-from geopod.coordinator.environment import EnvironmentBook
+from geopod.coordinator.environment import EnvironmentBook, describe_environment
+from geopod.coordinator.members import Member
+from geopod.coordinator.plans import plan_without_layers
 
 uvloop = pytest.importorskip("uvloop", reason="no wheels for every platform")
 
@@ -36,3 +38,12 @@ def test_change_that_is_due_at_once_bears_a_second_one_on_uvloop():
 
     uvloop.run(change())
     assert heard.phases == ["Starting", "Starting"]
+
+
+def test_ready_environment_says_why_its_nodes_get_no_work():
+    blank = EnvironmentState(uid="e", name="e", nodes=1)
+    member = Member(index=0, instance="i1", runner_ready=True)
+    plan = plan_without_layers(1)
+    state = describe_environment(blank, members=[member], plan=plan, known=(), waits="All waits.")
+    assert (state.phase, state.message) == ("Ready", "1 of 1 nodes are ready. All waits.")
+    assert state.conditions[-1].message == state.message

@@ -8,7 +8,9 @@ from geopod.api import names
 from geopod.api.control import RunUpdate
 from geopod.api.results import Entry, TaskRecord
 from geopod.api.runs import RunState
+from geopod.coordinator import backlog
 from geopod.coordinator.runs import RunBook
+from geopod.dispatch import StoreBehind
 from geopod.testing import MemoryStore
 
 RUNNING = RunState(uid="r", name="r", environment="e", phase="Running", total=1)
@@ -36,6 +38,12 @@ class Owner:
     def __init__(self) -> None:
         self.state = RUNNING
         self.closed = asyncio.Event()
+        self.events = []
+        self.told = asyncio.Event()
+
+    def apply(self, event):
+        self.events.append(event)
+        self.told.set()
 
     def read_run(self, run):
         return self.state
@@ -79,6 +87,29 @@ def test_the_end_is_told_only_after_the_records_are_stored():
         await owner.closed.wait()
         (last,) = watcher.heard
         assert (last.phase, last.chunks, last.records) == ("Succeeded", 1, [record])
+
+    asyncio.run(story())
+
+
+def test_work_is_held_while_too_many_reports_wait_for_the_store(monkeypatch):
+    monkeypatch.setattr(backlog, "MOST_BYTES", 1000)
+    monkeypatch.setattr(backlog, "GO_ON_BYTES", 500)
+
+    async def story():
+        store, owner = SlowStore(), Owner()
+        await store.put(f"{names.epoch_prefix('e')}00000001", b"")
+        book = RunBook(owner, store, environment_uid="e", epoch=1)
+        book.open("r")
+        for index in range(5):
+            record = TaskRecord(index=index, attempt=0, epoch=1, node=0, skipped=True)
+            book.commit("r", [record], node=0, lease="1-1")
+        assert owner.events == []  # not in the midst of a decision
+        await owner.told.wait()
+        owner.told.clear()
+        store.may_write.set()
+        await owner.told.wait()
+        assert owner.events == [StoreBehind(is_behind=True), StoreBehind(is_behind=False)]
+        assert (book.backlog.bytes, book.backlog.words) == (0, "")
 
     asyncio.run(story())
 

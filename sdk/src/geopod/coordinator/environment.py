@@ -30,11 +30,13 @@ def describe_environment(
     members: Iterable[Member],
     plan: StoredPlan | PlanFailed | None,
     known: Collection[int],
+    waits: str = "",
 ) -> EnvironmentState:
     """Return the state: `blank` (identity, counts of runs) and what nodes and plan say.
 
     `plan` None: the headers are being read. `known`: nodes that are lost when they are not there;
-    the others start. The phase is Ready when every node may work.
+    the others start. `waits`: why ready nodes get no work. The phase is Ready when every node may
+    work.
     """
     there = [member for member in members if member.connected and member.index < blank.nodes]
     sha256 = plan.sha256 if isinstance(plan, StoredPlan) else ""
@@ -51,7 +53,10 @@ def describe_environment(
         plan_sha256=sha256,
         layers=_describe_layers(plan.plan) if isinstance(plan, StoredPlan) else [],
     )
-    return _judge(state, plan, there)
+    judged = _judge(state, plan, there)
+    if not waits or judged.phase != "Ready":
+        return judged
+    return _phase(judged, "Ready", "", f"{judged.message} {waits}")
 
 
 def _judge(

@@ -18,6 +18,7 @@ import msgspec
 
 from geopod.api import names
 from geopod.api.results import Entry, ManifestChunk, TaskRecord
+from geopod.coordinator.backlog import weigh
 from geopod.coordinator.epochs import Fenced, is_newest
 from geopod.errors import GatewayUnavailableError, RateLimitedError
 from geopod.process import eager
@@ -66,6 +67,7 @@ class _Report:
 
     records: Sequence[TaskRecord]
     receipt: Receipt | None
+    bytes: int
 
 
 async def accepted_keys(store: Store, environment_uid: str, run_uid: str) -> list[str]:
@@ -129,6 +131,8 @@ class ManifestWriter:
         self._epoch = epoch
         self._accepts = list(accepts)
         self._digest = sha256() if digest is None else digest
+        self.on_piled: Callable[[int], None] = lambda _bytes: None
+        """Told how many bytes wait from now on or, negative, are written."""
         self._committed = committed
         self._failed = failed
         self._sequence = 0
@@ -157,8 +161,10 @@ class ManifestWriter:
 
     def add(self, records: Sequence[TaskRecord], receipt: Receipt | None = None) -> None:
         """Take records for the next chunk: at once if none was written lately."""
-        self._waiting.append(_Report(records, receipt))
+        report = _Report(records, receipt, weigh(records))
+        self._waiting.append(report)
         self._records += len(records)
+        self.on_piled(report.bytes)
         if not self._is_writing:
             self._schedule()
 
@@ -223,6 +229,7 @@ class ManifestWriter:
                 data, reports = self._cut()
                 is_rest = not self._waiting
                 await self._write(data)
+                self.on_piled(-sum(report.bytes for report in reports))
                 # Only after the write: a newer coordinator that comes later lists this chunk.
                 if not await is_newest(self._store, self._where[0], self._epoch):
                     raise Fenced

@@ -19,10 +19,12 @@ from geopod.api.control import RunUpdate
 from geopod.api.messages import Committed
 from geopod.api.results import INLINE_BYTES, INLINE_TASKS, TaskRecord
 from geopod.api.runs import RunState
+from geopod.coordinator.backlog import Backlog
 from geopod.coordinator.figures import RunFigures
 from geopod.coordinator.manifest import ManifestWriter, Receipt
 from geopod.coordinator.outside import Watcher
 from geopod.coordinator.recovery import UnfinishedRun
+from geopod.dispatch import events
 from geopod.errors import GatewayUnavailableError
 from geopod.store import KeyMissingError, Store
 
@@ -73,6 +75,9 @@ class OpenRun:
 class RunOwner(Protocol):
     """Whose runs they are: the coordinator, or a double in tests."""
 
+    def apply(self, event: events.Event) -> None:
+        """Something has happened that decides what is done next."""
+
     def read_run(self, run: str) -> RunState:
         """Return where a run stands, without what only the book knows."""
 
@@ -97,6 +102,7 @@ class RunBook:
         self._open: dict[str, OpenRun] = {}
         self._finished: OrderedDict[str, RunState] = OrderedDict()
         self._loop = asyncio.get_running_loop()
+        self.backlog = Backlog(self._follow_store)
         self._puts: set[asyncio.Task[None]] = set()
 
     def __contains__(self, run: str) -> bool:
@@ -114,6 +120,7 @@ class RunBook:
             committed=self._acknowledge,
             failed=self._owner.fail,
         )
+        writer.on_piled = self.backlog.change
         book = OpenRun(writer)
         self._open[run] = book
         if recovered is not None and recovered.chunks:
@@ -180,6 +187,10 @@ class RunBook:
             if run in self._open:
                 await self._put(run, self._state(run))
         await asyncio.gather(*self._puts)
+
+    def _follow_store(self, is_behind: bool) -> None:  # noqa: FBT001  # Backlog's callback
+        """Hold work back or go on, after what is being decided now."""
+        self._loop.call_soon(self._owner.apply, events.StoreBehind(is_behind))
 
     def _acknowledge(self, receipts: list[Receipt]) -> None:
         """Tell the nodes which of their tasks are in the manifest."""

@@ -235,6 +235,7 @@ class Coordinator:
             members=self._membership.members.values(),
             plan=self.plan,
             known=self._membership.known,
+            waits=self.runs.backlog.words,
         )
 
     def nodes_view(self) -> list[NodeView]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from geopod.dispatch.actions import Action, Assign
+from geopod.dispatch.actions import Action, Assign, RunChanged
 from geopod.dispatch.batching import batch_size, is_brisk
 from geopod.dispatch.fencing import open_lease, ready_nodes
 from geopod.dispatch.state import Node, NodePhase, Run, State
@@ -45,6 +45,14 @@ def place(state: State, run: Run, indexes: Iterable[int], actions: list[Action])
             elif index in state.nodes:
                 fill(state, state.nodes[index], actions)
     spread(state, run, actions)
+
+
+def follow_store(state: State, is_behind: bool, actions: list[Action]) -> None:  # noqa: FBT001  # the event's one word
+    """Hand out nothing while reports pile up; go on when they are written."""
+    state.is_store_behind = is_behind
+    for run in list(state.running.values()):
+        actions.append(RunChanged(run.order.uid))
+        spread(state, run, actions)
 
 
 def release_partitions(state: State, run: Run) -> None:
@@ -84,7 +92,7 @@ def accepts_python(run: Run, python: str) -> bool:
 def has_room(state: State, node: Node) -> bool:
     """Tell whether the node may be handed one more lease."""
     held = len(node.leases)
-    if node.phase is not NodePhase.READY or held > node.slots:
+    if state.is_store_behind or node.phase is not NodePhase.READY or held > node.slots:
         return False
     return held < node.slots or all(
         is_brisk(state.runs[lease.run], lease) for lease in node.leases.values()

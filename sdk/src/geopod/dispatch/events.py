@@ -119,6 +119,13 @@ class NodesResized:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreBehind:
+    """Reports pile up, because the store does not take them; or (False) they are written."""
+
+    is_behind: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionsPlanned:
     """There is a plan: runs that have none yet are bound to it."""
 
@@ -196,6 +203,7 @@ Event = (
     | NodeDrained
     | NodesResized
     | PartitionsPlanned
+    | StoreBehind
     | TaskStarted
     | TaskProgressed
     | TasksDone

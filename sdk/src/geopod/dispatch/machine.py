@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from geopod.dispatch import answers, cancelling, clock, members, starting
+from geopod.dispatch import answers, assignment, cancelling, clock, members, starting
 from geopod.dispatch.actions import Action
 from geopod.dispatch.events import (
     Event,
@@ -23,6 +23,7 @@ from geopod.dispatch.events import (
     RunCancelled,
     RunClosed,
     RunSubmitted,
+    StoreBehind,
     TaskFailed,
     TaskProgressed,
     TasksDone,
@@ -81,5 +82,7 @@ def _apply(state: State, event: Event, actions: list[Action]) -> None:  # noqa: 
             members.resize(state, event)
         case PartitionsPlanned():
             starting.bind_waiting(state, event.plan, actions)
+        case StoreBehind():
+            assignment.follow_store(state, event.is_behind, actions)
         case _:
             assert_never(event)

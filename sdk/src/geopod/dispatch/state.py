@@ -170,5 +170,7 @@ class State:
     """How many ready nodes run each Python minor."""
     counter: int = 0
     """Leases handed out at this epoch."""
+    is_store_behind: bool = False
+    """Nothing is handed out until what was reported is written."""
     may_admit: bool = False
     """A run ended within this step: the queue may move."""
