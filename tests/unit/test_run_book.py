@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from geopod.api import names
 from geopod.api.control import RunUpdate
 from geopod.api.results import Entry, TaskRecord
@@ -11,6 +12,8 @@ from geopod.api.runs import RunState
 from geopod.coordinator import backlog
 from geopod.coordinator.runs import RunBook
 from geopod.dispatch import StoreBehind
+from geopod.errors import GatewayUnavailableError, RateLimitedError
+from geopod.store.refusals import refusal
 from geopod.testing import MemoryStore
 
 RUNNING = RunState(uid="r", name="r", environment="e", phase="Running", total=1)
@@ -29,6 +32,21 @@ class SlowStore(MemoryStore):
     async def put(self, key, data, *, if_absent=False):
         if "/manifest/" in key:
             await self.may_write.wait()
+        await super().put(key, data, if_absent=if_absent)
+
+
+class StatelessStore(MemoryStore):
+    """Takes everything but the states of runs."""
+
+    def __init__(self, trouble) -> None:
+        super().__init__()
+        self.trouble = trouble
+        self.refused = 0
+
+    async def put(self, key, data, *, if_absent=False):
+        if key == names.state_key("e", "r"):
+            self.refused += 1
+            raise self.trouble
         await super().put(key, data, if_absent=if_absent)
 
 
@@ -110,6 +128,30 @@ def test_work_is_held_while_too_many_reports_wait_for_the_store(monkeypatch):
         await owner.told.wait()
         assert owner.events == [StoreBehind(is_behind=True), StoreBehind(is_behind=False)]
         assert (book.backlog.bytes, book.backlog.words) == (0, "")
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        OSError("no room"),
+        GatewayUnavailableError.no_answer(route="gateway", timeout_s=90, tries=9),
+        RateLimitedError.slow_down(retry_after_s=3),
+        refusal("PUT", "k", 401, "Expired", ours=True),
+    ],
+    ids=["full", "away", "busy", "expired token"],
+)
+def test_state_that_the_store_does_not_take_is_a_stale_file_and_nothing_else(trouble):
+    async def story():
+        store = StatelessStore(trouble)
+        await store.put(f"{names.epoch_prefix('e')}00000001", b"")
+        book = RunBook(Owner(), store, environment_uid="e", epoch=1)
+        book.open("r")
+        record = TaskRecord(index=0, attempt=0, epoch=1, node=0, skipped=True)
+        book.commit("r", [record], node=0, lease="1-1")
+        await book.flush()
+        assert store.refused == 1
 
     asyncio.run(story())
 

@@ -25,7 +25,7 @@ from geopod.coordinator.manifest import ManifestWriter, Receipt
 from geopod.coordinator.outside import Watcher
 from geopod.coordinator.recovery import UnfinishedRun
 from geopod.dispatch import events
-from geopod.errors import GatewayUnavailableError
+from geopod.errors import GeopodError
 from geopod.store import KeyMissingError, Store
 
 PHASE_DELAY_S = 0.02
@@ -249,7 +249,7 @@ class RunBook:
         try:
             key = names.state_key(self._environment_uid, run)
             await self._store.put(key, msgspec.json.encode(stored))
-        except (OSError, GatewayUnavailableError):
+        except (GeopodError, OSError):
             log.exception("The state of run %s could not be stored.", run)
 
 
