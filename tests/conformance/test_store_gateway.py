@@ -19,7 +19,7 @@ from geopod.errors import (
 )
 from geopod.store import KeyExistsError, KeyMissingError, gateway, multipart, open_store
 from geopod.store.cache import FileCache
-from geopod.store.channel import DirectRoute, Patience, TokenFile
+from geopod.store.channel import REFUSALS, DirectRoute, Patience, TokenFile
 from geopod.store.directory import DirectoryStore
 from geopod.store.gateway import GatewayStore
 from geopod.store.objects import ObjectStore
@@ -215,6 +215,33 @@ def test_refusal_names_the_operation_and_no_token(tmp_path):
         assert token not in str(caught.value)
 
     behind(tmp_path, check, token=lambda: token)
+
+
+def test_way_that_was_open_may_be_shut_for_a_moment(tmp_path):
+    """As by an API server that has just started: it knows no roles yet."""
+
+    async def check(store):
+        await store.put(KEY, DATA)
+        assert await store.get(KEY) == DATA
+
+    assert len(behind(tmp_path, check, "ok", "403", "403")) == 4
+
+
+def test_way_that_stays_shut_is_told_after_some_tries(tmp_path):
+    async def check(store):
+        await store.put(KEY, DATA)
+        with pytest.raises(PermissionDeniedError, match="The way to the gateway"):
+            await store.get(KEY)
+
+    assert len(behind(tmp_path, check, "ok", *["403"] * 99)) == 1 + REFUSALS + 1
+
+
+def test_way_that_was_never_open_is_told_at_once(tmp_path):
+    async def check(store):
+        with pytest.raises(PermissionDeniedError, match="The way to the gateway"):
+            await store.get(KEY)
+
+    assert len(behind(tmp_path, check, "403")) == 1
 
 
 def test_quota_is_told_at_once(tmp_path):

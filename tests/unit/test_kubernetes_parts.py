@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from geopod.api import names
+from geopod.api import deployment, names
 from geopod.api.run_report import timestamp
 from geopod.backends import Target, open_backend
 from geopod.backends.kubernetes.artifacts import ArtifactStore, TokenBook
@@ -31,7 +31,7 @@ from geopod.errors import (
 from geopod.store.directory import DirectoryStore
 from geopod_gateway.app import Gateway
 from kubernetes_builders import HASTY, FakeApi, ready_status
-from store_builders import UID, a_token, running, some_settings
+from store_builders import UID, Faults, a_token, running, some_settings
 
 RUN = "run-1"
 KEY = f"{UID}/runs/{RUN}/value"
@@ -106,6 +106,27 @@ def test_runs_own_token_opens_its_folder_when_the_environment_is_gone(tmp_path):
     token = a_token(names.run_prefix(UID, RUN), key_id=UID, may=("get",))
     run = {"metadata": {"uid": RUN}, "status": {"results": {"token": token}}}
     assert read(tmp_path, never, learn=[run]) == b"data"
+
+
+def test_way_that_one_token_found_open_may_be_shut_for_a_moment_to_another(tmp_path):
+    token = a_token(names.run_prefix(UID, RUN), key_id=UID, may=("get",))
+    run = {"metadata": {"uid": RUN}, "status": {"results": {"token": token}}}
+    faults = Faults("ok", "403")
+
+    async def work():
+        book = TokenBook()
+        book.learn_environment(with_tokens(token=a_token(f"{UID}/")))
+        async with running(Gateway(some_settings(tmp_path / "store")), faults) as url:
+            store = ArtifactStore(url, book, never, cache=tmp_path / "cache", patience=HASTY)
+            await store.put(KEY, b"data")
+            book.learn_run(run)
+            found = await store.get(KEY)
+            await store.close()
+            return found
+
+    assert asyncio.run(work()) == b"data"
+    opened_by = [request.headers[deployment.TOKEN_HEADER] == token for request in faults.seen]
+    assert opened_by == [False, True, True]
 
 
 def test_shared_folder_has_a_token_of_its_own(tmp_path):

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
@@ -28,6 +29,8 @@ TokenSource = Callable[[], str]
 """Asked before each request; a file's token changes while we run."""
 Broken = (aiohttp.ClientError, TimeoutError, OSError)
 """What a connection may raise; the request may be repeated."""
+REFUSALS = 6
+"""After so many 403 a way that was open is believed to be shut: some 5 s."""
 SAID_LIMIT_BYTES = 2048
 """Of an answer that is an error, so much is read."""
 
@@ -58,6 +61,15 @@ class DirectRoute:
     base_url: str
     headers: Callable[[], Mapping[str, str]] = dict
     ssl: ssl.SSLContext | bool = True
+
+
+@dataclass(slots=True)
+class Way:
+    """What is known of a proxy before a gateway; all stores behind it may share that."""
+
+    is_open: bool = False
+    """It has let a request through. An API server that has just started lets none: it knows no
+    roles for a second or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +113,14 @@ class Attempts:
     patience: Patience
     name: str
     count: int = 0
+    refusals: int = 0
+    """403 of the way to the gateway."""
     wait_s: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
     def progressed(self) -> None:
         """Bytes came or went: begin to count anew."""
-        self.began, self.wait_s = time.monotonic(), 0.0
+        self.began, self.wait_s, self.refusals = time.monotonic(), 0.0, 0
 
     async def failed(self, cause: BaseException, *, retry_after_s: float = 0.0) -> None:
         """Wait before the next try; raises GatewayUnavailableError when patience is at an end."""
@@ -160,8 +174,10 @@ class Channel:
         *,
         session: aiohttp.ClientSession | None,
         patience: Patience,
+        way: Way | None = None,
     ) -> None:
         self._route = route
+        self._way = way or Way()
         self._token = token
         self._patience = patience
         self._session = session
@@ -190,6 +206,7 @@ class Channel:
             except Broken as error:
                 await attempts.failed(error)
                 continue
+            self._way.is_open |= is_ours(answer)
             if answer.status < 300 or (answer.status in expected and is_ours(answer)):  # noqa: PLR2004  # success
                 return answer
             async with answer:
@@ -197,10 +214,17 @@ class Channel:
             why = refusal(call.method, call.key, answer.status, said, ours=is_ours(answer))
             if answer.status in {401, 403} and token != refused and self._has_other(token):
                 refused = token
-            elif is_temporary(answer.status):
+            elif is_temporary(answer.status) or self._is_shut_for_now(answer, attempts):
                 await attempts.failed(why, retry_after_s=_retry_after(answer))
             else:
                 raise why
+
+    def _is_shut_for_now(self, answer: aiohttp.ClientResponse, attempts: Attempts) -> bool:
+        """Say whether a proxy refuses what it lately let through, and has not done so for long."""
+        if answer.status != HTTPStatus.FORBIDDEN or is_ours(answer) or not self._way.is_open:
+            return False
+        attempts.refusals += 1
+        return attempts.refusals <= REFUSALS
 
     async def close(self) -> None:
         """Close the connections, if they are not the caller's."""

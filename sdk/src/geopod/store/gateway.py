@@ -29,6 +29,7 @@ from geopod.store.channel import (
     Route,
     TokenFile,
     TokenSource,
+    Way,
 )
 from geopod.store.keys import check_key, check_prefix
 from geopod.store.sources import BytesSource, FileSource, Source
@@ -45,7 +46,8 @@ class GatewayStore:
     """A Store (`geopod.store.Store`) behind a gateway; closed by `close()` or `async with`.
 
     `target` is the gateway's URL or a Route to it (the API server's service proxy); `token` a
-    file or a function, asked before each request. `cache` is the folder that `fetch` fills.
+    file or a function, asked before each request. `cache` is the folder that `fetch` fills. `way`:
+    what other stores know of the same route.
     """
 
     def __init__(
@@ -57,10 +59,13 @@ class GatewayStore:
         cache_bytes: int | None = None,
         session: aiohttp.ClientSession | None = None,
         patience: Patience | None = None,
+        way: Way | None = None,
     ) -> None:
         route = DirectRoute(target) if isinstance(target, str) else target
         source = TokenFile(token) if isinstance(token, Path) else token
-        self._channel = Channel(route, source, session=session, patience=patience or Patience())
+        self._channel = Channel(
+            route, source, session=session, patience=patience or Patience(), way=way
+        )
         self._cache = FileCache(cache, limit_bytes=cache_bytes)
 
     async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:

@@ -23,7 +23,7 @@ from geopod.errors import (
     PermissionDeniedError,
 )
 from geopod.store import Store
-from geopod.store.channel import Patience, Route
+from geopod.store.channel import Patience, Route, Way
 from geopod.store.gateway import GatewayStore
 
 EARLY_S = 60.0
@@ -98,6 +98,7 @@ class ArtifactStore:
         self._refresh = refresh
         self._cache = cache
         self._patience = patience
+        self._way = Way()
         self._session: aiohttp.ClientSession | None = None
         self._stores: dict[str, GatewayStore] = {}
         self._turns: dict[str, asyncio.Lock] = {}
@@ -193,6 +194,7 @@ class ArtifactStore:
                 cache=self._cache,
                 session=self._open(),
                 patience=self._patience,
+                way=self._way,
             )
         return store
 
