@@ -235,22 +235,37 @@ def test_mask_or_overviews_that_read_other_files_are_refused_unopened(tmp_path, 
         assert server.asked() == []
 
 
-@pytest.mark.parametrize("suffix", [".msk", ".MSK", ".ovr"])
-def test_what_lies_beside_a_raster_on_the_web_is_not_asked_for(tmp_path, suffix):
-    """Erdas Imagine looks for it where other drivers are told not to."""
+def write_erdas(folder):
+    return write_raster(folder / "dem.img", raster_spec(dtype="uint8"), driver="HFA")
+
+
+def write_srtm(folder):
+    path = folder / "N36W087.hgt"
+    path.write_bytes(np.arange(1201 * 1201, dtype=">i2").tobytes())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "suffix"),
+    [(write_erdas, ".msk"), (write_erdas, ".MSK"), (write_erdas, ".ovr"), (write_srtm, ".msk")],
+)
+def test_what_lies_beside_a_raster_on_the_web_is_not_asked_for(tmp_path, write, suffix):
+    """Some drivers look for it whatever they are told."""
     folder = tmp_path / "www"
     folder.mkdir()
     with file_server(folder) as server:
-        path = write_raster(folder / "dem.img", raster_spec(dtype="uint8"), driver="HFA")
+        path = write(folder)
+        with rasterio.open(path) as whole:
+            pixels = whole.read()
         secret = write_raster(tmp_path / "secret.tif", raster_spec(dtype="uint8"))
-        (folder / f"dem.img{suffix}").write_text(VRT.format(secret))
+        path.with_name(path.name + suffix).write_text(VRT.format(secret))
+        source = web_source(server.url(path.name), key="dem")
 
-        job = stage_job(tmp_path, web_source(server.url("dem.img")), nodes=1, access=quick_access())
+        job = stage_job(tmp_path, source, nodes=1, access=quick_access())
 
-        assert job.plan.layers[0].raster.mask == "allValid"
-        assert set(server.paths()) == {"dem.img"}
-    with rasterio.open(path) as whole:
-        np.testing.assert_array_equal(job.core(0, "dem"), whole.read(masked=False))
+        assert set(server.paths()) == {path.name}
+    assert job.plan.layers[0].raster.mask != "perDataset"
+    np.testing.assert_array_equal(job.core(0, "dem"), pixels)
 
 
 @pytest.mark.parametrize("way", ["file", "beside", "mask"])

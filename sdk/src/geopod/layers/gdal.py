@@ -28,9 +28,9 @@ CACHE_BYTES = 64 << 20
 """GDAL takes 5 % of the host's memory by default, a container has less."""
 _OPEN_OPTIONS = {"Zarr": {"USE_ZMETADATA": "NO"}}
 """Of a store, the metadata that `zarr` has checked."""
-_ERDAS = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".img,.ige,.rrd"}
-"""Erdas Imagine asks for a mask beside it, whatever it is told of side files, and GDAL opens that
-with any driver: a VRT would read what the layer's author must not see."""
+_FENCED = {"HFA": ".img,.ige,.rrd", "SRTMHGT": ".hgt", "USGSDEM": ".dem"}
+"""Driver -> all that it may ask a store for: it looks for a mask whatever it is told of side files,
+and GDAL opens that with any driver. A VRT would read what the layer's author must not see."""
 _UNPACKED = {"ENVI", "netCDF"}
 _COMPLEX_INT = {"complex_int16": "int32"}
 """GDAL's type that numpy has not: another one of its size."""
@@ -54,8 +54,9 @@ def gdal_settings(files: Sequence[SourceFile] = (), **options: Any) -> Iterator[
     ):
         if remote is not None:
             # Not by Env(): it leaves the keys of AWS to boto3, which would look around.
-            fence = _ERDAS if any(file.driver == "HFA" for file in files) else {}
-            rasterio.env.setenv(**remote_options(remote), **fence)
+            rasterio.env.setenv(**remote_options(remote))
+            if allowed := ",".join({_FENCED[one.driver] for one in files if one.driver in _FENCED}):
+                rasterio.env.setenv(CPL_VSIL_CURL_ALLOWED_EXTENSIONS=allowed)
         yield
 
 
