@@ -575,6 +575,22 @@ def test_kinds_of_files_give_the_same_pixels(tmp_path, nodes):
             assert (job.array(partition, name) == expected).all(), name
 
 
+@pytest.mark.parametrize("bands", [1, 3])
+def test_png_that_is_cut_off_is_refused(tmp_path, bands):
+    """Read whole, GDAL would fill it with whatever its memory held before."""
+    whole = write_raster(tmp_path / "whole.tif", raster_spec(dtype="uint8", bands=bands))
+    path = tmp_path / "dem.png"
+    rasterio.shutil.copy(str(whole), str(path), driver="PNG")
+    job = stage_job(tmp_path / "whole", layer_source(path), nodes=1)
+    with rasterio.open(whole) as source:
+        np.testing.assert_array_equal(job.core(0, "dem"), source.read())
+
+    os.truncate(path, path.stat().st_size * 2 // 3)
+
+    with pytest.raises(LayerAccessError, match="dem' cannot be read: "):
+        stage_job(tmp_path / "cut", layer_source(path), nodes=1)
+
+
 @pytest.mark.parametrize(
     ("dtype", "nodata", "fill"),
     [

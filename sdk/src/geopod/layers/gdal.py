@@ -50,6 +50,8 @@ def gdal_settings(files: Sequence[SourceFile] = (), **options: Any) -> Iterator[
         # Masks, world files and headers lie beside a local raster; an agent's own setting for
         # object stores hides them.
         GDAL_DISABLE_READDIR_ON_OPEN="FALSE" if remote is None else "EMPTY_DIR",
+        # A short cut that takes a file which is cut off for a whole one.
+        GDAL_PNG_WHOLE_IMAGE_OPTIM="NO",
         **options,
     ):
         if remote is not None:
