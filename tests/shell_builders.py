@@ -19,6 +19,7 @@ from geopod_operator.reconciler import Clocks, Reconciler
 from geopod_operator.resync import Resync, Scope
 from geopod_operator.settings import Settings
 from geopod_operator.stores import Stores
+from geopod_operator.work import Agenda, Pace
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 IMAGE = "registry.example/{}@sha256:" + "0" * 64
@@ -28,6 +29,8 @@ SETTINGS = Settings(
     store="http://geopod-gateway.geopod-system.svc:8080",
     gateway_namespace="geopod-system",
 )
+SOON_AGAIN = Pace(backoff_s=0.05)
+"""An operator's, in a test that would wait for its back-off."""
 
 
 def an_environment(name="e1", *, namespace="geo", **spec):
@@ -130,10 +133,11 @@ class Shell:
 
 
 @asynccontextmanager
-async def operating(fake, url, *, settings=SETTINGS, clock=None, source=None):
+async def operating(fake, url, *, settings=SETTINGS, clock=None, source=None, pace=None):
     """A whole operator, kopf's watches included, until the block ends.
 
     It has a thread and a loop of its own: kopf cancels every task that its loop has got meanwhile.
+    `clock`: of its watches' stamps; `pace`: of its queue.
     """
     made, stop = [], threading.Event()
 
@@ -142,6 +146,8 @@ async def operating(fake, url, *, settings=SETTINGS, clock=None, source=None):
             operator = Operator(replace(settings, metrics_port=0), client)
             if clock is not None:
                 operator.stamps = WatchStamps(clock)
+            if pace is not None:
+                operator.queue.agenda = Agenda(pace)
             operator.loop = asyncio.get_running_loop()
             made.append(operator)
             await operator.run(stop)

@@ -10,7 +10,10 @@ from api_client_builders import FAST, a_client
 from cluster_request_builders import refusal
 from geopod.cluster import kinds, transport
 from geopod.errors import ClusterUnreachableError
+from geopod_operator import handlers
+from geopod_operator.handlers import kopf_settings
 from shell_builders import (
+    SOON_AGAIN,
     Clock,
     Shell,
     a_cluster,
@@ -102,12 +105,25 @@ def nodes_of(fake, name):
     return fake.get(kinds.STATEFUL_SETS, f"{name}-node")["spec"]["replicas"]
 
 
+@pytest.fixture
+def eager_watches(monkeypatch):
+    """Let kopf ask a lost server again at once: its own back-off is seconds long."""
+
+    def settings(**options):
+        made = kopf_settings(**options)
+        made.networking.error_backoffs = (0.1,) * 1000
+        return made
+
+    monkeypatch.setattr(handlers, "kopf_settings", settings)
+
+
+@pytest.mark.usefixtures("eager_watches")
 def test_outage_and_dead_watches_end_in_the_objects_of_an_undisturbed_life():
     async def drive():
         expected = await undisturbed()
         fake, clock = a_cluster(an_environment(), an_environment("e2")), Clock()
         async with fake.running() as url:
-            running = operating(fake, url, clock=clock)
+            running = operating(fake, url, clock=clock, pace=SOON_AGAIN)
             operator = await running.__aenter__()
             await until(fake, lambda: is_ready(fake, "e1") and is_ready(fake, "e2"))
         try:

@@ -16,6 +16,7 @@ from geopod_operator.probes import SILENT_S, WatchStamps
 from geopod_operator.stores import Stores
 from shell_builders import (
     SETTINGS,
+    SOON_AGAIN,
     Clock,
     a_cluster,
     a_run,
@@ -24,6 +25,7 @@ from shell_builders import (
     eventually,
     inside,
     operating,
+    play_controllers,
 )
 
 
@@ -246,12 +248,13 @@ def test_child_that_the_server_refuses_is_told_in_its_words_until_it_is_taken():
             return refusal(403, "Forbidden", kinds.DEPLOYMENTS, seen.name, words)
 
         fake.faults = refuse
-        async with operating(fake, url):
+        async with operating(fake, url, pace=SOON_AGAIN):
             await fake.until(lambda: ready_of(fake)[0] == "QuotaExceeded")
             assert ready_of(fake)[1].startswith("quota few refuses Deployment e1-coordinator: req")
             fake.faults = lambda _: None
             await fake.until(lambda: fake.get(kinds.DEPLOYMENTS, "e1-coordinator"))
-            await fake.until(lambda: ready_of(fake)[0] == "Starting")
+            play_controllers(fake)
+            await fake.until(lambda: ready_of(fake)[0] == "Scaling")
 
     run(scenario, an_environment())
 
