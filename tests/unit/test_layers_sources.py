@@ -189,3 +189,30 @@ def test_keys_follow_a_redirect_to_the_same_host_alone(url, are_kept):
 def test_name_that_the_system_does_not_take_is_refused(tmp_path):
     with pytest.raises(LayerAccessError, match="File name too long"):
         find_source(str(tmp_path / ("x" * 300 + ".tif")), path_id="dem")
+
+
+def test_name_is_looked_up_whatever_pathlib_says_of_it(tmp_path, monkeypatch):
+    """From Python 3.14 on these are False where they raised that a name is too long."""
+    for question in ("exists", "is_dir", "is_file"):
+        monkeypatch.setattr(Path, question, lambda *_, **__: False)
+
+    with pytest.raises(LayerAccessError, match="File name too long"):
+        local_path(str(tmp_path / ("x" * 300 + ".tif")), path_id="dem")
+    assert local_path(str(tmp_path / "absent.tif"), path_id="dem") == tmp_path / "absent.tif"
+
+
+@pytest.mark.parametrize("ring", ["dem.tif", "dem.tif.msk"])
+def test_links_in_a_ring_are_told(tmp_path, ring):
+    """Of the file, or beside it where GDAL finds nothing then."""
+    if ring != "dem.tif":
+        write_raster(tmp_path / "dem.tif", raster_spec())
+    (tmp_path / ring).symlink_to("other")
+    (tmp_path / "other").symlink_to(ring)
+    href = str(tmp_path / "dem.tif")
+
+    for access in (quick_access(), quick_access(volumes=tmp_path)):
+        if ring == "dem.tif":
+            with pytest.raises(LayerAccessError, match="Too many levels of symbolic links"):
+                find_source(href, path_id="dem", access=access)
+        else:
+            assert find_source(href, path_id="dem", access=access).driver == "GTiff"

@@ -76,4 +76,7 @@ def _list_folder(folder: Path, _changed_ns: int) -> _Listing:
 
 def _is_odd(entry: DirEntry[str]) -> bool:
     """Whether opening it does more than read it; only a link costs a look at what it leads to."""
-    return not entry.is_file() and not entry.is_dir() and Path(entry).exists()
+    try:
+        return not entry.is_file() and not entry.is_dir() and Path(entry).exists()
+    except OSError:  # links in a ring, or to where there is no right: nothing that could be opened
+        return False

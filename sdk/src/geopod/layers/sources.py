@@ -6,6 +6,7 @@ nodes local files lie on a Layer's volumes only, whatever links point to.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,8 +188,10 @@ def local_path(href: str, *, path_id: str, access: Access = OWN_MACHINE) -> Path
     if access.volumes is not None:
         path = _fenced(path, access.volumes, path_id)
     try:
-        path.is_dir()  # raises what is neither there nor absent: no right, a name too long
-    except OSError as error:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # who reads it says so
+    except OSError as error:  # neither there nor absent: no right, a name too long, links in a ring
         raise _refused(href, path_id, f"{href}: {error.strerror or error}") from error
     return path
 
@@ -260,17 +263,22 @@ def _on_ellipsis(href: str, *, path_id: str, access: Access) -> SourceFile:
 def _fenced(path: Path, volumes: Path, path_id: str) -> Path:
     """Return where a path leads if that is on a volume, and what lies beside it is too."""
     fence = volumes.resolve()
-    target = path.resolve()
+    target = _leads_to(path)
     beside = [target.with_name(target.name + suffix) for suffix in _COMPANIONS]
     beside += [target.with_suffix(suffix) for suffix in (*_COMPANIONS, *_SHAPEFILE_PARTS)]
     # Every link counts, however deep: a store of chunks has folders in folders.
     inside = [path for path in target.rglob("*") if path.is_symlink()] if target.is_dir() else []
     for one in (target, *beside, *inside):
-        if not one.resolve().is_relative_to(fence):
+        if not _leads_to(one).is_relative_to(fence):
             raise _refused(
                 str(path), path_id, f"{path} is not on a volume of the Layer ({volumes})"
             )
     return target
+
+
+def _leads_to(path: Path) -> Path:
+    """Return where a path leads; links in a ring lead nowhere, for which `resolve` may raise."""
+    return Path(os.path.realpath(path))
 
 
 def _parts(path: Path) -> list[Path]:
