@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from geopod.errors import LayerCRSError
+from geopod.layers.crs import parse_crs
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -85,13 +85,14 @@ def _crs_text(about: Mapping[str, Any], *, path_id: str) -> str | None:
     """Return the CRS as WKT: PROJJSON in the file, longitude and latitude if it says nothing."""
     if "crs" not in about:
         return "OGC:CRS84"
-    if about["crs"] is None:
+    told = about["crs"]
+    if told is None:
         return None
     try:
-        return str(CRS.from_json_dict(about["crs"]).to_wkt())
+        return parse_crs(json.dumps(told)).to_wkt()
     except CRSError as error:
         raise LayerCRSError.unsupported(
-            crs=json.dumps(about["crs"])[:80], path_id=path_id, words=str(error)
+            crs=json.dumps(told)[:80], path_id=path_id, words=str(error)
         ) from error
 
 
