@@ -17,17 +17,19 @@ def a_vector(**changes):
     )  # fmt: skip  # one line less
 
 
-def a_plan(layer, *, features="owned", **totals):
+def a_plan(layer, *, features="owned", keep_empty=False, **totals):
+    options = {"features": features, "keepEmpty": keep_empty}
     return Plan(
-        planner={}, nodes=1, options={"features": features}, work=None, layers=(layer,),
+        planner={}, nodes=1, options=options, work=None, layers=(layer,),
         partitions=(), totals=Totals(**totals),
     )  # fmt: skip  # one line less
 
 
 def test_nothing_is_said_of_a_layer_that_is_as_usual():
     layer = a_vector(bounds=(1.0, 2.0, 3.0, 4.0))
+    plan = a_plan(layer, linearised={"now": 0}, empty_geometries={"now": 0})
 
-    assert report_layer(layer, a_plan(layer, linearised={"now": 0})) == {
+    assert report_layer(layer, plan) == {
         "timestamp": "2024", "state": "Resolved", "crs": "EPSG:4326", "bbox": [1.0, 2.0, 3.0, 4.0],
     }  # fmt: skip  # one line less
 
@@ -48,6 +50,20 @@ def test_what_is_worth_knowing_is_said_together():
         "every node reads it whole: it has no bounding boxes; 2 geometries have arcs, which are "
         "read as straight lines; its column _fid is called _fid_."
     )
+
+
+@pytest.mark.parametrize(
+    ("keep_empty", "reason"),
+    [
+        (False, "2 features have no geometry: no node gets them without keepEmpty."),
+        (True, "2 features have no geometry: node 0 gets them."),
+    ],
+)
+def test_features_without_geometry_are_told_with_where_they_go(keep_empty, reason):
+    layer = a_vector()
+    plan = a_plan(layer, keep_empty=keep_empty, empty_geometries={"now": 2, "other": 7})
+
+    assert report_layer(layer, plan)["reason"] == reason
 
 
 @pytest.mark.parametrize(

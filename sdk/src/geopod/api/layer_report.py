@@ -35,6 +35,10 @@ def reading_notes(layer: LayerPlan, plan: Plan) -> list[str]:
     notes = []
     if vector.bbox_source == "scan":
         notes.append("every node reads it whole: it has no bounding boxes")
+    if count := plan.totals.empty_geometries.get(layer.key):
+        keeps = plan.options.get("keepEmpty")
+        whose = "node 0 gets them" if keeps else "no node gets them without keepEmpty"
+        notes.append(f"{count} features have no geometry: {whose}")
     if count := plan.totals.linearised.get(layer.key):
         notes.append(f"{count} geometries have arcs, which are read as straight lines")
     names = delivered_names(vector.columns, str(plan.options.get("features", "owned")))
