@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pyogrio
 import pytest
 import rasterio
 import rasterio.shutil
+import shapely
 from affine import Affine
 from geopod.errors import (
     LayerAccessError,
@@ -330,6 +333,61 @@ def test_features_that_are_cut_off_are_refused(tmp_path, driver, name, cut, left
 
     with pytest.raises(LayerAccessError, match="is cut off"):
         read_header(layer_source(path))
+
+
+def store_geometry(path, blob, *, row):
+    """Put something else where a row of a GeoPackage has its geometry; its index is left alone."""
+    with contextlib.closing(sqlite3.connect(path)) as base, base:
+        names = base.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for (name,) in names:
+            base.execute(f'DROP TRIGGER "{name}"')
+        base.execute("UPDATE fields SET geom = ? WHERE fid = ?", (blob, row))
+
+
+GPKG_HEAD = b"GP\x00\x01" + (32616).to_bytes(4, "little")
+
+
+ONE_ROW = "1 rows, the first is 7"
+
+
+@pytest.mark.parametrize(
+    ("blob", "words"),
+    [
+        pytest.param(b"rubbish", ONE_ROW, id="bytes"),
+        pytest.param("POINT (1 1)", ONE_ROW, id="text"),
+        pytest.param(5, ONE_ROW, id="number"),
+        pytest.param(GPKG_HEAD, ONE_ROW, id="head alone"),
+        pytest.param(shapely.to_wkb(shapely.Point(1, 1)), ONE_ROW, id="without head"),
+        pytest.param(GPKG_HEAD + b"\1\x63\0\0\0", "Unsupported WKB type 99", id="no such type"),
+    ],
+)
+def test_rubbish_for_a_geometry_is_refused_and_not_taken_for_none(tmp_path, blob, words):
+    path = tmp_path / "fields.gpkg"
+    scene_polygons(20).to_file(path, driver="GPKG", engine="pyogrio")
+    store_geometry(path, blob, row=7)
+
+    with pytest.raises(LayerAccessError, match=f"has geometries that are none: {words}"):
+        read_header(layer_source(path))
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        pytest.param(None, id="null"),
+        pytest.param(b"", id="no bytes"),
+        pytest.param(
+            b"GP\x00\x11" + GPKG_HEAD[4:] + shapely.to_wkb(shapely.Polygon()), id="empty polygon"
+        ),
+    ],
+)
+def test_rows_without_geometry_are_counted(tmp_path, blob):
+    path = tmp_path / "fields.gpkg"
+    scene_polygons(20).to_file(path, driver="GPKG", engine="pyogrio")
+    store_geometry(path, blob, row=7)
+
+    vector = read_header(layer_source(path)).vector
+
+    assert (vector.empty_geometries, len(vector.boxes)) == (1, 19)
 
 
 @pytest.mark.parametrize(("driver", "name"), [("ENVI", "a.img"), ("netCDF", "a.nc")])

@@ -21,6 +21,7 @@ from geopod.errors import LayerAccessError
 from geopod.layers.crs import Box
 from geopod.layers.features import (
     Features,
+    MalformedGeometryError,
     curved_rows,
     is_hollow,
     is_well_formed,
@@ -161,6 +162,36 @@ def _read_again(layer: OgrLayer, path: str, fids: NDArray[np.int64]) -> NDArray[
     )
     later_rows: NDArray[np.object_] = found[2][np.searchsorted(found[1], fids)]
     return later_rows
+
+
+def check_geometries(layer: OgrLayer) -> None:
+    """Raise MalformedGeometryError for what a GeoPackage has for a geometry and OGR takes for none.
+
+    Nothing at all is no geometry; so are bytes of length 0. Reads every row: for a layer some of
+    whose rows have no geometry.
+    """
+    for file in layer.files:
+        if file.driver == "GPKG" and (words := _find_rubbish(file)):
+            raise MalformedGeometryError(f"{file.href} has geometries that are none: {words}")
+
+
+def _find_rubbish(file: SourceFile) -> str | None:
+    path = gdal_path(file)
+    with ogr_settings(file), _without_measures():
+        info = pyogrio.read_info(path)
+        table, column, row = (
+            str(info[name]).replace('"', '""')
+            for name in ("layer_name", "geometry_name", "fid_column")
+        )
+        query = (
+            f'SELECT COUNT(*) AS count, MIN("{row}") AS first FROM "{table}" '  # noqa: S608  # quoted
+            f'WHERE length("{column}") > 0 AND ST_GeometryType("{column}") IS NULL'
+        )
+        try:
+            count, first = pyogrio.raw.read(path, sql=query, read_geometry=False)[3]
+        except (DataLayerError, DataSourceError) as error:
+            return without_queries(str(error))  # of a type that no geometry has
+    return f"{count[0]} rows, the first is {first[0]}" if count[0] else None
 
 
 def _size(file: SourceFile) -> int:

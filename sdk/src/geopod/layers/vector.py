@@ -116,6 +116,10 @@ def read_vector_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
     layer = open_vector(source, files)
     with told_what_is_wrong(source.path_id):
         opened = _read_opened(layer)
+        if opened.empty_geometries and not isinstance(layer.files, ParquetLayer):
+            from geopod.layers.ogr import check_geometries  # loaded by now
+
+            check_geometries(layer.files)
     found, told = opened.header.feature_count, layer.files.rows
     if files[0].driver == "FlatGeobuf" and found < told:
         # One that is cut off within its index has no feature for GDAL, and no error.
