@@ -26,6 +26,10 @@ def test_room_itself_loads_nothing():
     assert not heavy & modules_after("import geopod.layers.stage, geopod.layers.headers")
 
 
+LEAN = """
+from geopod.layers.lean import never_load_pandas
+never_load_pandas()
+"""
 STAGE = """
 import sys
 from pathlib import Path
@@ -51,15 +55,11 @@ def test_rasters_are_staged_without_pandas(tmp_path):
 def test_geoparquet_is_staged_without_gdal(tmp_path):
     path = write_vector_formats(tmp_path, scene_polygons(5))["parquet"]
 
-    loaded = modules_after(STAGE, str(path), str(tmp_path))
+    loaded = modules_after(LEAN + STAGE, str(path), str(tmp_path))
 
     assert not {"rasterio", "geopandas", "pyogrio"} & loaded
 
 
-LEAN = """
-from geopod.layers.lean import never_load_pandas
-never_load_pandas()
-"""
 FEATURES = """
 from geopod import codecs
 from pyarrow import BufferOutputStream, ipc, table
