@@ -134,6 +134,26 @@ def kill(victim, home, kubectl, cluster_name):
             os.kill(api_server(cluster_name), signal.SIGKILL)
 
 
+def test_environment_is_built_though_builder_operator_and_gateway_die(
+    client, home, kubectl, process_cluster
+):
+    name = f"geopodchaos{uuid.uuid4().hex[:8]}"
+    a_wheel(Places.of(process_cluster).data("index"), name)
+    built = client.environment("built", nodes=1, requirements=[name], wait=False, **SMALL)
+    builders = []
+    wait_until(lambda: builders.extend(pods(home, component("builder"))) or builders)
+    kill_pod(home, builders[0]["metadata"]["name"])
+    kill_container(kubectl.within(SYSTEM), component("operator"), "operator")
+    kill_container(kubectl.within(SYSTEM), component("gateway"), "gateway")
+    built.wait_ready(progress=False)
+
+    def version(params):
+        return __import__(name).VERSION
+
+    assert built.execute(version, progress=False) == ["1.0"]
+    built.delete()  # while both machines are there: one has no CPU for this environment too
+
+
 def test_every_result_counts_once_whatever_is_killed(
     environment, client, home, kubectl, process_cluster
 ):
@@ -162,26 +182,6 @@ def test_run_goes_on_while_the_api_server_stands_still(environment, process_clus
     with stopped(api_server(process_cluster)):
         time.sleep(AWAY_S)  # noqa: TID251  # the outage itself
     check(run)
-
-
-def test_environment_is_built_though_builder_operator_and_gateway_die(
-    client, run_on_a_lost_node, home, kubectl, process_cluster
-):
-    name = f"geopodchaos{uuid.uuid4().hex[:8]}"
-    a_wheel(Places.of(process_cluster).data("index"), name)
-    built = client.environment("built", nodes=1, requirements=[name], wait=False, **SMALL)
-    builders = []
-    wait_until(lambda: builders.extend(pods(home, component("builder"))) or builders)
-    kill_pod(home, builders[0]["metadata"]["name"])
-    kill_container(kubectl.within(SYSTEM), component("operator"), "operator")
-    kill_container(kubectl.within(SYSTEM), component("gateway"), "gateway")
-    built.wait_ready(progress=False)
-
-    def version(params):
-        return __import__(name).VERSION
-
-    assert built.execute(version, progress=False) == ["1.0"]
-    built.delete()  # the machine that is left has no CPU to spare for a lost node's pod
 
 
 def test_lost_node_costs_no_result(run_on_a_lost_node):
