@@ -1,7 +1,7 @@
 """The API client against a fake server: chunks, watches that go on, retries, public errors."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -50,6 +50,9 @@ def faults(*answers, verb):
 
 def status(code, reason="Busy", message="refused", **headers):
     return lambda: refusal(code, reason, RUNS, "r1", message, headers=headers)
+
+
+FORBIDDEN = status(403, "Forbidden", 'User "ana" cannot')
 
 
 def test_long_list_comes_in_chunks_and_whole():
@@ -235,6 +238,16 @@ async def take(watch, number):
     return [await anext(watch) for _ in range(number)]
 
 
+@asynccontextmanager
+async def told_of_a_run(fake, client):
+    """A watch that the server has let through, and that has told one run."""
+    async with aclosing(client.watch(RUNS)) as watch:
+        await take(watch, 1)
+        fake.put(RUNS, a_run())
+        await take(watch, 1)
+        yield watch
+
+
 def told(events):
     return [(event.type, event.object.get("metadata", {}).get("name")) for event in events]
 
@@ -267,10 +280,7 @@ def test_watch_from_a_version_lists_nothing():
 
 def test_broken_watch_goes_on_where_it_was():
     async def scenario(fake, client):
-        async with aclosing(client.watch(RUNS)) as watch:
-            await take(watch, 1)
-            fake.put(RUNS, a_run())
-            await take(watch, 1)
+        async with told_of_a_run(fake, client) as watch:
             fake.cut_watches()
             fake.put(RUNS, a_run("r2"))
             assert told(await take(watch, 1)) == [("ADDED", "r2")]
@@ -281,10 +291,7 @@ def test_broken_watch_goes_on_where_it_was():
 
 def test_watch_that_was_forgotten_lists_again_and_says_so():
     async def scenario(fake, client):
-        async with aclosing(client.watch(RUNS)) as watch:
-            await take(watch, 1)
-            fake.put(RUNS, a_run())
-            await take(watch, 1)
+        async with told_of_a_run(fake, client) as watch:
             fake.remove(RUNS, "r1")
             fake.put(RUNS, a_run("r2"))
             fake.forget_history()
@@ -314,7 +321,7 @@ def test_bookmarks_are_not_told_but_counted():
 
 def test_watch_without_the_right_ends_with_its_error():
     async def scenario(fake, client):
-        fake.faults = faults(status(403, "Forbidden", 'User "ana" cannot'), verb="watch")
+        fake.faults = faults(FORBIDDEN, verb="watch")
         async with aclosing(client.watch(RUNS)) as watch:
             await take(watch, 1)
             with pytest.raises(PermissionDeniedError):
@@ -325,11 +332,8 @@ def test_watch_without_the_right_ends_with_its_error():
 
 def test_watch_survives_a_server_that_does_not_know_yet_who_may_do_what():
     async def scenario(fake, client):
-        async with aclosing(client.watch(RUNS)) as watch:
-            await take(watch, 1)
-            fake.put(RUNS, a_run())
-            await take(watch, 1)
-            fake.faults = faults(*[status(403, "Forbidden", 'User "ana" cannot')] * 2, verb="watch")
+        async with told_of_a_run(fake, client) as watch:
+            fake.faults = faults(FORBIDDEN, FORBIDDEN, verb="watch")
             fake.cut_watches()
             fake.put(RUNS, a_run("r2"))
             assert told(await take(watch, 1)) == [("ADDED", "r2")]
@@ -339,20 +343,14 @@ def test_watch_survives_a_server_that_does_not_know_yet_who_may_do_what():
 
 def test_watch_whose_right_was_taken_ends_after_some_tries():
     async def scenario(fake, client):
-        async with aclosing(client.watch(RUNS)) as watch:
-            await take(watch, 1)
-            fake.put(RUNS, a_run())
-            await take(watch, 1)
-            fake.faults = faults(*[status(403, "Forbidden", 'User "ana" cannot')] * 9, verb="watch")
+        async with told_of_a_run(fake, client) as watch:
+            fake.faults = faults(*[FORBIDDEN] * 9, verb="watch")
             fake.cut_watches()
             with pytest.raises(PermissionDeniedError):
                 await anext(watch)
             assert fake.count("watch") == 3
 
     run(scenario, limits=replace(FAST, refusals=1))
-
-
-FORBIDDEN = status(403, "Forbidden", 'User "ana" cannot')
 
 
 def test_call_that_was_allowed_before_survives_a_server_that_has_just_started():
