@@ -30,14 +30,20 @@ def short_work(_=None):
 
 
 def fatal_work(order):
-    """Take half a second; the worker of one task is killed once, so long after its start."""
+    """Take half a second; the worker of one task is killed once, so long after its start.
+
+    Two files say when: `killed`, and `again` from the task's next start. Both hold seconds.
+    """
     import os
     import signal
     from pathlib import Path
 
-    index, marker, moment_s = order
-    if index == 2 and not Path(marker).exists():  # the third of eight
-        Path(marker).touch()
-        time.sleep(moment_s)  # noqa: TID251  # the seeded moment
-        os.kill(os.getpid(), signal.SIGKILL)
+    index, folder, moment_s = order
+    if index == 2 and moment_s:  # the third of eight
+        killed = Path(folder) / "killed"
+        if not killed.exists():
+            time.sleep(moment_s)  # noqa: TID251  # the seeded moment
+            killed.write_text(str(time.time()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        (Path(folder) / "again").write_text(str(time.time()))
     time.sleep(0.5)  # noqa: TID251  # the work of the task
