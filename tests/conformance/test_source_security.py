@@ -173,6 +173,17 @@ def test_pod_reads_nothing_beside_its_volumes(pod, tmp_path, way):
     assert "is not on a volume of the Layer" in refused(href, pod)
 
 
+@pytest.mark.parametrize("beside", ["dbf", "DBF", "PRJ", "CPG", "qix"])
+def test_pod_reads_no_shapefile_with_parts_beside_its_volumes(pod, tmp_path, beside):
+    claim = pod.volumes / "claim"
+    scene_polygons(5).to_file(tmp_path / "secret.shp", engine="pyogrio", SPATIAL_INDEX="YES")
+    scene_polygons(5).to_file(claim / "fields.shp", engine="pyogrio")
+    (claim / f"fields.{beside.lower()}").unlink(missing_ok=True)
+    (claim / f"fields.{beside}").symlink_to(tmp_path / f"secret.{beside.lower()}")
+
+    assert "is not on a volume of the Layer" in refused(str(claim / "fields.shp"), pod)
+
+
 def test_index_names_only_what_a_layer_may_have(pod, tmp_path):
     listed = pod.volumes / "claim" / "all.txt"
     listed.write_text(f"dem.tif\n{tmp_path}/secret.tif\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 import geopandas
 import geopod
@@ -18,6 +19,7 @@ import rasterio.shutil
 from geopod.api.plan import encode_plan
 from geopod.errors import LayerAccessError, SourceChangedError
 from geopod.layers.headers import read_header
+from geopod.layers.sources import check_versions, read_versions
 from geopod.layers.stage import stage_partition
 from layer_builders import (
     raster_spec,
@@ -46,6 +48,13 @@ def scene(server):
     path = write_scene(server.folder / "scene.tif", 512)
     with rasterio.open(path) as source:
         return source.read()
+
+
+def write_shapefile(folder, name, **options):
+    """Write 40 fields; all files in capitals if the name is."""
+    scene_polygons(40).to_file(folder / "fields.shp", engine="pyogrio", **options)
+    for part in folder.iterdir():
+        part.rename(part.with_name(part.name.upper() if name.isupper() else part.name))
 
 
 def mosaic_of(job, key, shape):
@@ -125,14 +134,72 @@ def test_shapefile_on_the_web_is_read_with_its_parts(server, tmp_path):
     assert sorted(ids) == list(range(40))
 
 
+@pytest.mark.parametrize("name", ["fields.shp", "FIELDS.SHP", "fields.shx"])
+@pytest.mark.parametrize("changed", [".shp", ".shx", ".dbf", ".prj", ".cpg"])
+def test_shapefile_on_the_web_is_another_one_when_any_file_of_it_is(server, name, changed):
+    write_shapefile(server.folder, name)
+    href = server.url(name)
+    planned = read_versions((href,), path_id="fields", access=quick_access())
+    part = (server.folder / name).with_suffix(changed.upper() if name.isupper() else changed)
+    later = part.stat().st_mtime_ns + 1
+    os.utime(part, ns=(later, later))
+
+    with pytest.raises(SourceChangedError, match=rf"{later}"):
+        check_versions(planned, key="fields", path_id="fields", access=quick_access())
+
+
+def test_table_that_changed_after_the_plan_stops_the_node(server, tmp_path):
+    write_shapefile(server.folder, "fields.shp")
+    access = quick_access()
+    request = PlanRequest(layers=(web_source(server.url("fields.shp")),), nodes=1)
+    plan, _ = plan_layers(request, access)
+    scene_polygons(40).assign(value=-1.0).to_file(tmp_path / "fields.shp", engine="pyogrio")
+    (tmp_path / "fields.dbf").replace(server.folder / "fields.dbf")
+
+    with pytest.raises(SourceChangedError, match="fields"):
+        stage_partition(plan, "sha", 0, tmp_path, access=access)
+
+
+@pytest.mark.parametrize(
+    ("name", "absent", "requests"),
+    [("fields.shp", "", 5), ("fields.shp", ".cpg", 6), ("FIELDS.SHP", "", 9)],
+)
+def test_version_of_a_shapefile_on_the_web_costs_a_byte_of_each_file(
+    server, name, absent, requests
+):
+    """A name in small letters is asked for first, as GDAL does."""
+    write_shapefile(server.folder, name)
+    if absent:
+        (server.folder / name).with_suffix(absent).unlink()
+
+    read_versions((server.url(name),), path_id="fields", access=quick_access())
+
+    asked = server.asked()
+    assert len(asked) == requests
+    assert {one["sent"] for one in asked} <= {0, 1}
+
+
+def test_index_of_a_shapefile_on_the_web_is_not_asked_for(server):
+    write_shapefile(server.folder, "fields.shp", SPATIAL_INDEX="YES")
+
+    read_header(web_source(server.url("fields.shp")), quick_access())
+
+    assert (server.folder / "fields.qix").exists()
+    assert {Path(path).suffix for path in server.paths()} == {
+        ".shp",
+        ".shx",
+        ".dbf",
+        ".prj",
+        ".cpg",
+    }
+
+
 @pytest.mark.parametrize("name", ["fields.shp", "FIELDS.SHP"])
 @pytest.mark.parametrize(
     ("cut", "left"), [(".shp", 0.9), (".shx", 0.9), (".dbf", 0.9), (".dbf", 0.0)]
 )
 def test_shapefile_on_the_web_that_is_cut_off_is_refused(server, name, cut, left):
-    scene_polygons(40).to_file(server.folder / "fields.shp", engine="pyogrio")
-    for part in server.folder.iterdir():
-        part.rename(part.with_name(part.name.upper() if name.isupper() else part.name))
+    write_shapefile(server.folder, name)
     part = (server.folder / name).with_suffix(cut.upper() if name.isupper() else cut)
     whole = part.stat().st_size
     read_header(web_source(server.url(name)), quick_access())

@@ -158,6 +158,24 @@ def test_changed_companion_is_a_changed_source(tmp_path):
         check_versions(planned, key="dem", path_id="dem")
 
 
+@pytest.mark.parametrize("name", ["fields.shp", "FIELDS.SHP", "fields.shx"])
+@pytest.mark.parametrize("changed", [".shp", ".shx", ".dbf", ".prj", ".cpg"])
+def test_shapefile_is_another_one_when_any_file_of_it_is(tmp_path, name, changed):
+    """Also when the file is replaced by a copy that kept its time, of the same size."""
+    scene_polygons(4).to_file(tmp_path / "fields.shp", engine="pyogrio")
+    for part in tmp_path.iterdir():
+        part.rename(part.with_name(part.name.upper() if name.isupper() else part.name))
+    planned = read_versions((str(tmp_path / name),), path_id="fields")
+    check_versions(planned, key="fields", path_id="fields")
+
+    os.utime(
+        (tmp_path / name).with_suffix(changed.upper() if name.isupper() else changed), ns=(7, 7)
+    )
+
+    with pytest.raises(SourceChangedError, match=r"size \d+ of 5 files \w+ at plan time"):
+        check_versions(planned, key="fields", path_id="fields")
+
+
 def test_gdal_options_are_there_again_after_reading():
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         with gdal_settings():

@@ -28,7 +28,7 @@ from geopod.layers.features import (
     rows_per_batch,
 )
 from geopod.layers.geojson import check_crs
-from geopod.layers.shapefile import cut_off
+from geopod.layers.shapefile import PARTS, cut_off
 from geopod.layers.sources import SourceFile
 from geopod.layers.vsi import gdal_path, remote_options, without_queries
 
@@ -251,6 +251,8 @@ def ogr_settings(file: SourceFile) -> Iterator[None]:
         yield
         return
     options = remote_options(file.remote) | {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+    if file.driver == "ESRI Shapefile":
+        options["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ",".join(PARTS)
     before = {name: pyogrio.get_gdal_config_option(name) for name in options}
     pyogrio.set_gdal_config_options(options)
     try:

@@ -1,5 +1,6 @@
-"""Whether a Shapefile is all there: GDAL reads one that is cut off as a shorter one.
+"""The files of a Shapefile: which there are, their version, and whether they are all there.
 
+GDAL reads one that is cut off as a shorter one.
 Source: ESRI Shapefile Technical Description (1998); dBASE's header has the sizes of its table.
 """
 
@@ -13,7 +14,11 @@ from urllib.parse import urlsplit
 
 from geopod.errors import LayerAccessError
 from geopod.layers.remote import RemoteFile
+from geopod.layers.together import ask_all
 
+PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+"""What is read."""
+_INDEXES = (".qix", ".sbn", ".sbx")
 _HEAD_BYTES = {".shp": 100, ".shx": 100, ".dbf": 32}
 """What each part begins with, however little it holds."""
 _NOT_THERE = {401, 403, 404, 410}
@@ -26,6 +31,38 @@ class _Part(NamedTuple):
     name: str
     head: bytes
     size: int
+    version: str = ""
+    """Of one in a store."""
+
+
+def is_shapefile(name: str) -> bool:
+    """Say whether a name is one that a Shapefile is opened by."""
+    return name.lower().endswith((".shp", ".shx"))
+
+
+def files_beside(path: Path) -> list[Path]:
+    """Return where the files of a local Shapefile lie that are read, if they are there."""
+    return [path.with_suffix(either) for suffix in PARTS for either in _written(suffix)]
+
+
+def indexes_beside(path: Path) -> list[Path]:
+    """Return where the indexes of a local Shapefile lie, if it has some."""
+    return [path.with_suffix(either) for suffix in _INDEXES for either in _written(suffix)]
+
+
+def remote_version(file: RemoteFile) -> str:
+    """Return what changes when any file does that is read of a Shapefile in a store.
+
+    Raises LayerAccessError for a store that does not answer.
+    """
+
+    def read(suffix: str) -> str:
+        if file.name.lower().endswith(suffix):
+            return f" {suffix} {file.version()}"
+        found = _read_remote_part(file, suffix, 1)
+        return "" if found is None else f" {suffix} {found.version}"
+
+    return "".join(ask_all(read, PARTS, are_remote=True)).lstrip()
 
 
 def cut_off(place: Path | RemoteFile) -> str | None:
@@ -46,15 +83,25 @@ def cut_off(place: Path | RemoteFile) -> str | None:
 
 def _read_parts(place: Path | RemoteFile, suffix: str, length: int) -> Iterator[_Part]:
     """Yield the parts there are under a suffix, written small or large."""
-    for either in (suffix, suffix.upper()):
-        if isinstance(place, RemoteFile):
-            found = _read_remote(_beside(place, either), length)
-            if found is not None:
-                yield found
-                return  # GDAL asks for the large one if there is no small one
-        elif (path := place.with_suffix(either)).exists():
+    if isinstance(place, RemoteFile):
+        found = _read_remote_part(place, suffix, length)
+        if found is not None:
+            yield found
+        return
+    for either in _written(suffix):
+        if (path := place.with_suffix(either)).exists():
             with path.open("rb") as file:
                 yield _Part(str(path), file.read(length), path.stat().st_size)
+
+
+def _written(suffix: str) -> tuple[str, str]:
+    return (suffix, suffix.upper())
+
+
+def _read_remote_part(file: RemoteFile, suffix: str, length: int) -> _Part | None:
+    """Return the part that GDAL reads: it asks for the large name if there is no small one."""
+    parts = (_read_remote(_beside(file, either), length) for either in _written(suffix))
+    return next((part for part in parts if part is not None), None)
 
 
 def _beside(file: RemoteFile, suffix: str) -> RemoteFile:
@@ -71,9 +118,9 @@ def _read_remote(file: RemoteFile, length: int) -> _Part | None:
         if status in _NOT_THERE:
             return None
         if status == _EMPTY:
-            return _Part(file.href, b"", 0)
+            return _Part(file.href, b"", 0, "empty")
         raise
-    return _Part(file.href, answer.body, answer.size)
+    return _Part(file.href, answer.body, answer.size, answer.version)
 
 
 def _told_size(head: bytes, *, is_table: bool) -> int:

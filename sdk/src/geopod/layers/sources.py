@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from zlib import crc32
 
 import msgspec
 
@@ -20,6 +21,7 @@ from geopod.layers.companions import check_companions
 from geopod.layers.ellipsis import ELLIPSIS, find_ellipsis, is_ellipsis
 from geopod.layers.formats import HEAD_BYTES, PARQUET, Format, Kind, find_format
 from geopod.layers.remote import SCHEMES, RemoteFile, find_remote
+from geopod.layers.shapefile import files_beside, indexes_beside, is_shapefile, remote_version
 from geopod.layers.together import ask_all
 from geopod.layers.variables import Variable, split_variable
 from geopod.layers.zarr import is_store, read_variable
@@ -28,7 +30,6 @@ __all__ = ["PARQUET", "Kind", "LayerSource", "SourceFile"]
 
 # Files that hold parts of the layer: their change changes the layer.
 _COMPANIONS = (".aux.xml", ".hdr", ".msk", ".ovr")
-_SHAPEFILE_PARTS = (".dbf", ".shx", ".prj", ".cpg")
 _HERE_ONLY = "{}, which is read with the {} beside it and from volumes only; write GeoTIFF"
 _ON_VOLUMES = {
     "netCDF": "classic netCDF, which is read from volumes only; write netCDF-4",
@@ -205,10 +206,12 @@ def version_of(place: Path | RemoteFile, variable: Variable | None, *, path_id: 
     if is_store(place):
         return read_variable(place, variable, path_id=path_id).version
     if isinstance(place, RemoteFile):
-        return place.version()
-    stats = [part.stat() for part in _parts(place)]
-    newest = max(stat.st_mtime_ns for stat in stats)
-    return f"mtime {newest} size {sum(stat.st_size for stat in stats)}"
+        return remote_version(place) if is_shapefile(place.name) else place.version()
+    told = [(part.name, stat.st_mtime_ns, stat.st_size) for part, stat in _parts(place)]
+    newest, size = max(mtime for _, mtime, _ in told), sum(size for _, _, size in told)
+    # A copy that keeps its time may be older than the file beside it.
+    several = f" of {len(told)} files {crc32(repr(told).encode()):08x}" if len(told) > 1 else ""
+    return f"mtime {newest} size {size}{several}"
 
 
 def read_versions(
@@ -265,7 +268,8 @@ def _fenced(path: Path, volumes: Path, path_id: str) -> Path:
     fence = volumes.resolve()
     target = _leads_to(path)
     beside = [target.with_name(target.name + suffix) for suffix in _COMPANIONS]
-    beside += [target.with_suffix(suffix) for suffix in (*_COMPANIONS, *_SHAPEFILE_PARTS)]
+    beside += [target.with_suffix(suffix) for suffix in _COMPANIONS]
+    beside += [*files_beside(target), *indexes_beside(target)]
     # Every link counts, however deep: a store of chunks has folders in folders.
     inside = [path for path in target.rglob("*") if path.is_symlink()] if target.is_dir() else []
     for one in (target, *beside, *inside):
@@ -281,14 +285,15 @@ def _leads_to(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _parts(path: Path) -> list[Path]:
+def _parts(path: Path) -> list[tuple[Path, os.stat_result]]:
     """Return the files whose bytes make up the source at `path`."""
     if path.is_dir():
-        return sorted(path.glob("*.parquet"))
+        return [(part, part.stat()) for part in sorted(path.glob("*.parquet"))]
     companions = [path.with_name(path.name + suffix) for suffix in _COMPANIONS]
-    if path.suffix.lower() == ".shp":
-        companions += [path.with_suffix(suffix) for suffix in _SHAPEFILE_PARTS]
-    return [path, *(part for part in companions if part.exists())]
+    if is_shapefile(path.name):
+        companions += files_beside(path)
+    there = [part for part in companions if part != path and part.exists()]
+    return [(part, part.stat()) for part in (path, *there)]
 
 
 def _refused(href: str, path_id: str, words: str) -> LayerAccessError:
