@@ -85,6 +85,12 @@ OWN_OBJECTS = {
         value = make
         """,
     "lambda": "value = lambda: 7\n",
+    "cached function": """
+        import functools
+        @functools.cache
+        def value():
+            return 7
+        """,
     "instance": """
         class A:
             def __call__(self):

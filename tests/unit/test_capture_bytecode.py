@@ -144,6 +144,39 @@ SHAPES = {
         """,
         2,
     ),
+    "cached helper that calls itself": (
+        """
+        import functools
+        @functools.lru_cache(maxsize=None)
+        def fib(n):
+            return n if n < 2 else fib(n - 1) + fib(n - 2)
+        def f(x):
+            return fib(30), fib.cache_parameters()
+        """,
+        (832040, {"maxsize": None, "typed": False}),
+    ),
+    "cached itself": (
+        """
+        import functools
+        @functools.cache
+        def f(x):
+            return x + 1
+        """,
+        2,
+    ),
+    "cached property": (
+        """
+        import functools
+        class Scene:
+            @functools.cached_property
+            def bands(self):
+                return [1, 2]
+        def f(x):
+            scene = Scene()
+            return scene.bands is scene.bands
+        """,
+        True,
+    ),
     "enum": (
         """
         import enum
@@ -192,6 +225,43 @@ def test_helper_modules_travel_too_but_only_what_is_named_of_them(tmp_path):
         "helpers.step": "global",
         "helpers.STEP": "global",
     }
+
+
+HOLDERS = {
+    "dictionary": "TABLE = {1: lambda: helpers.step()}\ndef f(x):\n    return TABLE[x]()\n",
+    "instance": """
+        class Model:
+            def __init__(self):
+                self.step = lambda: helpers.step()
+        MODEL = Model()
+        def f(x):
+            return MODEL.step()
+        """,
+    "partial": """
+        import functools
+        step = functools.partial(lambda k: helpers.step(), 1)
+        def f(x):
+            return step()
+        """,
+    "property": """
+        import functools
+        class Scene:
+            @functools.cached_property
+            def step(self):
+                return helpers.step()
+        def f(x):
+            return Scene().step
+        """,
+}
+
+
+@pytest.mark.parametrize("text", HOLDERS.values(), ids=HOLDERS)
+def test_function_in_an_object_brings_what_it_uses_of_a_module(tmp_path, text):
+    helpers = "import threading\nUNUSED = threading.Lock()\ndef step():\n    return 3\n"
+    whole = "import helpers\n" + program(text)
+    with user_module(tmp_path, helpers, "helpers"), user_module(tmp_path, whole) as analysis:
+        bundle = capture(analysis.f)
+    assert unpickled(bundle.payload)(1) == 3
 
 
 def test_package_with_relative_imports_travels(tmp_path):
@@ -549,6 +619,17 @@ CHANGES = {
             return g()
         """,
         "analysis.g = lambda: 2",
+    ),
+    "what a function in a dictionary uses": (
+        """
+        K = 1
+        def g():
+            return K
+        TABLE = {'a': g}
+        def f(x):
+            return TABLE['a']()
+        """,
+        "analysis.K = 2",
     ),
     "helper of the same name": (
         """

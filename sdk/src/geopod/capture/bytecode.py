@@ -7,8 +7,10 @@ interpreter that loads it (cloudpipe/cloudpickle#505), so whoever calls this has
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import io
+import operator
 import pickle
 import sys
 import threading
@@ -20,7 +22,14 @@ from typing import Any, TypeVar
 import cloudpickle
 from typing_extensions import override
 
-from geopod.capture.names import global_names, is_own, is_own_module, marked_function
+from geopod.capture.names import (
+    CACHED,
+    all_names,
+    global_names,
+    is_own,
+    is_own_module,
+    marked_function,
+)
 
 PROTOCOL = 5
 CLOUDPICKLE_VERSION: str = cloudpickle.__version__
@@ -39,6 +48,17 @@ def _code_with_its_file(code: CodeType) -> Any:
     return build, tuple(named)
 
 
+class _Call:
+    """Is, where it is unpickled, what the call of an importable function returns."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self._call = function, args
+
+    @override
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self._call
+
+
 class _OwnByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle carries no types
     """Pickles functions, classes and modules of the user's own files by value."""
 
@@ -53,6 +73,9 @@ class _OwnByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle car
         super().__init__(file, protocol=PROTOCOL, buffer_callback=take_buffer)
         self.names = frozenset(names)
         self.registered: list[ModuleType] = []
+        self.has_modules = False
+        self.used: set[str] = set()
+        """Every name that a function uses that was sent by value."""
 
     @override
     def reducer_override(self, obj: Any) -> Any:
@@ -61,15 +84,19 @@ class _OwnByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle car
         inner = marked_function(obj)
         if inner is not None:
             return copy.copy, (inner,)  # copy of a function is the function itself
+        if isinstance(obj, CACHED | functools.cached_property):
+            return _reduce_cached(obj)
         if isinstance(obj, FunctionType | type | TypeVar):
             self._register(getattr(obj, "__module__", None))
         reduced = super().reducer_override(obj)
         if isinstance(obj, FunctionType) and isinstance(reduced, tuple):
+            self.used |= all_names(obj.__code__)
             _complete(obj, reduced[2])
         return reduced
 
     def _reduce_module(self, module: ModuleType) -> Any:
         """Send of a module only what somebody names: the rest may be large or unpicklable."""
+        self.has_modules = True
         kept = {name: value for name, value in vars(module).items() if name in self.names}
         return ModuleType, (module.__name__,), kept
 
@@ -79,6 +106,22 @@ class _OwnByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle car
             if name not in cloudpickle.list_registry_pickle_by_value():
                 cloudpickle.register_pickle_by_value(module)
                 self.registered.append(module)
+
+
+def _reduce_cached(obj: Any) -> Any:
+    """Reduce what caches a function's results: an empty cache of the same function.
+
+    `functools` itself reduces the one to a name, which the node does not have, and the other to a
+    dictionary with a lock in it (Python 3.11).
+    """
+    if isinstance(obj, functools.cached_property):
+        is_plain = type(obj) is functools.cached_property
+        state = {"attrname": obj.attrname}
+        return (functools.cached_property, (obj.func,), state) if is_plain else NotImplemented
+    if not is_own(obj):
+        return NotImplemented
+    decorator = _Call(functools.lru_cache, *obj.cache_parameters().values())
+    return operator.call, (decorator, obj.__wrapped__)
 
 
 def _complete(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
@@ -117,12 +160,18 @@ def _pickler(
 def pickle_by_value(value: object, names: Iterable[str] = ()) -> bytes:
     """Return `value` as a pickle that needs none of the user's own modules on the node.
 
-    `names`: what is kept of modules that `value` holds as modules. Raises what pickling raises.
+    `names`: what is kept of modules that `value` holds as modules, besides what the functions in
+    it use: those in a dictionary or an instance are found by pickling alone. Raises what pickling
+    raises.
     """
-    file = io.BytesIO()
-    with _pickler(file, names) as pickler:
-        pickler.dump(value)
-    return file.getvalue()
+    kept = frozenset(names)
+    while True:
+        file = io.BytesIO()
+        with _pickler(file, kept) as pickler:
+            pickler.dump(value)
+        if not pickler.has_modules or pickler.used <= kept:
+            return file.getvalue()
+        kept |= pickler.used
 
 
 def pickled_size(value: object, names: Iterable[str] = ()) -> int:
@@ -143,7 +192,7 @@ class _ByReference(pickle.Pickler):
 
     @override
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, FunctionType | type | ModuleType) and is_own(obj):
+        if isinstance(obj, FunctionType | type | ModuleType | CACHED) and is_own(obj):
             raise _NeedsValueError
         return NotImplemented
 

@@ -18,6 +18,8 @@ MARK = "__geopod_function__"
 """Attribute by which an object made by `@geopod.function` names the function it was made of."""
 NEVER_BY_VALUE = frozenset({"geopod", "_geopod_runner", "cloudpickle"})
 """Installed on every node, or of no use there, wherever they lie on this machine."""
+CACHED = type(functools.cache(len))
+"""What `functools.cache` and `functools.lru_cache` make of a function."""
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
@@ -69,12 +71,12 @@ def is_own(value: object) -> bool:
         return is_own_module(value.__name__)
     home = getattr(value, "__module__", None)
     if home in sys.modules:
-        is_hidden = isinstance(value, FunctionType) and not _is_found_by_name(value)
+        is_hidden = isinstance(value, FunctionType | CACHED) and not _is_found_by_name(value)
         return is_hidden or is_own_module(home)
     return str(home).partition(".")[0] not in NEVER_BY_VALUE
 
 
-def _is_found_by_name(function: FunctionType) -> bool:
+def _is_found_by_name(function: Any) -> bool:
     found: Any = sys.modules[function.__module__]
     for part in function.__qualname__.split("."):
         found = getattr(found, part, None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import is_
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Literal
 
-from geopod.capture.names import all_names, global_names, is_own, marked_function
+from geopod.capture.names import CACHED, all_names, global_names, is_own, marked_function
 
 Role = Literal["global", "closure", "default"]
 ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...))
@@ -64,6 +65,8 @@ def _visit(
     value: Any, found: Reach, seen: set[int], modules: dict[str, ModuleType]
 ) -> Iterator[Any]:
     value = marked_function(value) or value
+    if isinstance(value, CACHED) and is_own(value):
+        value = value.__wrapped__
     if id(value) in seen or not isinstance(value, FunctionType | type | ModuleType):
         return
     seen.add(id(value))
@@ -99,6 +102,8 @@ def _visit_modules(
 def _functions_of(member: Any) -> Iterator[Any]:
     if isinstance(member, staticmethod | classmethod):
         yield member.__func__
+    elif isinstance(member, cached_property):
+        yield member.func
     elif isinstance(member, property):
         yield from (part for part in (member.fget, member.fset, member.fdel) if part)
     else:
@@ -143,13 +148,14 @@ def content_of(f: object) -> tuple[Any, ...] | None:
     if not isinstance(f, FunctionType):
         return None
     found = reach(f)
+    known = {id(function) for function in found.functions}
     content: list[Any] = []
     try:
         for function in found.functions:
             content += _itself(function)
-            _watch(function.__dict__, content, NESTING)
+            _watch(function.__dict__, content, known)
         for item in found.items:
-            _watch(item.value, content, NESTING)
+            _watch(item.value, content, known)
     except _UnwatchableError:
         return None
     return tuple(content)
@@ -194,7 +200,7 @@ def glance(f: FunctionType, names: tuple[str, ...]) -> tuple[Any, ...]:
     )
 
 
-def _watch(value: Any, content: list[Any], depth: int) -> None:
+def _watch(value: Any, content: list[Any], known: set[int], depth: int = NESTING) -> None:
     value = marked_function(value) or value
     kind = type(value)
     if kind in ATOMS:
@@ -204,8 +210,10 @@ def _watch(value: Any, content: list[Any], depth: int) -> None:
             raise _UnwatchableError
         content += (kind, len(value))
         for member in (*value.keys(), *value.values()) if kind is dict else value:
-            _watch(member, content, depth - 1)
+            _watch(member, content, known, depth - 1)
     elif kind is FunctionType and is_own(value):
+        if id(value) not in known:  # what it reaches is not among `content`
+            raise _UnwatchableError
         content.append(value.__code__)
     elif isinstance(value, ModuleType) or (callable(value) and _is_by_name(value)):
         content.append(value)
