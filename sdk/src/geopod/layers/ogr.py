@@ -32,7 +32,7 @@ from geopod.layers.shapefile import PARTS, cut_off
 from geopod.layers.sources import SourceFile
 from geopod.layers.vsi import gdal_path, remote_options, without_queries
 
-_FILE_NUMBER_SHIFT = 40
+FILE_NUMBER_SHIFT = 40
 """Row numbers of a layer's second file begin at 2**40: FIDs may have gaps, files never meet."""
 
 
@@ -47,6 +47,10 @@ class OgrLayer:
     """A bounding-box query need not read the whole file."""
     may_seek: bool
     """A row can be read by its number without reading those before it."""
+    trees: tuple[str, ...]
+    """For each file, the R-tree that answers its queries; empty: it has none."""
+    avoids_index: bool
+    """Beside the files lie indexes that may be older than they are."""
     rows: int
     schema: pa.Schema
     """Of the attributes."""
@@ -69,6 +73,8 @@ def open_ogr(files: Sequence[SourceFile], *, path_id: str) -> OgrLayer:
         crs=first.crs,
         has_index=all(layer.has_index for layer in opened),
         may_seek=all(layer.may_seek for layer in opened),
+        trees=tuple(tree for layer in opened for tree in layer.trees),
+        avoids_index=any(layer.avoids_index for layer in opened),
         rows=sum(layer.rows for layer in opened),
         schema=first.schema,
     )
@@ -79,9 +85,12 @@ def read_ogr(
 ) -> Iterator[Features]:
     """Yield the rows whose bounding box meets one of `boxes` (layer CRS); None: all rows.
 
-    A row that meets two boxes is yielded once. The order is the driver's.
+    Of a layer whose index is avoided all rows are. A row that meets two boxes is yielded once. The
+    order is the driver's.
     """
     columns = None if with_attributes else ()
+    if layer.avoids_index:
+        boxes = None
     for number, file in enumerate(layer.files):
         seen = np.empty(0, np.int64)
         for box in boxes if boxes is not None else [None]:
@@ -92,7 +101,7 @@ def read_ogr(
                 rows = features if len(fresh) == len(features.fids) else features.take(fresh)
                 yield replace(
                     rows,
-                    fids=rows.fids + (number << _FILE_NUMBER_SHIFT),
+                    fids=rows.fids + (number << FILE_NUMBER_SHIFT),
                     linearised=features.linearised,
                 )
 
@@ -220,13 +229,17 @@ def _read_header(file: SourceFile, *, path_id: str) -> OgrLayer:
         raise LayerAccessError.unreachable(
             path_id=path_id, words=f"{file.href} is {header['driver']}, not {driver}"
         )
-    can = header["capabilities"]
+    has_index = bool(header["capabilities"]["fast_spatial_filter"])
+    is_shapefile = driver == "ESRI Shapefile"
+    tree = f"rtree_{header['layer_name']}_{header['geometry_name']}"
     return OgrLayer(
         files=(file,),
         columns=tuple(str(name) for name in header["fields"]),
         crs=header["crs"],
-        has_index=bool(can["fast_spatial_filter"]) or driver == "GPKG",
-        may_seek=bool(can["random_read"]),
+        has_index=(has_index and not is_shapefile) or driver == "GPKG",
+        may_seek=bool(header["capabilities"]["random_read"]),
+        trees=(tree if has_index and driver == "GPKG" else "",),
+        avoids_index=has_index and is_shapefile,
         rows=int(header["features"]),
         schema=schema,
     )

@@ -115,11 +115,13 @@ def read_vector_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
     """
     layer = open_vector(source, files)
     with told_what_is_wrong(source.path_id):
-        opened = _read_opened(layer)
+        opened, fids = _read_opened(layer)
         if opened.empty_geometries and not isinstance(layer.files, ParquetLayer):
             from geopod.layers.ogr import check_geometries  # loaded by now
 
             check_geometries(layer.files)
+        if not isinstance(layer.files, ParquetLayer):
+            _check_index(layer.files, opened, fids, path_id=source.path_id)
     found, told = opened.header.feature_count, layer.files.rows
     if files[0].driver == "FlatGeobuf" and found < told:
         # One that is cut off within its index has no feature for GDAL, and no error.
@@ -141,9 +143,11 @@ def told_what_is_wrong(path_id: str) -> Iterator[None]:
         raise LayerAccessError.unreachable(path_id=path_id, words=str(error)) from error
 
 
-def _read_opened(layer: VectorLayer) -> OpenedVector:
+def _read_opened(layer: VectorLayer) -> tuple[OpenedVector, NDArray[np.int64]]:
+    """Return a layer's header, and the row numbers of its boxes as far as rows were read."""
     boxes: list[NDArray[np.float64]] = [np.empty((0, 4))]
     points: list[NDArray[np.float64]] = [np.empty((0, 2))]
+    fids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     has_points, linearised = True, 0
     if isinstance(layer.files, ParquetLayer) and layer.files.covering is not None:
         boxes += read_coverings(layer.files)
@@ -153,10 +157,11 @@ def _read_opened(layer: VectorLayer) -> OpenedVector:
             geometries = features.geometries()
             boxes.append(bounding_boxes(geometries))
             points.append(inner_points(geometries, boxes[-1]))
+            fids.append(features.fids)
             linearised += features.linearised
     all_boxes = np.concatenate(boxes)
     there = ~np.isnan(all_boxes).any(axis=1)
-    return OpenedVector(
+    opened = OpenedVector(
         header=VectorHeader(
             crs=layer.crs,
             columns=layer.columns,
@@ -169,6 +174,20 @@ def _read_opened(layer: VectorLayer) -> OpenedVector:
         empty_geometries=int(np.count_nonzero(~there)),
         linearised=linearised,
     )
+    return opened, np.concatenate(fids)[there] if has_points else fids[0]
+
+
+def _check_index(
+    files: OgrLayer, opened: OpenedVector, fids: NDArray[np.int64], *, path_id: str
+) -> None:
+    """Raise LayerAccessError for what would give nodes fewer features, or one of them twice."""
+    from geopod.layers.feature_index import find_lost, find_repeated  # loads geopandas
+
+    wrong = find_repeated(files, fids) or find_lost(
+        files, fids, opened.boxes, has_arcs=opened.linearised > 0
+    )
+    if wrong is not None:
+        raise LayerAccessError.unreachable(path_id=path_id, words=wrong)
 
 
 def _delivered_columns(files: ParquetLayer | OgrLayer) -> tuple[str, ...]:
