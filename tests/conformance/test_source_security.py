@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+import rasterio.shutil
 from geopod.errors import LayerAccessError, LayerCRSError, PartitionError
 from geopod.layers.access import OWN_MACHINE, Access, Patience, read_access
 from geopod.layers.geojson import CHUNK_BYTES
@@ -256,9 +257,21 @@ def write_srtm(folder):
     return path
 
 
+def write_usgs(folder):
+    whole = write_raster(folder.parent / "whole.tif", raster_spec(dtype="int16"))
+    rasterio.shutil.copy(str(whole), str(folder / "a.dem"), driver="USGSDEM")
+    return folder / "a.dem"
+
+
 @pytest.mark.parametrize(
     ("write", "suffix"),
-    [(write_erdas, ".msk"), (write_erdas, ".MSK"), (write_erdas, ".ovr"), (write_srtm, ".msk")],
+    [
+        (write_erdas, ".msk"),
+        (write_erdas, ".MSK"),
+        (write_erdas, ".ovr"),
+        (write_srtm, ".msk"),
+        (write_usgs, ".msk"),
+    ],
 )
 def test_what_lies_beside_a_raster_on_the_web_is_not_asked_for(tmp_path, write, suffix):
     """Some drivers look for it whatever they are told."""
