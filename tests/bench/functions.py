@@ -30,7 +30,7 @@ def short_work(_=None):
 
 
 def fatal_work(order):
-    """Take half a second; the worker of one task is killed once, so long after its start.
+    """Take half a second; the worker of the last task is killed once, so long after its start.
 
     Two files say when: `killed`, and `again` from the task's next start. Both hold seconds.
     """
@@ -38,8 +38,8 @@ def fatal_work(order):
     import signal
     from pathlib import Path
 
-    index, folder, moment_s = order
-    if index == 2 and moment_s:  # the third of eight
+    index, last, folder, moment_s = order
+    if index == last and moment_s:
         killed = Path(folder) / "killed"
         if not killed.exists():
             time.sleep(moment_s)  # noqa: TID251  # the seeded moment
