@@ -34,6 +34,11 @@ class Dask:
     def map(self, function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
         return self._client.gather(self._client.map(function, arguments, pure=False))
 
+    def share(self, function: Callable[..., Any], arguments: list[Any], table: Any) -> list[Any]:
+        """Map with one large argument beside the others, sent to every worker beforehand."""
+        sent = self._client.scatter(table, broadcast=True, hash=False)
+        return self._client.gather(self._client.map(function, arguments, table=sent, pure=False))
+
     def close(self) -> None:
         self._client.close()
         self._cluster.close()
@@ -48,6 +53,8 @@ class Ray:
     def __init__(self, workers: int, *, large_result: bool = False) -> None:
         del large_result  # knows no limit
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Below `uv run` it would start each worker by another `uv run`, in a copy of this project.
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         import ray
 
         self._ray = ray
@@ -74,6 +81,11 @@ class Ray:
     def map(self, function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
         remote = self._function(function)
         return self._ray.get([remote.remote(argument) for argument in arguments])
+
+    def share(self, function: Callable[..., Any], arguments: list[Any], table: Any) -> list[Any]:
+        """Map with one large argument beside the others, put into the shared memory beforehand."""
+        remote, put = self._function(function), self._ray.put(table)
+        return self._ray.get([remote.remote(argument, table=put) for argument in arguments])
 
     def close(self) -> None:
         self._ray.shutdown()
@@ -141,6 +153,13 @@ class Geopod:
     def map(self, function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
         # A killed process is the function's own fault unless it may be tried again, as with peers.
         return list(self._environment.map(function, arguments, retries=3, progress=False))
+
+    def share(self, function: Callable[..., Any], arguments: list[Any], table: Any) -> list[Any]:
+        """Map with one large argument beside the others."""
+        calls = [(argument,) for argument in arguments]
+        run = self._environment.submit_map(function, calls, kwargs={"table": table})
+        run.wait(progress=False)
+        return list(run.results())
 
     def close(self) -> None:
         self._environment.delete(results=True)
