@@ -77,6 +77,7 @@ QUESTIONS = {
     "results": calls.results,
     "broadcast": calls.broadcast,
     "map": maps.map_tasks,
+    "growth": maps.growth,
     "defaults": defaults.ray_defaults,
     "lithops": defaults.lithops,
     "cold": cold.first_answer,
