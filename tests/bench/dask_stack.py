@@ -30,7 +30,7 @@ class DaskStack:
         self._scene = scene
         with rasterio.open(scene) as source:
             self._shape = source.shape
-        self._fields = None
+        self._fields = self._kept = None
 
     def _open(self):
         import rioxarray
@@ -39,7 +39,15 @@ class DaskStack:
         return rioxarray.open_rasterio(self._scene, chunks=chunks, lock=False).data
 
     def ndvi(self) -> np.ndarray:
-        data = self._open()
+        return self._ndvi(self._open())
+
+    def ndvi_in_memory(self) -> np.ndarray:
+        """NDVI of what the workers have in their memory since the first time."""
+        if self._kept is None:
+            self._kept = self._open().persist()
+        return self._ndvi(self._kept)
+
+    def _ndvi(self, data) -> np.ndarray:
         index = ndvi(data[0], data[3])
         return np.array([index.sum().compute(), index.size])
 
@@ -59,9 +67,14 @@ class DaskStack:
         values = self._open()[band].astype("float64")
         row = da.arange(self._shape[0], chunks=CHUNK) // zones.size
         col = da.arange(self._shape[1], chunks=CHUNK) // zones.size
-        each = (row[:, None] * zones.across + col[None, :]).ravel()
-        found = da.bincount(each, weights=values.ravel(), minlength=zones.count)
-        return np.asarray(found.compute())
+        each = row[:, None] * zones.across + col[None, :]
+        # By block: one bincount over all of it would put the blocks into rows of pixels first.
+        blocks = tuple((1,) * count for count in values.numblocks)
+        found = da.map_blocks(
+            _sums, each, values, zones.count,
+            new_axis=2, chunks=(*blocks, (zones.count,)), dtype="float64",
+        )  # fmt: skip
+        return np.asarray(found.sum(axis=(0, 1)).compute())
 
     def focal(self) -> np.ndarray:
         values = self._open()[0].astype("float64")
@@ -85,6 +98,11 @@ class DaskStack:
     def close(self) -> None:
         self._client.close()
         self._cluster.close()
+
+
+def _sums(each, values, count: int):
+    """Return a block's sum in every zone."""
+    return np.bincount(each.ravel(), weights=values.ravel(), minlength=count)[None, None]
 
 
 def _means(fields, scene: str):

@@ -17,6 +17,7 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 SIZE, BANDS, FEATURES, NODES = 4096, 4, 100_000, 4
+RADIUS = 30.0
 READ_GATE = 1.15
 
 
@@ -78,15 +79,17 @@ def write_scene(folder: Path) -> Path:
 
 
 def write_fields(folder: Path, *, count: int = FEATURES, size: int = SIZE) -> Path:
-    """Write small polygons over a scene of `size` pixels as FlatGeobuf, with its spatial index."""
+    """Write small polygons in a scene of `size` pixels as FlatGeobuf, with its spatial index."""
     chance = np.random.default_rng(7)
+    # What lies across the scene's edge with its middle outside is nobody's.
+    side = size * 10 - 2 * RADIUS
     points = gpd.points_from_xy(
-        500_000 + chance.random(count) * size * 10,
-        5_200_000 - chance.random(count) * size * 10,
+        500_000 + RADIUS + chance.random(count) * side,
+        5_200_000 - RADIUS - chance.random(count) * side,
     )
     fields = gpd.GeoDataFrame(
         {"id": np.arange(count), "yield": chance.random(count)},
-        geometry=gpd.GeoSeries(points, crs="EPSG:32632").buffer(30),
+        geometry=gpd.GeoSeries(points, crs="EPSG:32632").buffer(RADIUS),
     )
     path = folder / "fields.fgb"
     pyogrio.write_dataframe(fields, path)
