@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from bench.measure import Row, load
+from bench.measure import Row
+from bench.versions import machine, versions
 
 LIMIT_S = 420.0
 """Most questions take less than a minute on two quiet cores."""
@@ -31,11 +32,17 @@ class Answer:
     rows: list[Row] = field(default_factory=list)
     failure: str = ""
     """Why there are no rows: the last line of the error, or the time that was exceeded."""
+    machine: str = ""
+    versions: str = ""
+    """What was measured on what; empty in answers of an earlier form, which the page's own tell."""
 
 
-def ask(name: str, *, limit_s: float = LIMIT_S) -> Answer:
-    """Ask one question in a process of its own and return its answer, whatever happens there."""
-    before, started = load(), time.monotonic()
+def ask(name: str, before: str, *, limit_s: float = LIMIT_S) -> Answer:
+    """Ask one question in a process of its own and return its answer, whatever happens there.
+
+    `before`: how busy the machine is.
+    """
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         rows, log = Path(folder) / "rows", Path(folder) / "log"
         command = [sys.executable, "-m", "bench", name, "--rows", str(rows)]
@@ -48,7 +55,8 @@ def ask(name: str, *, limit_s: float = LIMIT_S) -> Answer:
             failure = failure or (text.splitlines() or ["it ended without a word"])[-1]
         answers = [] if failure else msgspec.json.decode(rows.read_bytes(), type=list[Row])
     date = time.strftime("%Y-%m-%d", time.gmtime())
-    return Answer(date, before, time.monotonic() - started, answers, failure)
+    took = time.monotonic() - started
+    return Answer(date, before, took, answers, failure, machine(), versions())
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> str:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-QUIET_LOAD = 0.5
-"""Load average per core above which the machine is said to be busy."""
+QUIET, LOOK_S = 0.1, 1.0
+"""Share of the processors above which the machine is said to be busy, and how long it is watched.
+Not the load average: for minutes it tells of the question before."""
 
 SHORT = bool(os.environ.get("GEOPOD_BENCH_SHORT"))
 """Whether every question is only tried out: few rounds, a hundredth of the tasks."""
@@ -92,8 +93,9 @@ def scaled(count: int) -> int:
 
 
 def load() -> str:
-    """Say how busy the machine is: the load average beside its cores."""
-    cores = os.cpu_count() or 1
-    average = os.getloadavg()[0]
-    busy = "; BUSY, ratios of short calls are not to be trusted" * (average > QUIET_LOAD * cores)
-    return f"load {average:.2f} on {cores} cores{busy}"
+    """Say how much of the processors others use: a second is watched in which nothing is asked."""
+    import psutil
+
+    share = psutil.cpu_percent(LOOK_S) / 100
+    busy = "; BUSY, ratios of short calls are not to be trusted" * (share > QUIET)
+    return f"{share:.0%} of {os.cpu_count() or 1} cores in use{busy}"

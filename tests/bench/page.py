@@ -18,13 +18,14 @@ from bench.versions import machine, versions
 INTRODUCTION = """\
 # Benchmarks
 
-geopod beside dask, ray, Lithops, GDAL and bare Kubernetes: every question is asked of all of them
-in one run, on one machine. This page is written by `make bench`.
+geopod beside dask, ray, Lithops, GDAL and bare Kubernetes: each question is asked of geopod and of
+those that it suits, in one run, on one machine. This page is written by `make bench`; it keeps
+the answers to questions that were not asked again.
 
 {when}
 
-* Each figure is a median of rounds in which all take turns, so that a slow moment of the machine
-  hits all. The middle 80 % of the rounds stands beside it. **Trust the ratios, not the
+* Each figure is the median of n rounds in which all take turns, so that a slow moment of the
+  machine hits all. The middle 80 % of the rounds stands beside it. **Trust the ratios, not the
   milliseconds.**
 * A ratio is geopod's figure divided by the peer's: below 1 geopod takes less.
 * A gate is the ratio that geopod has set itself to reach. A *limit* among the peers is a plain
@@ -35,15 +36,20 @@ FAIRNESS = """\
 ## How the peers are run
 
 * As many workers for all, of one thread each. OpenMP, BLAS and GDAL are pinned to one thread.
+* All clients live in one process per question, and dask's scheduler with its garbage in the same:
+  a map takes geopod up to twice as long beside it as alone.
 * Everything is compiled to bytecode beforehand. Short calls are asked a few times before they
   count, long jobs once or not at all.
 * Short calls have 25 ms of idle time before them: dask's client batches its messages every 10 ms,
   and a tight loop would measure that timer.
-* ray runs with as many CPUs as there are workers, and once more as `ray.init()` starts it.
+* ray runs with as many CPUs as there are workers, and once more as `ray.init()` starts it. It is
+  told that `uv run` is nothing to it: by default it starts each worker by another `uv run` then.
+* One large argument goes each peer's own way: `scatter` to all workers, `put`, a keyword.
 * Lithops runs its local executor in this interpreter, with its first runner, which forks the tasks
   of a job, and looks for answers every 20 ms instead of every 2 s.
 * The jobs over layers work in blocks of one size on both sides. Their answers are compared before
-  they are timed.
+  they are timed. geopod's layers are staged then, as they are for all calls after the first; what
+  the first one takes, and dask with all of the scene in memory, has lines of its own.
 * Memory is proportional (PSS): a page that four processes share counts for a quarter in each. The
   most memory of a job is looked for every 20 ms in a run that is not timed. The client is left
   out, and with it dask's scheduler, which lives there.
@@ -73,6 +79,7 @@ class Figures:
 
     machine: str
     versions: str
+    """Of the answers that do not tell theirs."""
     answers: dict[str, Answer] = field(default_factory=dict)
 
 
@@ -80,27 +87,26 @@ def keep(answers: Mapping[str, Answer], folder: Path) -> None:
     """Put answers beside what is there already and write `benchmarks.{json,md,png}`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "benchmarks.json"
-    known = _read(path) | dict(answers)
+    figures = _read(path)
+    known = figures.answers | dict(answers)
     order = [*QUESTIONS, *CLUSTER]
-    figures = Figures(machine(), versions(), {it: known[it] for it in order if it in known})
+    figures.answers = {it: known[it] for it in order if it in known}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
     rows = [row for answer in figures.answers.values() for row in answer.rows]
     parts = list(_parts(figures, has_plot=draw(rows, folder / "benchmarks.png")))
     (folder / "benchmarks.md").write_text("\n".join(parts).rstrip() + "\n", "utf-8")
 
 
-def _read(path: Path) -> dict[str, Answer]:
+def _read(path: Path) -> Figures:
     """Return the answers that were written before, as far as they can be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Figures).answers
+        return msgspec.json.decode(path.read_bytes(), type=Figures)
     except (OSError, msgspec.MsgspecError):
-        return {}
+        return Figures(machine(), versions())
 
 
 def _parts(figures: Figures, *, has_plot: bool) -> Iterator[str]:
-    dates = sorted({answer.date for answer in figures.answers.values()})
-    when = f"Measured on {' and '.join(dates)}: {figures.machine}. {figures.versions}."
-    yield INTRODUCTION.format(when=when)
+    yield INTRODUCTION.format(when="\n\n".join(_when(figures)))
     yield from _summary(figures.answers)
     if has_plot:
         yield "![geopod's figure divided by each peer's](benchmarks.png)\n"
@@ -118,6 +124,18 @@ def _parts(figures: Figures, *, has_plot: bool) -> Iterator[str]:
     yield f"\n{FAIRNESS}"
     yield from _busy(figures.answers)
     yield REPEAT
+
+
+def _when(figures: Figures) -> Iterator[str]:
+    """Say what was measured on what, and, where that differs, which questions."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, answer in figures.answers.items():
+        place = (answer.machine or figures.machine, answer.versions or figures.versions)
+        groups.setdefault(place, []).append(name)
+    for (where, what), names in groups.items():
+        dates = sorted({figures.answers[name].date for name in names})
+        which = "" if len(groups) == 1 else f" ({', '.join(f'`{name}`' for name in names)})"
+        yield f"Measured on {' and '.join(dates)}{which}: {where}. {what}."
 
 
 def _summary(answers: Mapping[str, Answer]) -> Iterator[str]:
