@@ -199,6 +199,11 @@ def test_raster_that_geotiff_cannot_hold_is_refused_and_leaves_no_file(tmp_path,
     assert not list(tmp_path.glob("*.tif"))
 
 
+def test_unknown_crs_is_named(tmp_path):
+    with pytest.raises(MalformedValueError, match=r"hold: its 'crs' is none that GDAL knows$"):
+        encoded(raster(np.zeros((2, 2)), crs="EPSG:0"), tmp_path)
+
+
 BAD_META = {
     "short transform": {"transform": [1, 2], "crs": None},
     "no transform": {"crs": None},

@@ -186,6 +186,45 @@ def test_a_raster_dict_is_a_raster_where_its_transform_says(tmp_path: Path) -> N
     np.testing.assert_array_equal(array_of(result, tmp_path), ARRAY[0])
 
 
+def masked(values: list[Any], mask: list[int], dtype: str) -> Any:
+    return np.ma.masked_array(np.array([values], dtype=dtype), [mask])
+
+
+@pytest.mark.parametrize(
+    ("array", "nodata"),
+    [
+        pytest.param(masked([1, 2], [1, 0], "uint8"), 63, id="numpys-own"),
+        pytest.param(masked([1, 63], [1, 0], "uint8"), 255, id="which-a-pixel-has"),
+        pytest.param(masked([1, 63, 255], [1, 0, 0], "uint8"), 254, id="and-the-next"),
+        pytest.param(masked([1, 63], [0, 0], "uint8"), None, id="nothing-masked"),
+        pytest.param(masked([1, 999999], [1, 0], "int32"), 2**31 - 1, id="32-bit"),
+        pytest.param(masked([1, 1e20], [1, 0], "float64"), "nan", id="float"),
+        pytest.param(masked([0, 1], [1, 0], "bool"), 63, id="bool"),
+    ],
+)
+def test_no_valid_pixel_of_a_masked_raster_becomes_nodata(
+    array: Any, nodata: Any, tmp_path: Path
+) -> None:
+    result = handed({"raster": array, "transform": CORE_TRANSFORM, "crs": None}, tmp_path)
+    assert result.meta["nodata"] == nodata
+    written, number = array_of(result, tmp_path), NAN if nodata == "nan" else nodata
+    assert array.mask.sum() == (np.isnan(written) if nodata == "nan" else written == number).sum()
+    np.testing.assert_array_equal(written[~array.mask], array.compressed())
+
+
+def test_a_masked_raster_of_every_number_is_refused(tmp_path: Path) -> None:
+    array = masked([0, *range(256)], [1] + [0] * 256, "uint8")
+    with pytest.raises(Refused) as error:
+        handed({"raster": array, "transform": CORE_TRANSFORM, "crs": None}, tmp_path)
+    assert error.value.reason == "NotSerializable"
+
+
+@pytest.mark.parametrize("crs", [4326, np.int64(4326), "EPSG:4326", CRS.from_epsg(4326)])
+def test_a_crs_may_be_a_code(crs: Any, tmp_path: Path) -> None:
+    result = handed({"raster": ARRAY, "transform": CORE_TRANSFORM, "crs": crs}, tmp_path)
+    assert result.meta["crs"] == "EPSG:4326"
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -288,6 +327,7 @@ def test_a_path_outside_scratch_is_refused(tmp_path: Path) -> None:
         pytest.param({1, 2}, "set", id="set"),
         pytest.param(np.array([{}], dtype=object), "numpy.ndarray", id="object-array"),
         pytest.param(np.ma.masked_equal([1, 2], 1), "numpy.ma.MaskedArray", id="masked-array"),
+        pytest.param(pd.DataFrame({"a": [2**70]}), "pandas.DataFrame", id="number-beyond-64-bits"),
         pytest.param({"a": b"bytes inside"}, "dict", id="bytes-in-a-dict"),
         pytest.param({"$npy": np.zeros(1)}, "dict", id="dict-like-our-own-mark"),
     ],

@@ -11,7 +11,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from geopod.codecs.array import load_array
@@ -45,7 +45,7 @@ def encode_raster(source: Source, meta: dict[str, Any], *, workdir: Path) -> Enc
         _write(path, pixels, meta, {**profile, "transform": transform, "dtype": dtype})
     except (RasterioError, KeyError, TypeError, ValueError) as error:
         path.unlink(missing_ok=True)
-        raise MalformedValueError(f"no raster that GeoTIFF can hold: {error}") from error
+        raise MalformedValueError(f"no raster that GeoTIFF can hold: {_words(error)}") from error
     described = {
         "shape": list(array.shape),
         "dtype": dtype.name,
@@ -55,6 +55,13 @@ def encode_raster(source: Source, meta: dict[str, Any], *, workdir: Path) -> Enc
         "bounds": _bounds(transform, *pixels.shape[1:]),
     }
     return Encoded("geotiff", settled(path), described)
+
+
+def _words(error: Exception) -> str:
+    """Return why, without a full stop; of a CRS GDAL says only that some WKT is wrong."""
+    if isinstance(error, CRSError):
+        return "its 'crs' is none that GDAL knows"
+    return str(error).rstrip(".")
 
 
 def _bounds(transform: Affine, height: int, width: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from typing import Any
 
@@ -106,8 +107,9 @@ def _write(value: dict[str, Any], writer: Writer) -> HandedOver | None:
         return None
     array, nodata = value["raster"], value.get("nodata")
     if hasattr(array, "filled"):
-        nodata = array.fill_value if nodata is None else nodata
-        array = array.filled(nodata)
+        array = array.astype("uint8") if array.dtype.kind == "b" else array  # no third number
+        nodata = _free_value(array) if nodata is None else nodata
+        array = array.data if nodata is None else array.filled(nodata)
     meta: dict[str, Any] = {
         "transform": transform,
         "crs": crs_text(value.get("crs")),
@@ -117,6 +119,30 @@ def _write(value: dict[str, Any], writer: Writer) -> HandedOver | None:
     if isinstance(bands, list | tuple) and len(bands) == (array.shape[0] if array.ndim > 2 else 1):  # noqa: PLR2004  # (band, row, col)
         meta["bands"] = [str(band) for band in bands]
     return writer.array("raster", array, meta)
+
+
+def _free_value(array: Any) -> Any:
+    """Return the fill value of a masked array, or another that none of its valid pixels has.
+
+    numpy's own fill value is 999999, which in 8 bits is written as 63: valid pixels of that value
+    would be lost. None: nothing is masked and the fill value is a pixel's.
+    """
+    numpy = sys.modules["numpy"]
+    valid = array.compressed()
+    fill = numpy.asarray(array.fill_value).astype(array.dtype)[()]
+    if not (valid == fill).any():
+        return fill
+    if valid.size == array.size:
+        return None
+    if array.dtype.kind not in "iu":
+        return numpy.nan
+    ends = numpy.iinfo(array.dtype)
+    is_small = array.dtype.itemsize == 1
+    candidates = range(ends.max, ends.min - 1, -1) if is_small else (ends.max, ends.min)
+    free = next((value for value in candidates if not (valid == value).any()), None)
+    if free is None:
+        raise Refused("NotSerializable", type="masked raster without a number for nodata")
+    return free
 
 
 def _six(transform: Any) -> list[float] | None:
@@ -129,9 +155,11 @@ def _six(transform: Any) -> list[float] | None:
 
 
 def crs_text(crs: Any) -> str | None:
-    """Return a CRS (text, pyproj's or rasterio's) as `EPSG:4326`, or as WKT without such a code."""
+    """Return a CRS (text, pyproj's, rasterio's or an EPSG code) as `EPSG:4326`, else as WKT."""
     if crs is None or isinstance(crs, str):
         return crs
+    if hasattr(crs, "__index__"):
+        return f"EPSG:{operator.index(crs)}"
     to_authority = getattr(crs, "to_authority", None)
     found = to_authority() if to_authority else None
     if found and found[0] == "EPSG":

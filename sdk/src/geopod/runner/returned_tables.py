@@ -68,7 +68,7 @@ def _frame(frame: Any, kind: str, writer: Writer, meta: dict[str, Any]) -> Hande
         return None
     try:
         table = arrow.Table.from_pandas(frame)
-    except (arrow.ArrowException, TypeError, ValueError):
+    except (arrow.ArrowException, OverflowError, TypeError, ValueError):
         return None
     return _write(table, kind, writer, meta)
 
