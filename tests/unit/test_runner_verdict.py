@@ -1,5 +1,6 @@
 """How a child ended, in words and numbers."""
 
+import json
 from typing import Any
 
 import pytest
@@ -129,6 +130,17 @@ class UnprintableError(Exception):
         raise OSError("no text today")
 
 
+class SecretiveError(Exception):
+    @property
+    def args(self) -> Any:
+        raise OSError("no arguments today")
+
+
+class ExitingError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
 def caught(error: BaseException) -> dict[str, Any]:
     try:
         raise error  # noqa: TRY301  # to give it a traceback
@@ -159,6 +171,19 @@ def test_an_exception_is_described_whatever_it_is(
     assert described["args"] == arguments
     assert described["message"] == message
     assert described["frames"][-1][2] == "caught"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"), [(SecretiveError(), "OSError"), (ExitingError(), "SystemExit")]
+)
+def test_an_exception_that_fights_back_is_told_by_type_and_place(
+    error: Exception, why: str
+) -> None:
+    described = caught(error)
+    assert described["type"] == type(error).__name__
+    assert described["message"] == f"<{why} while this {type(error).__name__} was described>"
+    assert described["frames"][0][3].startswith("raise error")
+    json.dumps(described)
 
 
 def test_notes_causes_and_a_loop_of_causes_are_told_once() -> None:

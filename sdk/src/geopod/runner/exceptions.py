@@ -30,7 +30,31 @@ _LIBRARY_FOLDERS = tuple(
 
 
 def describe(exception: BaseException) -> dict[str, object]:
-    """Return the exception as JSON-able text; never raises an Exception of the user's code."""
+    """Return the exception as JSON-able text, whatever the class of it does when it is asked."""
+    try:
+        return _describe(exception)
+    except BaseException as refused:  # noqa: BLE001  # properties, str's own kin, sys.exit; it is said
+        return _hardly_described(exception, refused)
+
+
+def _hardly_described(exception: BaseException, refused: BaseException) -> dict[str, object]:
+    """Return the type and the place of an exception without a call of its own code."""
+    name, why = type(exception).__name__, type(refused).__name__
+    first = _skip_own_frames(BaseException.__dict__["__traceback__"].__get__(exception))
+    message = f"<{why} while this {name} was described>"
+    text = f"{''.join(traceback.format_tb(first))}{name}: {message}\n"
+    return {
+        "type": cut_middle(name, 256),
+        "module": "",
+        "message": message,
+        "args": None,
+        "notes": [],
+        "frames": _user_frames(first),
+        "text": cut_middle(text, MAX_TEXT_BYTES),
+    }
+
+
+def _describe(exception: BaseException) -> dict[str, object]:
     first = _skip_own_frames(exception.__traceback__)
     described = _describe_one(exception, first)
     described["text"] = cut_middle(_formatted(exception, first), MAX_TEXT_BYTES)
