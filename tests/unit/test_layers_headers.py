@@ -37,7 +37,8 @@ from layer_builders import (
     write_with_nodata,
 )
 from rasterio.control import GroundControlPoint
-from staging_builders import layer_source
+from rasterio.rpc import RPC
+from staging_builders import layer_source, stage_job
 
 
 def test_raster_header_agrees_with_rasterio(tmp_path):
@@ -144,6 +145,95 @@ def test_control_points_give_a_fitted_transform(tmp_path):
 
     assert not opened.is_rectified
     assert opened.header.transform == pytest.approx(tuple(spec.transform)[:6])
+
+
+def placed_by_points(path, *places):
+    """Write a raster whose control points (row, col, x, y) are all that places it."""
+    write_raster(path, raster_spec(), transform=None, crs=None)
+    points = [GroundControlPoint(row, col, x, y) for row, col, x, y in places]
+    with rasterio.open(path, "r+") as target:
+        target.gcps = (points, rasterio.CRS.from_epsg(32616))
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    "places",
+    [
+        pytest.param([(0, 0, 5e5, 4e6)], id="one"),
+        pytest.param([(0, 0, 5e5, 4e6)] * 4, id="one place"),
+        pytest.param([(0, 0, 5e5, 4e6), (0, 96, 500_960, 4e6)], id="two of a row"),
+        pytest.param([(n, n, 5e5 + 10 * n, 4e6 - 10 * n) for n in (0, 20, 64)], id="a diagonal"),
+        pytest.param(
+            [(0, 0, 5e5, 4e6), (0, 96, 5e5, 4e6), (64, 0, 5e5, 4e6)], id="all at one coordinate"
+        ),
+        pytest.param([(0, 0, math.inf, 4e6), (0, 96, 5e5, 4e6), (64, 0, 5e5, 3e6)], id="infinite"),
+    ],
+)
+def test_control_points_that_span_no_area_are_refused(tmp_path, places):
+    """GDAL fits nothing to them, of which rasterio 1.4 returns whatever its memory held."""
+    path = placed_by_points(tmp_path / "a.tif", *places)
+
+    with pytest.raises(
+        UnsupportedGridError, match=rf"points \({len(places)}\) do not span an area"
+    ):
+        read_header(layer_source(path))
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_two_corners_place_a_raster(tmp_path):
+    path = placed_by_points(tmp_path / "a.tif", (0, 0, 5e5, 4e6), (64, 96, 500_960, 3_999_360))
+
+    header = read_header(layer_source(path)).raster.header
+
+    assert header.transform == pytest.approx(tuple(raster_spec().transform)[:6])
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    "changes",
+    [{"samp_num_coeff": [0.0] * 20}, {"line_den_coeff": [0.0] * 20}, {"lat_scale": 0.0}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_rational_polynomials_that_place_nothing_are_refused(tmp_path, changes):
+    path = write_raster(tmp_path / "a.tif", raster_spec(), transform=None, crs=None)
+    ones = dict.fromkeys(("height", "lat", "line", "long", "samp"), 1.0)
+    scales = {f"{name}_scale": value for name, value in ones.items()}
+    terms = {
+        "line_num_coeff": [0.0, 0.0, -1.0, *[0.0] * 17],
+        "samp_num_coeff": [0.0, 1.0, *[0.0] * 18],
+        **{f"{name}_den_coeff": [1.0, *[0.0] * 19] for name in ("line", "samp")},
+    }
+    offsets = {f"{name}_off": value for name, value in ones.items()}
+    rpcs = RPC(**{**offsets, **scales, **terms, **changes, "err_bias": None, "err_rand": None})
+    with rasterio.open(path, "r+") as target:
+        target.rpcs = rpcs
+
+    with pytest.raises(UnsupportedGridError, match="a: no transform"):
+        read_header(layer_source(path))
+
+
+def test_complex_integers_are_read_as_complex_numbers(tmp_path):
+    """GDAL's CInt16, as radar has it, is a type that numpy has not."""
+    pixels = (np.arange(6.0) * (1 + 2j)).astype("complex64").reshape(1, 2, 3)
+    path = tmp_path / "radar.tif"
+    spec = raster_spec()
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=2,
+        width=3,
+        count=1,
+        dtype="complex_int16",
+        crs=spec.crs,
+        transform=spec.transform,
+    ) as target:
+        target.write(pixels)
+
+    job = stage_job(tmp_path, layer_source(path), nodes=1)
+
+    np.testing.assert_array_equal(job.core(0, "radar"), pixels)
 
 
 def test_south_up_raster_is_described_north_up(tmp_path):

@@ -147,6 +147,15 @@ class UnsupportedGridError(InvalidInputError):
             details={"reason": "UnsupportedGrid", "key": key},
         )
 
+    @classmethod
+    def no_plane(cls, *, key: str, points: int) -> Self:
+        """Control points lie in one place or in a row, or nowhere."""
+        return cls(
+            f"{key}: no transform: its control points ({points}) do not span an area.",
+            fixes=("convert to a regular grid",),
+            details={"reason": "UnsupportedGrid", "key": key, "points": points},
+        )
+
 
 class NoOverlapError(InvalidInputError):
     """The layer has nothing inside the job extent."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rasterio._err import CPLE_BaseError
 from rasterio.control import GroundControlPoint
+from rasterio.errors import TransformWarning
 from rasterio.transform import RPCTransformer, from_gcps
 
 from geopod.api.plan import corner_bounds
@@ -18,6 +21,10 @@ from geopod.layers.grids import Coefficients, Window
 
 _SAME_LATTICE = 1e-3
 """Files whose pixels lie less than this part of a pixel apart are on one grid (rounded headers)."""
+
+_FEWEST_POINTS = 2
+_THIN = 1e-6
+"""Control points whose cloud is thinner, as a part of its length, lie in a row."""
 
 _EVEN = 1e-3
 """Steps that differ by less than this part are one step (rounded coordinates)."""
@@ -48,19 +55,42 @@ def read_grid(dataset: Any, *, key: str) -> FileGrid:
     _check_spacing(dataset, key=key)
     points, _ = dataset.gcps
     if not dataset.transform.is_identity:
-        a, b, c, d, e, f = dataset.transform[:6]
-        if not all(map(math.isfinite, (a, b, c, d, e, f))) or not a * e - b * d:
-            raise UnsupportedGridError.no_area(key=key, transform=(a, b, c, d, e, f))
+        a, b, c, d, e, f = _with_area(dataset.transform[:6], key=key)
         if b == d == 0.0 and a > 0.0 and e > 0.0:
             flipped = (a, 0.0, c, 0.0, -e, f + shape[0] * e)
             return FileGrid(transform=flipped, shape=shape, south_up=True)
         return FileGrid(transform=(a, b, c, d, e, f), shape=shape)
     if not points and dataset.rpcs is not None:
-        points = _corner_points(dataset)
+        points = _corner_points(dataset, key=key)
     if not points:
         raise UnsupportedGridError.no_transform(key=key)
-    fitted = from_gcps(points)[:6]
+    if not _fit_a_plane(points):
+        raise UnsupportedGridError.no_plane(key=key, points=len(points))
+    fitted = _with_area(from_gcps(points)[:6], key=key)
     return FileGrid(transform=fitted, shape=shape, is_rectified=False)
+
+
+def _with_area(transform: Coefficients, *, key: str) -> Coefficients:
+    """Return a transform that gives pixels an area; raises UnsupportedGridError for another."""
+    a, b, _, d, e, _ = transform
+    if not all(map(math.isfinite, transform)) or not a * e - b * d:
+        raise UnsupportedGridError.no_area(key=key, transform=transform)
+    return transform
+
+
+def _fit_a_plane(points: Sequence[GroundControlPoint]) -> bool:
+    """Say whether control points fix a transform: of others `from_gcps` returns stray memory."""
+    places = np.array([(point.col, point.row, point.x, point.y) for point in points], np.float64)
+    if len(places) < _FEWEST_POINTS or not np.isfinite(places).all():
+        return False
+    spread = np.ptp(places, axis=0)
+    if not (spread > 0.0).all():
+        return False
+    if len(places) == _FEWEST_POINTS:
+        return True  # two corners, of a grid that is north up
+    units = (places - places.mean(axis=0)) / spread
+    thinnest = [np.linalg.svd(side, compute_uv=False)[1] for side in (units[:, :2], units[:, 2:])]
+    return min(thinnest) > _THIN
 
 
 def _check_spacing(dataset: Any, *, key: str) -> None:
@@ -144,11 +174,15 @@ def _check_lattice(first: FileGrid, other: FileGrid, *, number: int, key: str) -
         )
 
 
-def _corner_points(dataset: Any) -> list[GroundControlPoint]:
+def _corner_points(dataset: Any, *, key: str) -> list[GroundControlPoint]:
     """Return where the RPCs put the raster's corners."""
     rows, columns = [0, 0, dataset.height, dataset.height], [0, dataset.width, 0, dataset.width]
-    with RPCTransformer(dataset.rpcs) as rpcs:
-        x, y = rpcs.xy(rows, columns, offset="ul")
+    try:
+        with warnings.catch_warnings(), RPCTransformer(dataset.rpcs) as rpcs:
+            warnings.simplefilter("ignore", TransformWarning)  # of corners that are nowhere
+            x, y = rpcs.xy(rows, columns, offset="ul")
+    except CPLE_BaseError as error:
+        raise UnsupportedGridError.no_transform(key=key) from error
     return [
         GroundControlPoint(row=place[0], col=place[1], x=place[2], y=place[3])
         for place in zip(rows, columns, x, y, strict=True)

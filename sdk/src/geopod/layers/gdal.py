@@ -156,11 +156,16 @@ def _cut_off(dataset: Any, source: SourceFile) -> str | None:
     if source.remote is not None or source.driver not in _UNPACKED or is_packed:
         return None
     size = source.path.stat().st_size
-    item = np.dtype(_COMPLEX_INT.get(dataset.dtypes[0], dataset.dtypes[0])).itemsize
-    needed = dataset.count * dataset.height * dataset.width * item
+    needed = dataset.count * dataset.height * dataset.width * _pixel_bytes(dataset)
     if size >= needed:
         return None
     return f"{source.href} is cut off: its pixels take {needed:,} bytes, it has {size:,}"
+
+
+def _pixel_bytes(dataset: Any) -> int:
+    """Return how many bytes one pixel of the first band takes in its file."""
+    name = dataset.dtypes[0]
+    return np.dtype(_COMPLEX_INT.get(name, name)).itemsize
 
 
 def _wrong(dataset: Any, source: SourceFile) -> str | None:
@@ -175,7 +180,7 @@ def _wrong(dataset: Any, source: SourceFile) -> str | None:
     # Bands that lie pixel by pixel are decoded together.
     is_by_pixel = dataset.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE") == "PIXEL"
     bands = dataset.count if is_by_pixel else 1
-    block = height * width * bands * np.dtype(dataset.dtypes[0]).itemsize
+    block = height * width * bands * _pixel_bytes(dataset)
     if block > MOST_BLOCK_BYTES:
         what = f"{dataset.dtypes[0]}" + (f", {bands} bands at once," if bands > 1 else "")
         return (
