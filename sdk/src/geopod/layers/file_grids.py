@@ -90,7 +90,7 @@ def _fit_a_plane(points: Sequence[GroundControlPoint]) -> bool:
         return True  # two corners, of a grid that is north up
     units = (places - places.mean(axis=0)) / spread
     thinnest = [np.linalg.svd(side, compute_uv=False)[1] for side in (units[:, :2], units[:, 2:])]
-    return min(thinnest) > _THIN
+    return bool(min(thinnest) > _THIN)
 
 
 def _check_spacing(dataset: Any, *, key: str) -> None:

@@ -164,7 +164,7 @@ def _cut_off(dataset: Any, source: SourceFile) -> str | None:
 
 def _pixel_bytes(dataset: Any) -> int:
     """Return how many bytes one pixel of the first band takes in its file."""
-    name = dataset.dtypes[0]
+    name: str = dataset.dtypes[0]
     return np.dtype(_COMPLEX_INT.get(name, name)).itemsize
 
 
