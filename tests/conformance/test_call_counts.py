@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from local_builders import processes_of
 CALLS = 10
 PATIENCE_S = 120.0
 MB = 1_000_000
+MAP_WRITES, MAP_BYTES = 0.04, 450
+"""Of one task among a thousand; it takes 0.023 and 347."""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counted by Linux")
 
@@ -61,6 +63,8 @@ class Bench:
     environment: Any
     store: Path
     pids: dict[str, int]
+    template: int
+    """The process whose children run functions: what one did is counted there once it has ended."""
 
     def count(self, function: Callable[..., Any], *, at_best: int) -> dict[str, dict[str, int]]:
         """Return per process what one call of the function writes and reads.
@@ -103,6 +107,18 @@ def io_of(pid: int) -> dict[str, int]:
     return {name: known[name] for name in ("syscr", "syscw", "rchar", "wchar")}
 
 
+def template_of(there: Mapping[int, str]) -> int:
+    """The runner's process that is both the child and the parent of another one."""
+    parents = {pid: parent_of(pid) for pid, command in there.items() if "geopod.runner" in command}
+    return next(
+        pid for pid, parent in parents.items() if parent in parents and pid in parents.values()
+    )
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     home = tmp_path_factory.mktemp("home")
@@ -115,7 +131,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
                 name: next(pid for pid, command in there.items() if word in command)
                 for name, word in {"coordinator": "geopod.coordinator", "agent": "--node"}.items()
             }
-            yield Bench(environment, home / "store", {**pids, "client": os.getpid()})
+            pids["client"] = os.getpid()
+            yield Bench(environment, home / "store", pids, template_of(there))
             environment.delete(results=True)
 
 
@@ -124,7 +141,7 @@ def test_a_warm_call_is_three_small_writes_and_no_read(bench: Bench) -> None:
     writes = {name: counts["syscw"] for name, counts in spent.items()}
     assert writes == {"client": 1, "coordinator": 2, "agent": 0}  # order; chunk and last state
     assert spent["coordinator"]["syscr"] == spent["agent"]["syscr"] == 0
-    assert sum(counts["wchar"] for counts in spent.values()) < 4096
+    assert sum(counts["wchar"] for counts in spent.values()) < 3000  # 1960
 
 
 def test_a_warm_call_leaves_three_files(bench: Bench) -> None:
@@ -144,6 +161,16 @@ def test_a_large_result_is_written_by_its_child_alone_and_read_once(bench: Bench
     assert spent["coordinator"]["rchar"] < MB / 10
 
 
+def test_the_child_of_a_large_result_writes_it_once(bench: Bench) -> None:
+    before = io_of(bench.template)["wchar"]
+    bench.environment.execute(two_megabytes, progress=False)
+    deadline = time.monotonic() + PATIENCE_S
+    while (written := io_of(bench.template)["wchar"] - before) < 2 * MB:
+        assert time.monotonic() < deadline, "the child of a run did not end"
+        time.sleep(0.01)  # noqa: TID251  # another process ends
+    assert written < 2.1 * MB
+
+
 def test_a_large_array_is_mapped_and_its_record_is_told(bench: Bench) -> None:
     bench.environment.execute(array, progress=False)  # the first one reads modules
     client = bench.count(array, at_best=2)["client"]
@@ -159,11 +186,18 @@ def test_a_warm_call_takes_few_steps_in_the_client(bench: Bench) -> None:
     assert min(steps) <= 150, steps
 
 
-def test_a_map_costs_few_writes_per_task(bench: Bench) -> None:
-    tasks = 1000
-    before = {name: io_of(pid) for name, pid in bench.pids.items()}
-    values = list(bench.environment.map(abs, range(tasks), progress=False))
-    after = {name: io_of(pid) for name, pid in bench.pids.items()}
-    assert values == list(range(tasks))
-    writes = {name: after[name]["syscw"] - before[name]["syscw"] for name in before}
-    assert sum(writes.values()) < tasks / 5, writes
+def test_a_map_costs_few_writes_and_bytes_per_task(bench: Bench) -> None:
+    tasks, found = 1000, []
+    deadline = time.monotonic() + PATIENCE_S
+    # Batches are smaller where a machine is so busy that a task seems to take long.
+    while not found or (max(found[-1]) > 1.0 and time.monotonic() < deadline):
+        before = {name: io_of(pid) for name, pid in bench.pids.items()}
+        values = list(bench.environment.map(abs, range(tasks), progress=False))
+        after = {name: io_of(pid) for name, pid in bench.pids.items()}
+        assert values == list(range(tasks))
+        writes, written = (
+            sum(after[name][key] - before[name][key] for name in before)
+            for key in ("syscw", "wchar")
+        )
+        found.append((writes / tasks / MAP_WRITES, written / tasks / MAP_BYTES))
+    assert max(found[-1]) <= 1.0, found
