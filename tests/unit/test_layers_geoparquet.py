@@ -12,7 +12,7 @@ import shapely
 from geopod.errors import LayerAccessError, LayerCRSError
 from geopod.layers.headers import read_header
 from geopod.layers.nesting import is_deep
-from staging_builders import layer_source
+from staging_builders import layer_source, stage_job
 
 POINTS = [shapely.to_wkb(shapely.Point(number, number)) for number in range(3)]
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -111,3 +111,24 @@ def test_wide_is_not_deep():
         assert not is_deep(data)
         # Were a part measured wrongly, what is behind it would not be found.
         assert is_deep(struct.pack("<BII", 1, 7, 2) + data + nested(70))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(pa.array(["ä", None, ""], pa.string_view()), id="text"),
+        pytest.param(pa.array([b"x", None, b""], pa.binary_view()), id="bytes"),
+        pytest.param(pa.array([["a"], None, []], pa.list_(pa.string_view())), id="list"),
+        pytest.param(pa.array([{"a": "x"}] * 3, pa.struct([("a", pa.string_view())])), id="struct"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["owned", "clip"])
+def test_columns_that_are_views_are_staged(tmp_path, values, mode):
+    """Other Arrow libraries write them; nodes select rows, for which pyarrow has no kernel."""
+    header = opened(tmp_path, [("v", values), ("geometry", POINTS)])
+
+    job = stage_job(tmp_path, layer_source(tmp_path / "a.parquet"), nodes=2, features=mode)
+
+    assert header.header.columns == ("v",)
+    rows = pa.concat_tables([job.rows(part, "a") for part in job])
+    assert rows.sort_by("_fid")["v"].to_pylist() == values.to_pylist()

@@ -118,13 +118,14 @@ def _read_group(
         if not wanted.any():
             return
     size = rows_per_batch(total_bytes=rows.total_byte_size, rows=rows.num_rows)
+    schema = pa.schema([layer.schema.field(name) for name in attributes])
     batches = file.iter_batches(size, row_groups=[group], columns=[*attributes, layer.geometry])
     position = 0
     for batch in batches:
         here = slice(position, position + batch.num_rows)
         features = Features(
             np.arange(offset + here.start, offset + here.stop, dtype=np.int64),
-            batch.select(list(attributes)),
+            batch.select(list(attributes)).cast(schema),
             _binary(batch.column(layer.geometry)),
             # Boxes rounded to float32 say where to look, not where a feature ends.
             stored[0][here] if stored is not None and stored[1] else None,
@@ -231,9 +232,23 @@ def _read_footer(place: Place, *, path_id: str) -> ParquetLayer:
         crs=geo.crs,
         covering=geo.covering,
         rows=rows,
-        schema=pa.schema([schema.field(name) for name in geo.columns]),
+        schema=pa.schema([_without_views(schema.field(name)) for name in geo.columns]),
         index=geo.index,
     )
+
+
+def _without_views(field: pa.Field) -> pa.Field:
+    """Return a field without views of text or bytes, of which pyarrow 26 cannot select rows."""
+    kind = field.type
+    if pa.types.is_string_view(kind):
+        return field.with_type(pa.string())
+    if pa.types.is_binary_view(kind):
+        return field.with_type(pa.binary())
+    if pa.types.is_list(kind):
+        return field.with_type(pa.list_(_without_views(kind.value_field)))
+    if pa.types.is_struct(kind):
+        return field.with_type(pa.struct([_without_views(inner) for inner in kind.fields]))
+    return field
 
 
 def _binary(column: pa.Array) -> pa.Array:
