@@ -508,3 +508,20 @@ def test_pixels_without_an_area_are_refused(tmp_path, transform):
 
     with pytest.raises(UnsupportedGridError, match="a: no transform that gives pixels an area: "):
         read_header(layer_source(path))
+
+
+@pytest.mark.parametrize("name", ["LOCALGRID", "NAMESPACE"], ids=["of its CRS", "of a domain"])
+def test_header_with_a_name_that_is_no_text_is_refused(tmp_path, name):
+    """Errors of rasterio that are not its own would end the planner."""
+    path = write_raster(tmp_path / "a.tif", raster_spec(dtype="uint8"))
+    local = 'PROJCS["LOCALGRID",GEOGCS["g",DATUM["d",SPHEROID["s",6378137,298]],PRIMEM["p",0],'
+    local += 'UNIT["degree",0.0174532925]],PROJECTION["Transverse_Mercator"],UNIT["metre",1]]'
+    with rasterio.open(path, "r+") as target:
+        target.crs = rasterio.CRS.from_wkt(local)
+        target.update_tags(ns="NAMESPACE", a="b")
+    path.write_bytes(path.read_bytes().replace(name.encode(), b"\xb5" * 9))
+
+    with pytest.raises(LayerAccessError, match="Layer 'a' cannot be read: 'utf-8' codec") as caught:
+        read_header(layer_source(path))
+
+    assert caught.value.details["href"] == str(path)

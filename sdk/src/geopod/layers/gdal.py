@@ -14,7 +14,8 @@ import numpy as np
 import rasterio
 import rasterio.env
 import rasterio.shutil
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from geopod.errors import LayerAccessError
 from geopod.errors.wording import size_text
@@ -31,6 +32,8 @@ _OPEN_OPTIONS = {"Zarr": {"USE_ZMETADATA": "NO"}}
 _FENCED = {"HFA": ".img,.ige,.rrd", "SRTMHGT": ".hgt", "USGSDEM": ".dem"}
 """Driver -> all that it may ask a store for: it looks for a mask whatever it is told of side files,
 and GDAL opens that with any driver. A VRT would read what the layer's author must not see."""
+HEADER_ERRORS = (RasterioError, CRSError, CPLE_BaseError, UnicodeDecodeError)
+"""What rasterio raises of a header that makes no sense to it."""
 _UNPACKED = {"ENVI", "netCDF"}
 _COMPLEX_INT = {"complex_int16": "int32"}
 """GDAL's type that numpy has not: another one of its size."""
@@ -82,7 +85,7 @@ def open_raster_file(source: SourceFile, *, path_id: str) -> Any:
                 _check_images(source.path, path_id=path_id)
             options = _OPEN_OPTIONS.get(source.driver, {})
             dataset = rasterio.open(gdal_path(source), driver=source.driver, **options)
-    except RasterioIOError as error:
+    except HEADER_ERRORS as error:
         raise unreadable(error, path_id=path_id, source=source) from error
     # First: to ask which files a dataset has is to open its overviews.
     wrong = _names_overviews(dataset) or _wrong(dataset, source) or _cut_off(dataset, source)

@@ -17,7 +17,13 @@ from geopod.codecs.doubles import may_round
 from geopod.errors import LayerCRSError, UnknownBandError, UnsupportedGridError
 from geopod.layers.crs import Box, canonical_crs
 from geopod.layers.file_grids import FileGrid, footprint, join_grids, place_grid, read_grid
-from geopod.layers.gdal import exact_nodata, gdal_settings, open_raster_file
+from geopod.layers.gdal import (
+    HEADER_ERRORS,
+    exact_nodata,
+    gdal_settings,
+    open_raster_file,
+    unreadable,
+)
 from geopod.layers.sources import LayerSource, SourceFile
 from geopod.layers.together import ask_all
 from geopod.layers.variables import step_names
@@ -55,6 +61,13 @@ def read_raster_header(source: LayerSource, files: Sequence[SourceFile]) -> Open
 
     Raises UnknownBandError, LayerCRSError, UnsupportedGridError, LayerAccessError.
     """
+    try:
+        return _read_opened(source, files)
+    except HEADER_ERRORS as error:
+        raise unreadable(error, path_id=source.path_id, source=files[0]) from error
+
+
+def _read_opened(source: LayerSource, files: Sequence[SourceFile]) -> OpenedRaster:
     with gdal_settings(files), open_raster_file(files[0], path_id=source.path_id) as first:
         head = _read_head(first, source, files[0])
         names = band_names(first)
