@@ -273,6 +273,12 @@ def read_and_print(params: Any, ctx: Any) -> tuple[int, int, int, str]:
     return ctx.index, ctx.attempt, ctx.total, params["table"].read().decode()
 
 
+def write_beside(_params: Any, ctx: Any) -> tuple[bool, Any]:
+    with open("figure.png", "wb") as file:  # noqa: PTH123  # as users do
+        file.write(b"\x89PNG")
+    return ctx.scratch.samefile("."), (ctx.scratch / "figure.png").read_bytes().hex()
+
+
 async def wait_and_tell(_params: Any) -> tuple[int, int]:
     import asyncio
 

@@ -117,6 +117,14 @@ def test_a_coroutine_function_is_awaited_and_finds_its_context() -> None:
     assert value_of(asyncio.run(scenario())) == [5, 9]
 
 
+def test_a_relative_path_lies_in_the_scratch_folder() -> None:
+    async def scenario() -> Outcome:
+        async with a_runner() as runner:
+            return await runner.call(functions.write_beside)
+
+    assert value_of(asyncio.run(scenario())) == [True, b"\x89PNG".hex()]
+
+
 # ---- the template
 
 

@@ -85,6 +85,15 @@ ITEMS = [
         "returned a generator; results are JSON, arrays, tables, rasters, bytes.", id="generator",
     ),
     pytest.param(
+        {
+            "reason": "NotSerializable", "details": {"type": "dict"},
+            "exception": RemoteException(type="TypeError", message="cannot pickle 'lock' object"),
+        },
+        "NotSerializable",
+        "returned a dict (cannot pickle 'lock' object); results are JSON, arrays, tables, "
+        "rasters, bytes.", id="in-a-container",
+    ),
+    pytest.param(
         {"reason": "ShapeMismatch", "details": SHAPES},
         "ShapeMismatch", "node 2 returned (3, 4); core is (6, 4), padded (10, 8).", id="shape",
     ),

@@ -32,6 +32,9 @@ MAX_SAID_BYTES = 512 << 10
 """Of what a child says of one task beside its value. An honest one says half of it at most, and a
 report, which repeats a part, is one message of 1 MiB."""
 
+CONTAINERS = frozenset({"dict", "list", "tuple"})
+"""Types that are results by themselves: that one was returned is not what is wrong."""
+
 DeathReason = Literal["timeout", "memory", "processes", "output", "killed"]
 
 
@@ -90,7 +93,7 @@ def judge_item(item: ResultItem, node: int) -> Failure:
             )
             return _failure(TaskReason.SIGNAL, error)
         case "NotSerializable":
-            error = ResultNotSerializableError.returned(type_name=_word(item, "type"))
+            error = ResultNotSerializableError.returned(type_name=_type_with_reason(item))
             return _failure(TaskReason.NOT_SERIALIZABLE, error, exception=item.exception)
         case "ShapeMismatch":
             error = ShapeMismatchError.returned(
@@ -233,6 +236,14 @@ def _ask_for_like(error: ShapeMismatchError, item: ResultItem) -> ShapeMismatchE
         return error
     fix = f"Return {{'raster': array, 'like': {keys[0]!r}}}; it fits {', '.join(map(str, keys))}"
     return ShapeMismatchError(error.fact, fixes=(fix, *error.fixes), details=error.details)
+
+
+def _type_with_reason(item: ResultItem) -> str:
+    """Return the type of what was returned; of a container also what of its contents is wrong."""
+    name, refused = _word(item, "type"), item.exception
+    if refused is None or name not in CONTAINERS:
+        return name
+    return f"{name} ({(refused.message or refused.type)[:200]})"
 
 
 def _word(item: ResultItem, key: str) -> str:

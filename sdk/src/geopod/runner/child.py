@@ -265,6 +265,8 @@ def serve_child(control: socket.socket, page: Page, streams: tuple[int, int]) ->
 
 
 def _load_function(begin: dict[str, Any], payload: bytes) -> Callable[..., Any]:
+    if begin["scratch"]:
+        os.chdir(begin["scratch"])  # elsewhere a user's relative path cannot be written to
     if begin["format"] == "source":
         return load_source(payload)
     if begin["format"] == "bundle":
@@ -280,12 +282,8 @@ def _load_function(begin: dict[str, Any], payload: bytes) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # callable() was asked
 
 
-def _load_pickled(blob: bytes) -> Any:
-    return pickle.loads(blob)  # noqa: S301  # the one place that unpickles, in a sandbox
-
-
 DECODERS: dict[str | None, Callable[[bytes], Any]] = {
-    "pickle": _load_pickled,
+    "pickle": pickle.loads,  # the one place that unpickles, in a sandbox
     "json": json.loads,
     None: lambda _blob: None,
 }
