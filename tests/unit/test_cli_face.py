@@ -107,6 +107,12 @@ def test_json_and_yaml_are_the_same_data(told, capsys, line):
         assert type(yaml.safe_load(capsys.readouterr().out)) is type(found)
 
 
+def test_closed_stdout_is_no_failure(told, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert call("env", "list") == 0
+    assert call("env", "explain", "demo") == 0
+
+
 @pytest.mark.parametrize(
     ("variables", "arguments", "coloured"),
     [

@@ -247,6 +247,18 @@ def test_arguments_that_are_no_tuples_are_refused(arguments, sentence):
     assert backend.orders == {}
 
 
+def test_keyword_arguments_are_one_dict_for_all_tasks():
+    backend = ScriptedBackend([1], python=PYTHON)
+
+    async def work():
+        env = await aio.Client(backend).environment("e")
+        await env.submit_map(plain, [(1,), (2,)], [{"scale": 1}, {"scale": 2}])
+
+    with pytest.raises(InvalidInputError, match=r"^GP-E110 kwargs=\[.* is no dict"):
+        told(work())
+    assert backend.orders == {}
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), True, "1e3", "", "2 hours", None])
 def test_what_is_no_duration_is_refused(value):
     with pytest.raises(InvalidInputError, match="is not a duration"):

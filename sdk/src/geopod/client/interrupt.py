@@ -11,6 +11,8 @@ SECOND_CHANCE_S = 3.0
 
 def leave_run(name: str, cancel: Callable[[], None]) -> None:
     """Say that the run goes on; on a terminal a second Ctrl-C within 3 s calls `cancel`."""
+    if sys.stderr is None:  # closed: nobody reads what can be done now
+        return
     terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     again = f"Ctrl-C again within {SECOND_CHANCE_S:.0f} s cancels it; " if terminal else ""
     line = f'run {name} goes on; {again}client.get_run("{name}") finds it\n'

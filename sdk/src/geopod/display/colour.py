@@ -23,11 +23,13 @@ STATE_COLOURS = {
 }
 
 
-def has_colours(stream: TextIO) -> bool:
-    """Say whether text for this stream may carry colours."""
+def has_colours(stream: TextIO | None) -> bool:
+    """Say whether text for this stream, None if it is closed, may carry colours."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    return os.environ.get("FORCE_COLOR", "") not in ("", "0") or stream.isatty()
+    return os.environ.get("FORCE_COLOR", "") not in ("", "0") or (
+        stream is not None and stream.isatty()
+    )
 
 
 def paint(text: str, colour: str, *, on: bool = True) -> str:

@@ -221,6 +221,8 @@ class Environment(Kept):
         """
         several = given.listed(args, name="args", example="args=[(1,), (2,)]")
         calls = [read_arguments(arguments) for arguments in several]
+        if kwargs:
+            kwargs = given.mapping(kwargs, name="kwargs", example="kwargs={'scale': 10}")
         keywords = [kwargs] * len(calls) if kwargs else None
         variables = None
         if environments is not None:
