@@ -165,6 +165,8 @@ RUNS = [
     ({"retries": "2"}, "GP-E110 retries='2' is neither a number nor a Retry.\nfix: 1) retries=2"),
     ({"retries": 99}, "GP-E110 Retry(limit=99, on=('infra', 'timeout', 'oom', 'exception')) is"),
     ({"write_to": 3}, "GP-E110 3 does not name a layer."),
+    ({"write_to": "/data/ndvi"}, "GP-E110 write_to='/data/ndvi' is a path; results are written to"),
+    ({"write_to": "./ndvi"}, "GP-E110 write_to='./ndvi' is a path; results are written to a layer"),
     (
         {"write_to": {"pathId": "ndvi", "partail": True}},
         "GP-E110 write_to={'pathId': 'ndvi', 'partail': True} is not understood; beside pathId",

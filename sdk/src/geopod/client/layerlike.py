@@ -19,6 +19,9 @@ FORMS = (
     "Path('dem.tif') with connect('local')",
 )
 
+PATH_STARTS = ("/", "./", "../", "~")
+"""No name of a layer begins so."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LayerRef:
@@ -90,7 +93,7 @@ def read_layer(layer: Any) -> LayerChoice:
             return _file(layer)
         case str():
             path = Path(layer)
-            if path.exists() or path.suffix:
+            if path.exists() or path.suffix or layer.startswith(PATH_STARTS):
                 return _file(path)
             path_id, _, timestamp_id = layer.partition("/")
             return LayerChoice(path_id, timestamp_id or "latest", {})

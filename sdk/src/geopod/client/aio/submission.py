@@ -252,7 +252,7 @@ def read_target(target: Any, *, name: str) -> dict[str, str]:
     choice = read_layer(target)
     if choice.file is not None:
         raise InvalidInputError(
-            f"{name}={target!r} is a file; results are written to a layer.",
+            f"{name}={target!r} is a path; results are written to a layer.",
             fixes=("client.add_layer('ndvi', write_to=folder)", f"{name}=('ndvi', '2024')"),
         )
     file, partial = choice.extra.get("file") or {}, choice.extra.get("partial", False)
