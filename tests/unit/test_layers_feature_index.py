@@ -8,16 +8,20 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+import struct
 from pathlib import Path
 
 import geopandas
+import msgspec
+import numpy as np
 import pyogrio
 import pytest
 import shapely
 from geopod.errors import LayerAccessError
 from geopod.layers.headers import read_header
+from geopod.layers.stage import stage_partition
 from layer_builders import scene_polygons
-from staging_builders import layer_source, stage_job
+from staging_builders import layer_source, plan_of, stage_job
 
 FAR = shapely.box(499_000, 4_000_000, 499_010, 4_000_010)
 
@@ -143,3 +147,67 @@ def test_shapefile_loses_no_row_to_an_index_of_another_one(tmp_path, index):
     ids = [value for part in job for value in job.rows(part, "fields")["id"].to_pylist()]
     assert sorted(ids) == sorted(frame["id"])
     assert job.plan.layers[0].vector.bbox_source == "scan"
+
+
+def damage_flatgeobuf(path):
+    """Move boxes of its index elsewhere; its features stay as they are."""
+    scene_polygons(200).to_file(path, engine="pyogrio", driver="FlatGeobuf")
+    data = bytearray(path.read_bytes())
+    start = 12 + int.from_bytes(data[8:12], "little")
+    for node in range(20, 60):
+        data[start + 40 * node : start + 40 * node + 32] = struct.pack("<4d", 9e9, 9e9, 9e9, 9e9)
+    path.write_bytes(data)
+
+
+def damage_shapefile(path):
+    """Move the box that the first record of a `.shp` says of itself."""
+    scene_polygons(200).to_file(path, engine="pyogrio")
+    data = bytearray(path.read_bytes())
+    data[112:144] = struct.pack("<4d", 8e9, 8e9, 9e9, 9e9)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"), [("a.fgb", damage_flatgeobuf), ("a.shp", damage_shapefile)]
+)
+@pytest.mark.parametrize("mode", ["owned", "intersects", "clip"])
+def test_node_that_finds_fewer_features_than_planned_fails(tmp_path, name, damage, mode):
+    """The plan reads all features, a node those whose boxes meet its part."""
+    damage(tmp_path / name)
+    words = r"node \d owns \d+ of its features by the plan and found \d+: "
+
+    with pytest.raises(LayerAccessError, match=words) as caught:
+        stage_job(tmp_path, layer_source(tmp_path / name), nodes=4, features=mode)
+
+    assert caught.value.details["found"] < caught.value.details["planned"]
+
+
+def test_plan_of_other_libraries_is_not_counted_against(tmp_path):
+    """They may place a feature on a border otherwise."""
+    damage_flatgeobuf(tmp_path / "a.fgb")
+    plan = plan_of(layer_source(tmp_path / "a.fgb"), nodes=4)
+    other = msgspec.structs.replace(plan, planner=plan.planner | {"geos": "3.0.0"})
+
+    for node in range(4):
+        stage_partition(other, "sha", node, tmp_path)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("driver", ["GPKG", "parquet"])
+def test_features_without_an_end_are_counted_as_nowhere(tmp_path, driver, keeps):
+    """One infinite coordinate made the job's extent infinite."""
+    frame = scene_polygons(20)
+    frame.loc[3, "geometry"] = shapely.Point(np.inf, 4_000_000)
+    frame.loc[5, "geometry"] = None
+    path = tmp_path / "a.gpkg"
+    if driver == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path, engine="pyogrio", driver=driver)
+
+    job = stage_job(tmp_path, layer_source(path), nodes=3, keepEmpty=keeps)
+
+    assert np.isfinite(job.plan.work.extent).all()
+    assert job.plan.totals.empty_geometries == {"a": 2}
+    rows = sum(job.rows(part, "a").num_rows for part in job)
+    assert rows == (20 if keeps else 18)

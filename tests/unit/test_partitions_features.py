@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 from geopod.partitions.features import line_between, split_points
@@ -201,3 +202,20 @@ def test_an_empty_partition_owns_nothing():
 
     owned = owners(plan, np.array([[0.0, 0.0], [1.0, 1.0]]))
     assert Counter(owned.sum(axis=0).tolist()) == {1: 1, 0: 1}
+
+
+@pytest.mark.parametrize("nodes", NODE_COUNTS)
+@pytest.mark.parametrize("rasters", [0, 1])
+def test_partitions_say_how_many_features_nodes_will_find(nodes, rasters):
+    frame = edge_points(raster_spec())
+    points = np.stack([frame.geometry.x, frame.geometry.y], axis=1)
+    exact = frame_input(frame, exact=True)
+    others = [vector_input(points[:9], key="boxes"), *[raster_input()] * rasters]
+
+    plan = plan_of(exact, *others, nodes=nodes)
+
+    found = owners(plan, points).sum(axis=1).tolist()
+    told = [{} if part.owned is msgspec.UNSET else part.owned for part in plan.partitions]
+    assert [one.get("parcels", 0) for one in told] == found
+    assert sum(found) == plan.totals.features["parcels"]
+    assert not any("boxes" in one for one in told), "what boxes alone say is no promise"

@@ -141,6 +141,9 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     cost: int = 0
     est_bytes: int = 0
     est_features: int = 0
+    owned: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    """Vector key -> features that lie in the core, of layers whose ownership points the planner
+    was given: a node that finds another number does not believe the file's index."""
 
     def owns(self, x: Any, y: Any) -> Any:
         """Say which points (work CRS; scalars or arrays) this partition owns.

@@ -131,12 +131,17 @@ def inner_points(
     """Return (rows, 2) the point that decides who owns each feature.
 
     `point_on_surface`; the middle of the bounding box where GEOS finds none (a polygon without
-    area). NaN for a missing or empty geometry.
+    area). NaN for a missing or empty geometry, and for one without an end.
     """
-    points = shapely.point_on_surface(geometries)
+    has_end = np.isfinite(boxes).all(axis=1)
+    ended = geometries
+    if not has_end.all():
+        ended = geometries.copy()
+        ended[~has_end] = None
+    points = shapely.point_on_surface(ended)
     points[shapely.is_empty(points)] = None  # GEOS refuses to say where an empty point lies
     coordinates = np.column_stack([shapely.get_x(points), shapely.get_y(points)])
-    lost = np.isnan(coordinates).any(axis=1)
+    lost = has_end & np.isnan(coordinates).any(axis=1)
     coordinates[lost] = (boxes[lost, :2] + boxes[lost, 2:]) / 2.0
     return coordinates
 

@@ -7,7 +7,7 @@ surface, taken in the layer's CRS and carried to the work CRS, decides who owns 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -59,6 +59,8 @@ class Chosen:
     owned: NDArray[np.bool_]
     fraction: NDArray[np.float64] | None
     """With mode `clip`: which part of the feature's area, length or points lies in the core."""
+    placed: int = 0
+    """How many features with a place the partition owns, whatever it gets of them."""
 
 
 def region_of(plan: Plan, partition: Partition) -> Region:
@@ -92,19 +94,23 @@ def choose_rows(features: Features, region: Region, *, crs: str) -> Chosen:
         return _choose_by_boxes(features, region, crs=crs)
     geometries = features.geometries()
     boxes = bounding_boxes(geometries)
-    is_there = ~np.isnan(boxes).any(axis=1)
+    is_there = np.isfinite(boxes).all(axis=1)
     owned = region.owns(inner_points(geometries, boxes), crs)
+    placed_rows = int(np.count_nonzero(owned))
     owned |= ~is_there & region.keeps_empty
     if region.mode == "owned":
         rows = np.flatnonzero(owned)
-        return _deliver(rows, geometries[rows], owned[rows], region, crs=crs)
+        chosen = _deliver(rows, geometries[rows], owned[rows], region, crs=crs)
+        return replace(chosen, placed=placed_rows)
     candidates = np.flatnonzero(owned | is_there)
     placed, share = _place(geometries[candidates], region, crs=crs)
     if region.mode == "intersects":
         meets = shapely.intersects(placed, shapely.box(*region.halo)) | owned[candidates]
         rows = candidates[meets]
-        return _deliver(rows, geometries[rows], owned[rows], region, crs=crs)
-    return _clip(candidates, placed, owned[candidates], region, crs=crs, share=share)
+        chosen = _deliver(rows, geometries[rows], owned[rows], region, crs=crs)
+    else:
+        chosen = _clip(candidates, placed, owned[candidates], region, crs=crs, share=share)
+    return replace(chosen, placed=placed_rows)
 
 
 def count_owned(features: Features, region: Region, *, crs: str) -> int:
@@ -140,10 +146,11 @@ def _choose_by_boxes(features: Features, region: Region, *, crs: str) -> Chosen:
         else:
             unsure = geometries[doubtful]
         owned[doubtful] = region.owns(inner_points(unsure, boxes[doubtful]), crs)
+    placed = int(np.count_nonzero(owned))
     if region.keeps_empty:
-        owned |= np.isnan(boxes).any(axis=1)
+        owned |= ~np.isfinite(boxes).all(axis=1)
     rows = np.flatnonzero(owned)
-    return Chosen(rows, None, owned[rows], None)
+    return Chosen(rows, None, owned[rows], None, placed)
 
 
 def _deliver(

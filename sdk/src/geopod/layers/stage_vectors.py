@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import shapely
 
 from geopod.api.layer_report import delivered_names, free_name, own_columns
 from geopod.api.plan import LayerPlan, Partition, Plan, VectorHeader
+from geopod.errors import LayerAccessError
 from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.arrow import row_writer
 from geopod.layers.crs import canonical_crs, query_boxes
@@ -20,6 +22,7 @@ from geopod.layers.features import Features
 from geopod.layers.selection import Chosen, Region, choose_rows, count_owned, region_of
 from geopod.layers.sources import LayerSource, planned_source
 from geopod.layers.vector import VectorLayer, open_vector, told_what_is_wrong
+from geopod.layers.versions import library_versions
 
 
 def stage_vector(
@@ -41,12 +44,15 @@ def stage_vector(
     names = delivered_names(vector.columns, mode)
     geometry = free_name("geometry", {*names.values(), *own_columns(mode)})
     schema = _row_schema(vector, names, geometry=geometry, mode=mode)
+    found = 0
     with told_what_is_wrong(layer.path_id), row_writer(path, schema) as rows:
         if region is not None:
             for features in _read_near(vector, region, header):
                 chosen = choose_rows(features, region, crs=header.crs)
+                found += chosen.placed
                 if len(chosen.rows):
                     rows.write(_build_batch(features, chosen, vector.columns, schema))
+    _check_found(layer, plan, partition, found)
     stays = region is None or region.keeps_layer_crs
     crs = header.crs if stays or plan.work is None else plan.work.crs
     return {
@@ -60,6 +66,23 @@ def stage_vector(
         "mode": mode,
         "rows": rows.rows,
     }
+
+
+def _check_found(layer: LayerPlan, plan: Plan, partition: Partition, found: int) -> None:
+    """Raise LayerAccessError if the plan, which read all rows, knows of more or fewer here.
+
+    Libraries of other versions may place a feature otherwise: then nothing is known.
+    """
+    owned = {} if partition.owned is msgspec.UNSET else partition.owned
+    told = owned.get(layer.key, found)
+    if found == told or plan.planner != library_versions(with_rasters="gdal" in plan.planner):
+        return
+    raise LayerAccessError.unreachable(
+        path_id=layer.path_id,
+        words=f"node {partition.index} owns {told:,} of its features by the plan and found "
+        f"{found:,}: what the file says of where its features are is wrong; write it anew",
+        details={"planned": told, "found": found, "node": partition.index},
+    )
 
 
 def count_features(layer: LayerPlan, region: Region, *, access: Access = OWN_MACHINE) -> int:

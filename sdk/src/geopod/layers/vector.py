@@ -61,7 +61,7 @@ class OpenedVector:
 
     header: VectorHeader
     boxes: NDArray[np.float64]
-    """(features, 4) bounding boxes in the layer's CRS, rows without geometry left out."""
+    """(features, 4) bounding boxes in the layer's CRS, rows without geometry or end left out."""
     points: NDArray[np.float64] | None
     """(features, 2) the points that decide ownership; None: no geometry was read for them."""
     empty_geometries: int
@@ -160,7 +160,7 @@ def _read_opened(layer: VectorLayer) -> tuple[OpenedVector, NDArray[np.int64]]:
             fids.append(features.fids)
             linearised += features.linearised
     all_boxes = np.concatenate(boxes)
-    there = ~np.isnan(all_boxes).any(axis=1)
+    there = np.isfinite(all_boxes).all(axis=1)
     opened = OpenedVector(
         header=VectorHeader(
             crs=layer.crs,
@@ -210,7 +210,7 @@ def _read_bounds(files: ParquetLayer | OgrLayer, *, path_id: str) -> Box | None:
     batches = _read_files(files, None, with_attributes=False)
     with told_what_is_wrong(path_id):
         boxes = np.concatenate([bounding_boxes(features.geometries()) for features in batches])
-    return _bounds(boxes[~np.isnan(boxes).any(axis=1)])
+    return _bounds(boxes[np.isfinite(boxes).all(axis=1)])
 
 
 def _bounds(boxes: NDArray[np.float64]) -> Box | None:

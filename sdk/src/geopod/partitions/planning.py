@@ -19,6 +19,7 @@ from geopod.partitions.cutting import cut_scene
 from geopod.partitions.guards import check_agent, check_nodes, check_overlap
 from geopod.partitions.inputs import NodeLimits, RasterInput, VectorInput
 from geopod.partitions.options import PartitionOptions, options_record
+from geopod.partitions.ownership import with_owned
 from geopod.partitions.scene import Scene, place_layers
 from geopod.partitions.windows import decoded_blocks, describe_parts
 
@@ -68,7 +69,7 @@ def make_plan(
         plan,
         work=_work_grid(scene, unit),
         layers=scene.layers,
-        partitions=partitions,
+        partitions=with_owned(scene, partitions),
         totals=_totals(scene, partitions, uncovered),
     )
 
