@@ -299,6 +299,10 @@ client = geopod.connect("local")
 if os.fork() == 0:
     raise SystemExit
 os.wait()
+if os.fork() == 0:
+    geopod.connect("local").close()
+    raise SystemExit
+os.wait()
 """
 
 
@@ -306,4 +310,4 @@ def test_client_that_was_left_open_is_closed_once_at_the_end():
     ended = subprocess.run(
         [sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, timeout=180, check=False
     )
-    assert (ended.stdout, ended.stderr, ended.returncode) == ("closed\n", "", 0)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("closed\n" * 2, "", 0)

@@ -11,7 +11,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from geopod.client.loop import LISTEN_AFTER_S, LoopThread
+from geopod.client.loop import LISTEN_AFTER_S, LoopThread, shared_loop
 from geopod.errors import InvalidInputError
 
 PATIENCE_S = 60.0
@@ -122,6 +122,23 @@ def test_a_forked_process_is_told_to_open_a_client_of_its_own():
     with os.fdopen(reading, "rb") as told:
         assert b"geopod.connect" in told.read()
     os.waitpid(child, 0)
+    assert loop.run(who()) is threading.current_thread()
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12: it has threads
+def test_a_client_that_a_forked_process_opens_has_a_loop_of_its_own():
+    loop = shared_loop()
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.write(writing, shared_loop().run(who()).name.encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        assert told.read() == threading.current_thread().name.encode()
+    os.waitpid(child, 0)
+    assert shared_loop() is loop
     assert loop.run(who()) is threading.current_thread()
 
 

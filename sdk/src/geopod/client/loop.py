@@ -46,13 +46,18 @@ class LoopThread:
         self._thread = threading.Thread(target=self._keep_turning, name="geopod", daemon=True)
         self._thread.start()
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this process made it; a fork has no thread that turns it."""
+        return os.getpid() == self._process
+
     def run(self, work: Coroutine[Any, Any, Value]) -> Value:
         """Return what the coroutine returns; Ctrl-C cancels it and is raised here.
 
         An error that is raised on purpose says all there is to know: its traceback begins here,
         so that people read their own line and the fix, not the way through our coroutines.
         """
-        if os.getpid() != self._process:
+        if not self.is_own:
             work.close()
             raise InvalidInputError(
                 f"This client was opened by process {self._process}; this is its fork, process "
@@ -207,6 +212,9 @@ class _Interrupting:
 
 
 _shared: LoopThread | None = None
+_inherited: list[LoopThread] = []
+"""Of the process that this one is a fork of. Their end would take its sockets out of the selector
+that both have."""
 _lock = threading.Lock()
 
 
@@ -214,6 +222,9 @@ def shared_loop() -> LoopThread:
     """Return the one loop thread of this process."""
     global _shared  # noqa: PLW0603  # one per process, made at first use
     with _lock:
+        if _shared is not None and not _shared.is_own:
+            _inherited.append(_shared)
+            _shared = None
         if _shared is None:
             _shared = LoopThread()
         return _shared

@@ -24,18 +24,19 @@ from geopod.errors import GeopodError
 
 FAREWELL_S = 2.0
 """So long the end of the process waits for connections to be closed."""
-_open: set[aio.Client] = set()
-"""Clients that nobody has closed; what they made may be in use after they are gone."""
+_open: dict[int, set[aio.Client]] = {}
+"""Clients that nobody has closed, by process; what they made may be in use after they are gone."""
 
 
 @mirrors(aio.connect)
 def connect(target: str | None = None, **options: Any) -> Client:
     loop = shared_loop()
     client = loop.run(aio.connect(target, **options))
-    if not _open:
+    mine = _open.setdefault(os.getpid(), set())
+    if not mine:
         atexit.unregister(_close_all)
         atexit.register(_close_all, os.getpid())
-    _open.add(client)
+    mine.add(client)
     return Client(client, loop)
 
 
@@ -49,11 +50,11 @@ def _close_all(owner: int) -> None:
 
     async def close() -> None:
         async with asyncio.timeout(FAREWELL_S):
-            await asyncio.gather(*(client.close() for client in _open))
+            await asyncio.gather(*(client.close() for client in _open[owner]))
 
     with suppress(TimeoutError, OSError, GeopodError):  # the process ends all the same
         shared_loop().run(close())
-    _open.clear()
+    _open[owner].clear()
 
 
 class Client:
@@ -121,5 +122,5 @@ class Client:
 
     @mirrors(aio.Client.close)
     def close(self) -> None:
-        _open.discard(self._aio)
+        _open.get(os.getpid(), set()).discard(self._aio)
         self._loop.run(self._aio.close())
