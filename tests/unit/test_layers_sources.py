@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import urllib.request
 from pathlib import Path
 
@@ -174,6 +176,21 @@ def test_shapefile_is_another_one_when_any_file_of_it_is(tmp_path, name, changed
 
     with pytest.raises(SourceChangedError, match=r"size \d+ of 5 files \w+ at plan time"):
         check_versions(planned, key="fields", path_id="fields")
+
+
+def test_geopackage_that_is_written_to_is_a_changed_source(tmp_path):
+    """Software that has it open keeps what it wrote in a log beside it, and GDAL reads that too."""
+    path = tmp_path / "fields.gpkg"
+    scene_polygons(4).to_file(path, engine="pyogrio", layer="fields")
+    with contextlib.closing(sqlite3.connect(path)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        planned = read_versions((str(path),), path_id="fields")
+        check_versions(planned, key="fields", path_id="fields")
+        writer.execute("DELETE FROM fields WHERE fid = 3")
+        writer.commit()
+
+        with pytest.raises(SourceChangedError, match="fields"):
+            check_versions(planned, key="fields", path_id="fields")
 
 
 def test_gdal_options_are_there_again_after_reading():

@@ -30,6 +30,7 @@ __all__ = ["PARQUET", "Kind", "LayerSource", "SourceFile"]
 
 # Files that hold parts of the layer: their change changes the layer.
 _COMPANIONS = (".aux.xml", ".hdr", ".msk", ".ovr")
+_APPENDED = (*_COMPANIONS, "-wal")  # of a GeoPackage: what is not yet in the file itself
 _HERE_ONLY = "{}, which is read with the {} beside it and from volumes only; write GeoTIFF"
 _ON_VOLUMES = {
     "netCDF": "classic netCDF, which is read from volumes only; write netCDF-4",
@@ -267,7 +268,7 @@ def _fenced(path: Path, volumes: Path, path_id: str) -> Path:
     """Return where a path leads if that is on a volume, and what lies beside it is too."""
     fence = volumes.resolve()
     target = _leads_to(path)
-    beside = [target.with_name(target.name + suffix) for suffix in _COMPANIONS]
+    beside = [target.with_name(target.name + suffix) for suffix in _APPENDED]
     beside += [target.with_suffix(suffix) for suffix in _COMPANIONS]
     beside += [*files_beside(target), *indexes_beside(target)]
     # Every link counts, however deep: a store of chunks has folders in folders.
@@ -289,9 +290,8 @@ def _parts(path: Path) -> list[tuple[Path, os.stat_result]]:
     """Return the files whose bytes make up the source at `path`."""
     if path.is_dir():
         return [(part, part.stat()) for part in sorted(path.glob("*.parquet"))]
-    companions = [path.with_name(path.name + suffix) for suffix in _COMPANIONS]
-    if is_shapefile(path.name):
-        companions += files_beside(path)
+    companions = [path.with_name(path.name + suffix) for suffix in _APPENDED]
+    companions += files_beside(path) if is_shapefile(path.name) else []
     there = [part for part in companions if part != path and part.exists()]
     return [(part, part.stat()) for part in (path, *there)]
 
