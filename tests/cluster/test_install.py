@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+from dataclasses import dataclass
 
 import geopod
 import pytest
@@ -31,12 +32,41 @@ def requests(process_cluster, kubectl):
     return lambda: [it for it in audit.requests() if it.user.startswith(OWN)]
 
 
+@dataclass(slots=True)
+class Release:
+    """The installed release, upgraded only to what it is not yet."""
+
+    cluster: str
+    settings: tuple[str, ...] | None = ()
+    """Of the tests beside the usual values; None while it is unknown."""
+
+    def become(self, *settings: str) -> None:
+        """Upgrade the release to the usual values and these settings."""
+        if self.settings != settings:
+            self.settings = None
+            deploy(self.cluster, print, settings=settings)
+            self.settings = settings
+
+
+@pytest.fixture(scope="module")
+def release(installed, process_cluster):
+    """As everybody expects it when these tests have ended."""
+    installation = Release(process_cluster)
+    yield installation
+    installation.become()
+
+
 @pytest.fixture
-def one_namespace(installed, process_cluster):
-    deploy(process_cluster, print)  # runtimes of a first install are hooks: an upgrade owns them
-    deploy(process_cluster, print, settings=["rbac.scope=namespace"])
-    yield
-    deploy(process_cluster, print)
+def one_namespace(release, cluster):
+    if revision(cluster) == 1:  # runtimes of a first install are hooks: an upgrade owns them
+        deploy(release.cluster, print)
+    release.become("rbac.scope=namespace")
+
+
+def revision(cluster):
+    """How often the release was installed or upgraded."""
+    where = [f"--namespace={NAMESPACE}", f"--kubeconfig={cluster.kubeconfig}"]
+    return json.loads(helm("status", RELEASE, *where, "--output=json"))["version"]
 
 
 def life_cycle(cluster):
@@ -63,7 +93,8 @@ def refused(found):
     ]
 
 
-def test_release_makes_an_environment_and_a_run(installed, cluster, requests):
+def test_release_makes_an_environment_and_a_run(release, cluster, requests):
+    release.become()
     assert "run: Succeeded" in life_cycle(cluster)
     # A namespace that is being deleted refuses everybody.
     found = [it for it in requests() if it.namespace == NAMESPACE]
@@ -82,23 +113,15 @@ def test_rights_on_one_namespace_are_enough(one_namespace, cluster, kubectl, req
 
 
 @pytest.fixture
-def upgrade(installed, process_cluster):
+def upgrade(release):
     """An earlier release is installed, of another image and values; a call upgrades it.
 
     Its gateway is this one's: the store of this installation ends with its pod.
     """
-    called = []
-    agent = json.loads(Places.of(process_cluster).images.read_text("utf-8"))["agent"]
-    earlier = [f"images.agent.digest={other_digest(agent)}", "kubeClient.qps=20"]
-    deploy(process_cluster, print, settings=earlier)
-
-    def to_this_one():
-        called.append(True)
-        deploy(process_cluster, print)
-
-    yield to_this_one
-    if not called:
-        deploy(process_cluster, print)
+    agent = json.loads(Places.of(release.cluster).images.read_text("utf-8"))["agent"]
+    release.become(f"images.agent.digest={other_digest(agent)}", "kubeClient.qps=20")
+    yield release.become
+    release.become()
 
 
 def other_digest(reference):
