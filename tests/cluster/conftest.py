@@ -6,12 +6,13 @@ import fcntl
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from cluster.bucket_builders import ObjectStore
-from cluster.namespace_builders import client_within, fresh_namespace
-from cluster.stages import Stage, group_of, place_of, stage_of
+from cluster.namespace_builders import client_within, fresh_namespace, small_environment
+from cluster.stages import Stage, begun_with, group_of, place_of, stage_of, turns_of
 from cluster.testcluster import providers
 from cluster.testcluster.deploy import deploy
 from cluster.testcluster.errors import NoClusterHereError
@@ -22,6 +23,7 @@ from cluster.testcluster.places import Addresses, Places, cluster_name
 from cluster.testcluster.probe_image import probe_image, push
 from cluster.testcluster.process_cluster import Wishes
 from cluster.testcluster.spec import read_spec
+from cluster.trouble_builders import open_ward
 from xdist.scheduler import LoadScopeScheduling
 
 POLICIES = {
@@ -67,6 +69,9 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_collection_modifyitems(items, config):
     if config.getoption("--stage"):
         items.sort(key=lambda item: place_of(item.path))
+    elif not SHARING:
+        turns = turns_of(item.path.stem for item in items)
+        items.sort(key=lambda item: turns.index(item.path.stem))
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker(
             "timeout"
@@ -189,6 +194,32 @@ def installed(process_cluster, images, testrun_uid):
             deploy(process_cluster, print)
             file.truncate(0)
             file.write(testrun_uid)
+
+
+@pytest.fixture(scope="session")
+def ward(installed, kubectl, addresses):
+    """Environments that cannot become ready."""
+    where = {"registry": addresses.registry, "host": addresses.host}
+    opened = open_ward(kubectl, where)
+    yield opened
+    opened.end()
+
+
+@pytest.fixture(scope="session")
+def sleeper(installed, kubectl):
+    """The namespace of an environment, `sleeper`, that falls asleep after a minute."""
+    with fresh_namespace(kubectl, "sleeper") as within:
+        within.apply(small_environment("sleeper", nodes=1, idle={"afterSeconds": 60}))
+        yield within
+
+
+@pytest.fixture(scope="module", autouse=True)
+def early(request):
+    """Starts what a later file would wait for; what goes wrong is told there."""
+    turns = [] if SHARING else list(dict.fromkeys(item.path.stem for item in request.session.items))
+    for fixture in begun_with(request.path.stem, turns):
+        with suppress(Exception, pytest.skip.Exception, pytest.fail.Exception):
+            request.getfixturevalue(fixture)
 
 
 @pytest.fixture(scope="module")

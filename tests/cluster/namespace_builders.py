@@ -20,6 +20,17 @@ def a_namespace(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
+def small_environment(name: str, **spec: Any) -> dict[str, Any]:
+    """Return an environment of two nodes that ask for little."""
+    small = {"cpu": "100m", "memory": "256Mi"}
+    return {
+        "apiVersion": "geopod.dev/v1alpha1",
+        "kind": "ComputeEnvironment",
+        "metadata": {"name": name},
+        "spec": {"nodes": 2, "interpreter": "python3.13", "resources": small, **spec},
+    }
+
+
 @contextmanager
 def fresh_namespace(kubectl: Kubectl, name: str) -> Iterator[Kubectl]:
     """Give kubectl within a new namespace called after `name`, deleted without waiting."""

@@ -7,6 +7,8 @@ whole cluster has it to itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -58,6 +60,46 @@ ORDER = {
 """The files that may run beside others, the longest first; those beside what is alone ask nothing
 of the cluster. A file that is not named here is alone.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a file would wait for, begun earlier where one process runs all files in turn."""
+
+    fixture: str
+    """It starts what then only needs time."""
+    meanwhile: tuple[str, ...]
+    """The files that run just before the one that waits; it begins with the first of them."""
+
+
+WAITS = {
+    "test_budgets": Wait("sleeper", ("test_ellipsis", "test_examples", "test_guides")),
+    # It fills the machines: only what makes no environment there runs beside it.
+    "test_root_causes": Wait(
+        "ward", ("test_bad_input", "test_publish_s3", "test_s3_store", "test_sources_s3")
+    ),
+}
+
+
+def turns_of(files: Iterable[str]) -> list[str]:
+    """Return the names of files in the order in which one process runs them."""
+    turns = list(dict.fromkeys(files))
+    for waiting, wait in WAITS.items():
+        if waiting in turns:
+            before = [name for name in wait.meanwhile if name in turns]
+            turns = [name for name in turns if name not in before]
+            place = turns.index(waiting)
+            turns[place:place] = before
+    return turns
+
+
+def begun_with(file: str, turns: Sequence[str]) -> list[str]:
+    """Return the fixtures of later files that begin with this one."""
+    return [
+        wait.fixture
+        for waiting, wait in WAITS.items()
+        if waiting in turns and file == next((it for it in turns if it in wait.meanwhile), None)
+    ]
 
 
 def stage_of(file: Path) -> Stage:

@@ -10,10 +10,10 @@ from collections import Counter
 
 import pytest
 from cluster.audit_builders import Audit
+from cluster.namespace_builders import client_within, small_environment
 from cluster.process_builders import until
 from cluster.testcluster.places import Places
 
-MINOR = "python3.13"
 OPERATOR = "system:serviceaccount:geopod-system:geopod-operator"
 TASKS = 10_000
 QUICK_S = 4.0
@@ -28,21 +28,11 @@ def nothing(_=None):
     return
 
 
-def an_environment(name, **spec):
-    small = {"cpu": "100m", "memory": "256Mi"}
-    return {
-        "apiVersion": "geopod.dev/v1alpha1",
-        "kind": "ComputeEnvironment",
-        "metadata": {"name": name},
-        "spec": {"nodes": 2, "interpreter": MINOR, "resources": small, **spec},
-    }
-
-
 @pytest.fixture(scope="module", autouse=True)
-def sleeper(home):
-    """An environment that falls asleep while the others are counted."""
-    home.apply(an_environment("sleeper", nodes=1, idle={"afterSeconds": 60}))
-    return "sleeper"
+def sleeping(sleeper):
+    """It falls asleep while the others are counted, if it does not sleep yet."""
+    yield sleeper
+    sleeper("delete", "computeenvironment", "sleeper", "--wait=false")
 
 
 @pytest.fixture
@@ -66,7 +56,7 @@ def writes(audit, namespace, *about):
 
 def test_new_environment_is_ready_within_thirty_writes(home, audit):
     before = audit()
-    home.apply(an_environment("plain"))
+    home.apply(small_environment("plain"))
     home.wait("cenv/plain", "condition=Ready", timeout_s=180)
     assert 10 <= writes(before, home.namespace, "plain").total() <= 30
 
@@ -101,15 +91,16 @@ def test_ten_thousand_tasks_are_written_as_few_times_as_their_time_allows(home, 
     assert found.total() <= max(10, 10 + run.finished - run.started - QUICK_S)
 
 
-def test_sleeping_environment_wakes_within_six_writes(home, audit, client, sleeper):
-    home.wait(f"cenv/{sleeper}", "condition=Suspended", timeout_s=180)
-    home.wait(f"cenv/{sleeper}", "jsonpath={.status.replicas}=0")
-    environment = client.get_environment(sleeper)
-    before = audit()
-    run = environment.submit(nothing)
-    home.wait(f"cenv/{sleeper}", "condition=Ready", timeout_s=180)
-    found = writes(before, home.namespace, sleeper)
-    run.wait(120)
-    assert found.pop(("create", "events")) == 1  # Resumed
-    assert 1 <= found.total() <= (6 if run.started - run.created < QUICK_S else SLOW_WAKE)
-    assert run.results() == [None]
+def test_sleeping_environment_wakes_within_six_writes(audit, sleeper):
+    sleeper.wait("cenv/sleeper", "condition=Suspended", timeout_s=180)
+    sleeper.wait("cenv/sleeper", "jsonpath={.status.replicas}=0")
+    with client_within(sleeper) as client:
+        environment = client.get_environment("sleeper")
+        before = audit()
+        run = environment.submit(nothing)
+        sleeper.wait("cenv/sleeper", "condition=Ready", timeout_s=180)
+        found = writes(before, sleeper.namespace, "sleeper")
+        run.wait(120)
+        assert found.pop(("create", "events")) == 1  # Resumed
+        assert 1 <= found.total() <= (6 if run.started - run.created < QUICK_S else SLOW_WAKE)
+        assert run.results() == [None]

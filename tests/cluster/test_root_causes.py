@@ -1,61 +1,29 @@
 """Every root cause for real: the resource names it in words that its user can act on.
 
-All environments are created at once, because a cause is looked for after ten seconds and counts
-as stalled after a minute; each test then waits for its own.
+All environments are created at once, and while other files run (`stages.WAITS`), because a
+cause is looked for after ten seconds and counts as stalled after a minute; each test then waits
+for its own.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
-from dataclasses import dataclass
 
 import pytest
-from cluster.namespace_builders import a_namespace
 from cluster.process_builders import until
-from cluster.testcluster.kubectl import Kubectl, KubectlError
-from cluster.trouble_builders import SCRIPTS, TROUBLES, a_runtime, an_environment
+from cluster.testcluster.kubectl import KubectlError
+from cluster.trouble_builders import TROUBLES
 
 TOLD_S = 800
 """Of a loaded machine: coordinator and node start, a build, a minute until a cause counts."""
 HEALED = "missing-secret"
 
 
-@dataclass(frozen=True)
-class Ward:
-    """Where the sick environments are."""
-
-    names: dict[str, Kubectl]
-    """Environment → kubectl of its namespace."""
-
-    def environment(self, name):
-        return self.names[name].get("computeenvironment", name)
-
-
-@pytest.fixture(scope="module")
-def ward(installed, kubectl, addresses):
-    """All of them, created at once."""
-    mark = secrets.token_hex(4)
-    usual = kubectl.get("computeruntime", "default")["spec"]
-    where = {"registry": addresses.registry, "host": addresses.host}
-    runtimes = {name: f"{name}-{mark}" for name, it in TROUBLES.items() if it.runtime}
-    spaces = {
-        name: f"trouble-{mark}-{name}" if trouble.namespace else f"trouble-{mark}"
-        for name, trouble in TROUBLES.items()
-    }
-    kubectl.apply(
-        *(a_runtime(runtimes[name], TROUBLES[name], usual, where) for name in runtimes),
-        *(a_namespace(space) for space in sorted(set(spaces.values()))),
-    )
-    within = {name: kubectl.within(space) for name, space in spaces.items()}
-    for name, trouble in TROUBLES.items():
-        within[name].apply(
-            *(SCRIPTS, *trouble.namespace),
-            an_environment(name, trouble, runtimes.get(name, "default")),
-        )
-    yield Ward(within)
-    kubectl("delete", "namespace", *sorted(set(spaces.values())), "--wait=false")
-    kubectl("delete", "computeruntime", *runtimes.values())
+@pytest.fixture(scope="module", autouse=True)
+def ended(ward):
+    """Nobody is sick after this module."""
+    yield
+    ward.end()
 
 
 @pytest.mark.parametrize("name", [name for name in TROUBLES if name != HEALED])

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from cluster.namespace_builders import a_namespace
+from cluster.testcluster.kubectl import Kubectl
 
 API_VERSION = "geopod.dev/v1alpha1"
 MINOR = "python3.13"
@@ -236,3 +240,44 @@ def a_runtime(
         "metadata": {"name": name},
         "spec": spec,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Ward:
+    """Where the sick environments are."""
+
+    kubectl: Kubectl
+    names: Mapping[str, Kubectl]
+    """Environment → kubectl of its namespace."""
+    runtimes: tuple[str, ...]
+
+    def environment(self, name: str) -> dict[str, Any]:
+        return self.names[name].get("computeenvironment", name)
+
+    def end(self) -> None:
+        """Delete all of it, without waiting."""
+        spaces = sorted({kubectl.namespace for kubectl in self.names.values()})
+        self.kubectl("delete", "namespace", *spaces, "--wait=false", "--ignore-not-found")
+        self.kubectl("delete", "computeruntime", *self.runtimes, "--ignore-not-found")
+
+
+def open_ward(kubectl: Kubectl, addresses: Mapping[str, str]) -> Ward:
+    """Create all environments at once."""
+    mark = secrets.token_hex(4)
+    usual = kubectl.get("computeruntime", "default")["spec"]
+    runtimes = {name: f"{name}-{mark}" for name, it in TROUBLES.items() if it.runtime}
+    spaces = {
+        name: f"trouble-{mark}-{name}" if trouble.namespace else f"trouble-{mark}"
+        for name, trouble in TROUBLES.items()
+    }
+    kubectl.apply(
+        *(a_runtime(runtimes[name], TROUBLES[name], usual, addresses) for name in runtimes),
+        *(a_namespace(space) for space in sorted(set(spaces.values()))),
+    )
+    within = {name: kubectl.within(space) for name, space in spaces.items()}
+    for name, trouble in TROUBLES.items():
+        within[name].apply(
+            *(SCRIPTS, *trouble.namespace),
+            an_environment(name, trouble, runtimes.get(name, "default")),
+        )
+    return Ward(kubectl, within, tuple(runtimes.values()))
