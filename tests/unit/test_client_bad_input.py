@@ -9,6 +9,7 @@ import threading
 
 import geopod
 import pytest
+from geopod.capture import LargeCaptureWarning
 from geopod.client import aio, sync
 from geopod.client.loop import shared_loop
 from geopod.client.quantities import seconds
@@ -259,6 +260,17 @@ def test_keyword_arguments_are_one_dict_for_all_tasks():
     with pytest.raises(InvalidInputError, match=r"^GP-E110 kwargs=\[.* is no dict"):
         told(work())
     assert backend.orders == {}
+
+
+def test_large_capture_is_warned_of_at_the_users_line():
+    env = sync.Client(aio.Client(ScriptedBackend([1], python=PYTHON)), shared_loop()).environment(
+        "e"
+    )
+    table = b"x" * (300 << 10)
+
+    with pytest.warns(LargeCaptureWarning, match="'table'") as caught:
+        env.submit(lambda params: table)
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), True, "1e3", "", "2 hours", None])

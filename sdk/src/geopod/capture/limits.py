@@ -20,7 +20,8 @@ MAX_OBJECT_BYTES = 16 << 20
 """Sent with the function and loaded by every child: ray-project/ray#65479."""
 MAX_BUNDLE_BYTES = 256 << 20
 ROLES = {"global": "global", "closure": "closure variable", "default": "default"}
-PACKAGE = str(Path(__file__).parents[1])
+NOT_THE_USERS = (str(Path(__file__).parents[1]), str(Path(warnings.__file__).with_name("asyncio")))
+"""Between the user's line and here lie our own frames and, in a plain call, those of a loop."""
 
 
 class LargeCaptureWarning(UserWarning):
@@ -68,6 +69,6 @@ def check_object(function: str, item: Reached, size: int) -> None:
 def _stack_level() -> int:
     """Return the level of the first frame outside geopod, so that the warning names user code."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001  # the warnings module counts these frames
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(NOT_THE_USERS):
         level, frame = level + 1, frame.f_back
     return level
