@@ -48,6 +48,10 @@ def call_sys_exit(_params: Any) -> None:
     sys.exit(0)
 
 
+def exit_with_words(_params: Any) -> None:
+    sys.exit("no clear scene")
+
+
 def loop_for_ever(_params: Any, ctx: Any) -> None:
     sys.stdout.write("still here\n")
     ctx.progress(0.62, "band 4")

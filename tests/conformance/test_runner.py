@@ -176,6 +176,18 @@ def test_a_crash_keeps_the_frames_that_led_to_it() -> None:
     assert "in segfault" in outcome.failure.details["logTail"]
 
 
+def test_the_words_of_an_exit_are_in_the_log() -> None:
+    async def scenario() -> Outcome:
+        async with a_runner() as runner:
+            return await runner.call(functions.exit_with_words)
+
+    outcome = asyncio.run(scenario())
+    assert outcome.failure is not None
+    assert outcome.failure.fact == "called sys.exit(1) without returning."
+    assert outcome.log is not None
+    assert outcome.log.err == b"no clear scene\n"
+
+
 def test_fifty_megabytes_of_prints_keep_head_and_tail() -> None:
     async def scenario() -> Outcome:
         async with a_runner() as runner:

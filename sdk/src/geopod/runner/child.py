@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 import cloudpickle
 
 from .context import Cancellation, Context, Place, enter
-from .exceptions import describe, exit_code_of
+from .exceptions import describe, exit_code_of, print_exit_words
 from .frames import FrameReader, pack_json, unpack_json
 from .handover import Refused, Writer
 from .heap import touch_heap
@@ -198,6 +198,7 @@ class Child:
             described = describe(failed.__cause__) if failed.__cause__ is not None else None
             return {"reason": failed.reason, "details": failed.details, "exception": described}
         if isinstance(failed, SystemExit):
+            print_exit_words(failed)
             return {"reason": "Exit", "details": {"exit": exit_code_of(failed)}}
         return {"reason": "Exception", "exception": describe(failed)}
 

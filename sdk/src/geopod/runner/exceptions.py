@@ -12,6 +12,7 @@ import os
 import sys
 import sysconfig
 import traceback
+from contextlib import suppress
 from types import TracebackType
 
 MAX_TEXT_BYTES = 32 * 1024
@@ -76,6 +77,14 @@ def exit_code_of(exit_called: SystemExit) -> int:
     if exit_called.code is None:
         return 0
     return exit_called.code if isinstance(exit_called.code, int) else 1
+
+
+def print_exit_words(exit_called: SystemExit) -> None:
+    """Print what the interpreter prints for `sys.exit("…")`, where stderr is still of use."""
+    words = exit_called.code
+    if words is not None and not isinstance(words, int):
+        with suppress(Exception):
+            print(_said(exit_called), file=sys.stderr)  # noqa: T201  # the task's log
 
 
 def cut_middle(text: str, limit: int) -> str:
