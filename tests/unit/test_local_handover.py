@@ -11,6 +11,7 @@ from geopod.api.runs import RunState
 from geopod.backends.local.publish import Publisher
 from geopod.backends.local.runs import Runs
 from geopod.backends.local.state import StateFolder
+from geopod.errors import ConfigError
 from geopod.store.directory import DirectoryStore
 from local_builders import an_order
 
@@ -94,7 +95,7 @@ def test_a_run_whose_name_is_taken_is_the_one_that_has_it(runs, folder, connecti
 
 def test_a_run_that_cannot_be_stored_is_cancelled(runs, folder, connection):
     shutil.rmtree(folder.root / "runs")
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(ConfigError, match="cannot be used: no such file"):
         asyncio.run(anext(runs.submit(an_own_order())))
     assert connection.watch.did == ["cancel", "close"]
 

@@ -1,4 +1,5 @@
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -141,6 +142,29 @@ def test_file_is_whole_and_private(tmp_path):
     assert target.read_bytes() == b"two"
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+@pytest.fixture
+def full_disk():
+    """No file can grow: as on a full disk, but for the words."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda it: it.write_environment(a_record()), lambda it: it.claim_run(an_order("e"))],
+    ids=["environment", "run"],
+)
+def test_full_disk_is_told_and_no_part_of_a_file_left(folder, full_disk, write):
+    with pytest.raises(ConfigError) as caught:
+        write(folder)
+    assert str(caught.value).startswith(
+        f"GP-E001 geopod's folder {folder.root} cannot be used: file too large."
+    )
+    assert not [*folder.root.rglob("*.part"), *folder.root.rglob("*.json")]
 
 
 def test_sockets_lie_in_a_short_private_folder(monkeypatch, tmp_path):

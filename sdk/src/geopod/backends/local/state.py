@@ -97,10 +97,17 @@ class StateFolder:
         return sorted(found, key=lambda record: (record.created, record.name))
 
     def write_environment(self, record: StoredEnvironment) -> None:
-        """Store an environment's record."""
+        """Store an environment's record; raises ConfigError if it cannot be written."""
         folder = self.environment(record.name)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(folder / "environment.json", msgspec.json.encode(record))
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(folder / "environment.json", msgspec.json.encode(record))
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        words = (error.strerror or str(error)).lower()
+        return ConfigError.unusable_folder(folder=str(self.root), words=words)
 
     def remove_environment(self, record: StoredEnvironment, *, by: str) -> None:
         """Remove an environment's folder; its results lie in the store and stay."""
@@ -153,8 +160,14 @@ class StateFolder:
         """Give a run its name, once: return this order, or the one that has the name already.
 
         The order reaches the store too, under the same bytes: whichever coordinator starts next
-        takes the run up, also if this client dies now.
+        takes the run up, also if this client dies now. Raises ConfigError if it cannot be written.
         """
+        try:
+            return self._claim_run(order)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _claim_run(self, order: RunOrder) -> RunOrder:
         target = f"{self._runs}/{safe_name(order.name)}.json"
         part = f"{self._runs}/.{os.getpid()}-{next(_SERIAL)}.part"
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -230,8 +243,12 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file that readers see whole: a new file, then a rename."""
     part = _part(path)
     descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError:
+        part.unlink(missing_ok=True)  # the disk is full: the less lies about, the better
+        raise
     part.replace(path)
 
 
