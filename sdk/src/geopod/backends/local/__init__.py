@@ -17,14 +17,12 @@ __all__ = ["LocalBackend", "open_target"]
 async def open_target(target: Target) -> LocalBackend:
     """Open this machine for `geopod.backends.open_backend`; raises ConfigError without a folder."""
     from geopod.backends.local.backend import LocalBackend  # see above
-    from geopod.backends.local.state import state_root
-    from geopod.errors import ConfigError
+    from geopod.backends.local.state import state_root, unusable
 
     try:
         return await LocalBackend.open(namespace=target.namespace or "local")
     except OSError as error:
-        words = (error.strerror or str(error)).lower()
-        raise ConfigError.unusable_folder(folder=str(state_root()), words=words) from error
+        raise unusable(state_root(), error) from error
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,15 @@ from geopod.backends.local.records import Gone, Report, Running, StoredEnvironme
 from geopod.errors import ConfigError, EnvironmentNotFoundError, RunNotFoundError
 from geopod.errors.wording import about_text
 
-__all__ = ["Gone", "Report", "Running", "StateFolder", "StoredEnvironment", "write_whole"]
+__all__ = [
+    "Gone",
+    "Report",
+    "Running",
+    "StateFolder",
+    "StoredEnvironment",
+    "unusable",
+    "write_whole",
+]
 
 ENVIRONMENT_NAME_LIMIT = 253
 """No name is longer on any backend; what it really bounds is a file's name."""
@@ -103,11 +111,7 @@ class StateFolder:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(folder / "environment.json", msgspec.json.encode(record))
         except OSError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: OSError) -> ConfigError:
-        words = (error.strerror or str(error)).lower()
-        return ConfigError.unusable_folder(folder=str(self.root), words=words)
+            raise unusable(self.root, error) from error
 
     def remove_environment(self, record: StoredEnvironment, *, by: str) -> None:
         """Remove an environment's folder; its results lie in the store and stay."""
@@ -165,7 +169,7 @@ class StateFolder:
         try:
             return self._claim_run(order)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise unusable(self.root, error) from error
 
     def _claim_run(self, order: RunOrder) -> RunOrder:
         target = f"{self._runs}/{safe_name(order.name)}.json"
@@ -237,6 +241,12 @@ def state_root() -> Path:
 def new_uid() -> str:
     """Return a uid that no other object has."""
     return str(uuid.uuid4())
+
+
+def unusable(root: Path, error: OSError) -> ConfigError:
+    """Return what to raise where the system refuses a state folder."""
+    words = (error.strerror or str(error)).lower()
+    return ConfigError.unusable_folder(folder=str(root), words=words)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -221,10 +221,10 @@ class Environment(Kept):
         """
         several = given.listed(args, name="args", example="args=[(1,), (2,)]")
         calls = [read_arguments(arguments) for arguments in several]
+        keywords = variables = None
         if kwargs:
-            kwargs = given.mapping(kwargs, name="kwargs", example="kwargs={'scale': 10}")
-        keywords = [kwargs] * len(calls) if kwargs else None
-        variables = None
+            shared = given.mapping(kwargs, name="kwargs", example="kwargs={'scale': 10}")
+            keywords = [shared] * len(calls)
         if environments is not None:
             example = "environments=[{'TILE': '31UFU'}, None]"
             variables = given.variables(environments, name="environments", example=example)
