@@ -25,6 +25,7 @@ from geopod.coordinator.pod.world import ResourceWorld
 from geopod.coordinator.process import CoordinatorProcess
 from geopod.coordinator.settings import CoordinatorSettings
 from geopod.store.directory import DirectoryStore
+from geopod.store.refusals import refusal
 
 NAME = "ndvi"
 Object = dict[str, Any]
@@ -232,14 +233,34 @@ def local_settings(
     )
 
 
+class FillingStore(DirectoryStore):
+    """A store that may have no room, as a gateway says that."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.is_full = False
+        self._refused = asyncio.Semaphore(0)
+
+    async def refuse(self, count: int) -> None:
+        """Return when so many more writes were refused."""
+        for _ in range(count):
+            await self._refused.acquire()
+
+    async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        if self.is_full:
+            self._refused.release()
+            raise refusal("PUT", key, 507, "DiskFull: The store has no room left.", ours=True)
+        await super().put(key, data, if_absent=if_absent)
+
+
 @contextlib.asynccontextmanager
 async def serving(
-    cluster: FakeCluster, folder: Path, **changes: float
+    cluster: FakeCluster, folder: Path, *, store: DirectoryStore | None = None, **changes: float
 ) -> AsyncIterator[tuple[CoordinatorProcess, CoordinatorSettings]]:
     """A coordinator on that cluster, and the settings with which scripted agents find it."""
     pod = pod_settings(folder)
     office = Office(cluster, pod, TokenMint(pod.environment_key, UID), Counting())
-    store = DirectoryStore(Path(pod.store))
+    store = DirectoryStore(Path(pod.store)) if store is None else store
     world = await ResourceWorld.begin(office, cluster, store)
     settings = local_settings(world, folder, **changes)
     process = await CoordinatorProcess.start(settings, store, world)

@@ -66,8 +66,8 @@ class Processes:
         async for line in self._zygote.stdout:
             word = json.loads(line)
             if "started" in word:
-                self._ended.setdefault(word["started"], asyncio.Event())
+                self._ended[word["started"]] = asyncio.Event()  # a pid may be one that has ended
                 self._started.put_nowait(word["started"])
             elif "ended" in word:
                 self.codes[word["ended"]] = word["code"]
-                self._ended.setdefault(word["ended"], asyncio.Event()).set()
+                self._ended[word["ended"]].set()

@@ -9,13 +9,22 @@ import time
 
 import pytest
 from coordinator_builders import UID, ScriptedAgent, done, failed
-from coordinator_pod_builders import NAME, a_cluster, a_run, an_environment, serving
+from coordinator_pod_builders import (
+    NAME,
+    FillingStore,
+    a_cluster,
+    a_run,
+    an_environment,
+    serving,
+)
 from geopod.api import names
+from geopod.api.bundles import digest, pack_arguments
 from geopod.api.messages import Assign, Bye, Cancel, Drain, EndRun, HeldLease
 from geopod.api.run_report import seconds
 from geopod.api.run_status import ComputeRunStatus
 from geopod.cluster.kinds import ENVIRONMENTS, LAYERS, RUNS
 from geopod.cluster.problems import InvalidApiError
+from geopod.coordinator import patience
 from geopod.coordinator.epochs import Fenced
 from geopod.coordinator.pod import run_writer
 from geopod.errors import ClusterUnreachableError
@@ -233,6 +242,77 @@ def test_full_queue_refuses_without_a_phase(tmp_path):
             status = cluster.status(RUNS, "second")
             assert "phase" not in status
             assert conditions(status)["Accepted"] == ("False", "QueueFull")
+
+    play(story)
+
+
+# ---- a store without room
+
+
+@pytest.fixture
+def filling(tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "PAUSE_S", (0.01, 0.05))
+    return FillingStore(tmp_path / "store")
+
+
+def test_coordinator_that_starts_on_a_full_store_serves_when_there_is_room(tmp_path, filling):
+    async def story():
+        filling.is_full = True
+        cluster = a_cluster()
+
+        async def start():
+            async with serving(cluster, tmp_path, store=filling) as (process, _):
+                return process.coordinator.epoch
+
+        starting = asyncio.create_task(start())
+        await filling.refuse(3)
+        assert not cluster.writes
+        filling.is_full = False
+        assert await starting == 1
+
+    play(story)
+
+
+def a_run_with_arguments(name):
+    data = pack_arguments([b"[[1],{}]"])
+    inline = base64.b64encode(data).decode()
+    return a_run(
+        name,
+        mode="Map",
+        map={"artifact": {"sha256": digest(data), "bytes": len(data)}, "count": 1},
+        arguments={"format": "json", "sha256": digest(data), "inline": inline},
+    )
+
+
+@pytest.mark.parametrize("fate", ["Succeeded", "Cancelled", "deleted"])
+def test_run_whose_arguments_find_no_room_says_why_and_goes_on_later(tmp_path, filling, fate):
+    async def story():
+        cluster = a_cluster()
+        async with (
+            serving(cluster, tmp_path, store=filling) as (process, settings),
+            ScriptedAgent(settings) as agent,
+        ):
+            if fate != "Cancelled":  # a node could be faster
+                await succeed(agent).ready()
+            filling.is_full = True
+            cluster.put(RUNS, a_run_with_arguments("one"))
+            await cluster.until(lambda: cluster.status(RUNS, "one"))
+            status = cluster.status(RUNS, "one")
+            assert conditions(status) == {"Accepted": ("False", "EnvironmentNotReady")}
+            assert "507" in status["conditions"][0]["message"]
+            if fate == "Cancelled":
+                cluster.change(RUNS, "one", set_cancel)
+            if fate == "deleted":
+                cluster.delete(RUNS, "one")
+            await filling.refuse(3)
+            filling.is_full = False
+            if fate == "deleted":
+                cluster.put(RUNS, a_run_with_arguments("two"))
+                await cluster.phase("two", "Succeeded")
+                assert "uid-one" not in process.coordinator.runs
+                assert process.coordinator.runs.recall("uid-one") is None
+            else:
+                await cluster.phase("one", fate)
 
     play(story)
 

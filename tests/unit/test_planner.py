@@ -7,7 +7,9 @@ import sys
 
 import pytest
 from geopod.api.plan import encode_plan
+from geopod.coordinator import patience
 from geopod.coordinator.plans import TRIES, PlanFailed, Planner, plan_without_layers
+from geopod.store.refusals import refusal
 from geopod.testing import MemoryStore
 
 PLAN = encode_plan(plan_without_layers(2).plan).decode()
@@ -39,3 +41,23 @@ def test_killed_planning_is_asked_again_and_a_failed_one_is_not(
 
     assert len(tries.read_text()) == asked
     assert isinstance(plan, PlanFailed) is not made
+
+
+def test_plan_waits_for_room_in_the_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "PAUSE_S", (0.0, 0.0))
+    store = MemoryStore()
+    full, put = [refusal("PUT", "k", 507, "DiskFull: no room.", ours=True)] * 2, store.put
+
+    async def put_later(key, data, *, if_absent=False):
+        if full:
+            raise full.pop()
+        await put(key, data, if_absent=if_absent)
+
+    monkeypatch.setattr(store, "put", put_later)
+    script = SCRIPT.format(tries=str(tmp_path / "tries"), deaths=0, code=0, plan=PLAN)
+    planner = Planner(store, "e", command=(sys.executable, "-c", script))
+
+    plan = asyncio.run(planner.make({}, nodes=2, anew=False))
+
+    assert asyncio.run(planner.read(plan.sha256)) == plan
+    assert not full

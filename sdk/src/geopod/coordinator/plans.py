@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -17,6 +18,7 @@ import msgspec
 
 from geopod.api import names
 from geopod.api.plan import Plan, Totals, decode_plan, plan_sha256
+from geopod.coordinator.patience import until_served
 from geopod.store import KeyMissingError, Store
 
 PLANNING = (sys.executable, "-m", "geopod.coordinator.planning")
@@ -81,15 +83,18 @@ class Planner:
         if isinstance(answer, PlanFailed):
             return answer
         name = plan_sha256(answer)
-        await self._store.put(names.plan_key(self._environment_uid, name), answer)
+        await self._keep(names.plan_key(self._environment_uid, name), answer)
         key = PlanKey(request_sha256=sha256(data).hexdigest(), plan_sha256=name)
-        await self._store.put(self._latest, msgspec.json.encode(key))
+        await self._keep(self._latest, msgspec.json.encode(key))
         return StoredPlan(sha256=name, plan=decode_plan(answer))
 
     async def read(self, name: str) -> StoredPlan:
         """Return a stored plan by its sha256; raises KeyMissingError."""
         data = await self._store.get(names.plan_key(self._environment_uid, name))
         return StoredPlan(sha256=name, plan=decode_plan(data))
+
+    async def _keep(self, key: str, data: bytes) -> None:
+        await until_served(partial(self._store.put, key, data), f"No room for {key}")
 
     async def _ask(self, request: bytes) -> bytes | PlanFailed:
         """Return what a planning child answers; one that a signal ended is asked again."""

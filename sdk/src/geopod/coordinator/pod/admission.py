@@ -12,7 +12,7 @@ from geopod.api.layer_sources import LATEST
 from geopod.api.reasons import RunCondition, sentence
 from geopod.api.runs import RunOrder
 from geopod.coordinator.publication import DEFAULT_FORMATS
-from geopod.errors import InvalidInputError
+from geopod.errors import GeopodError, InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,13 @@ def refusal_of(order: RunOrder, spec: Mapping[str, Any]) -> Refusal | None:
     made = function.python
     message = sentence(RunCondition.ACCEPTED, "InterpreterMismatch", made=made, runs=runs)
     return Refusal("InterpreterMismatch", message)
+
+
+def unready(environment: str, trouble: GeopodError) -> Refusal:
+    """Return why a run waits while its environment has this trouble."""
+    values = {"environment": environment, "words": trouble.fact}
+    reason = "EnvironmentNotReady"
+    return Refusal(reason, sentence(RunCondition.ACCEPTED, reason, **values))
 
 
 def complete_target(order: RunOrder, layers: Mapping[str, Mapping[str, Any]]) -> RunOrder:

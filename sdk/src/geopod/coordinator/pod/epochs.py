@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import Any, Protocol
 
 from geopod.api.compact import parse_ranges
@@ -12,6 +13,7 @@ from geopod.api.run_report import timestamp
 from geopod.cluster.kinds import ENVIRONMENTS, Kind
 from geopod.cluster.problems import ConflictApiError
 from geopod.coordinator.epochs import Fenced, take_epoch
+from geopod.coordinator.patience import until_served
 from geopod.coordinator.pod.office import Object, Office
 from geopod.store import Store
 
@@ -44,7 +46,8 @@ async def claim_epoch(office: Office, reader: Reader, store: Store, manifest: Ob
     while True:
         told = epoch_in(manifest)
         if epoch <= told:
-            epoch = await take_epoch(store, pod.environment_uid, above=told)
+            take = partial(take_epoch, store, pod.environment_uid, above=told)
+            epoch = await until_served(take, "No epoch can be taken")
         status = own_half(manifest.get("status") or {})
         status["coordinator"] = describe_coordinator(pod.pod_name, epoch, time.time())
         try:

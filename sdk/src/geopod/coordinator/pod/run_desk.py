@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import msgspec
 
 from geopod.api import names
-from geopod.api.compact import parse_ranges
 from geopod.api.control import RunUpdate
 from geopod.api.reasons import RunCondition, sentence
 from geopod.api.run_conditions import TERMINAL
-from geopod.api.run_resource import inline_arguments, order_from_resource, run_state
+from geopod.api.run_resource import (
+    cancelled_tasks,
+    inline_arguments,
+    order_from_resource,
+    run_state,
+)
 from geopod.api.runs import RunOrder, RunState
 from geopod.cluster.kinds import RUNS
 from geopod.cluster.watching import WatchEvent
 from geopod.coordinator.figures import RunFigures
 from geopod.coordinator.outside import Desk
-from geopod.coordinator.pod.admission import Refusal, complete_target, refusal_of
+from geopod.coordinator.patience import TROUBLES, until_served
+from geopod.coordinator.pod.admission import Refusal, complete_target, refusal_of, unready
 from geopod.coordinator.pod.office import Cover, Object, Office
 from geopod.coordinator.pod.publications import (
     Publications,
@@ -36,7 +41,6 @@ from geopod.errors import InvalidInputError
 from geopod.store import Store
 
 KEEP_S = 604_800
-MAX_TASKS = 1_000_000
 
 log = logging.getLogger(__name__)
 
@@ -163,10 +167,26 @@ class RunDesk:
         if refused is not None:
             self._refuse(writer, refused)
             return
-        arguments = inline_arguments(manifest)
-        if arguments is not None and order.arguments is not None:
-            key = names.arguments_key(self._uid, order.arguments.sha256)
-            await self._store.put(key, arguments)
+        store_arguments = partial(_store_arguments, self._store, manifest, order)
+        try:
+            await store_arguments()
+        except TROUBLES as trouble:
+            self._refuse(writer, unready(self._office.pod.environment, trouble), for_now=True)
+            self._office.spawn(self._admit_later(order, writer, store_arguments))
+        else:
+            self._admit(order, writer)
+
+    async def _admit_later(
+        self, order: RunOrder, writer: RunWriter, store_arguments: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Take a run in when the store takes its arguments; other runs go on meanwhile."""
+        await until_served(store_arguments, f"No room for the arguments of run {order.name}")
+        manifest = await self._office.read(RUNS, order.name)
+        if manifest is not None and self._writers.get(order.uid) is writer:
+            self._admit(order, writer)
+            self._pass_on_cancels(manifest)
+
+    def _admit(self, order: RunOrder, writer: RunWriter) -> None:
         self._publish_after(writer, order)
         self._desk.coordinator.admit(order, writer)
 
@@ -197,18 +217,18 @@ class RunDesk:
         large = bool(self.spec.get("largeResult", False))
         return order_from_resource(manifest, environment_uid=self._uid, large_result=large)
 
-    def _refuse(self, writer: RunWriter, refusal: Refusal) -> None:
-        """End a run that cannot be taken."""
+    def _refuse(self, writer: RunWriter, refusal: Refusal, *, for_now: bool = False) -> None:
+        """End a run that cannot be taken, or say why it is not yet."""
         now = time.time()
         state = RunState(
             uid=writer.uid,
             name=writer.name,
             environment=self._uid,
-            phase="Failed",
+            phase="" if for_now else "Failed",
             reason=refusal.reason,
             message=refusal.message,
             created=now,
-            finished=now,
+            finished=None if for_now else now,
             epoch=self._desk.coordinator.epoch,
         )
         writer.send(RunUpdate(state=state))
@@ -227,7 +247,7 @@ class RunDesk:
         text = str((metadata.get("annotations") or {}).get(names.ANNOTATION_CANCEL_TASKS, ""))
         if text != writer.cancelled_tasks:
             writer.cancelled_tasks = text
-            indexes = _read_ranges(text)
+            indexes = cancelled_tasks(manifest)
             if indexes:
                 coordinator.apply(events.RunCancelled(writer.uid, tuple(indexes)))
 
@@ -265,13 +285,13 @@ class RunDesk:
         return self._desk.coordinator.runs.figures(run)
 
 
+async def _store_arguments(store: Store, manifest: Object, order: RunOrder) -> None:
+    """Put arguments that ride in a resource where nodes read them."""
+    arguments = inline_arguments(manifest)
+    if arguments is not None and order.arguments is not None:
+        await store.put(names.arguments_key(order.environment, order.arguments.sha256), arguments)
+
+
 def _age(manifest: Object) -> tuple[str, str]:
     metadata = manifest["metadata"]
     return metadata.get("creationTimestamp", ""), metadata["uid"]
-
-
-def _read_ranges(text: str) -> list[int]:
-    try:
-        return parse_ranges(text, limit=MAX_TASKS)
-    except ValueError:
-        return []

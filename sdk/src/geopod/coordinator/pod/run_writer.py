@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from geopod.api import names
@@ -18,6 +19,7 @@ from geopod.api.runs import RunState
 from geopod.cluster.kinds import RUNS
 from geopod.cluster.problems import ConflictApiError, InvalidApiError
 from geopod.coordinator.figures import RunFigures
+from geopod.coordinator.patience import until_served
 from geopod.coordinator.pod.office import Cover, Object, Office, later_version
 from geopod.coordinator.pod.throttle import RUNNING_AFTER_S, ProgressBudget, progress_interval
 from geopod.coordinator.pod.tokens import SHORTEST_RESULTS_S
@@ -207,8 +209,9 @@ class RunWriter:
     async def _note_expiry(self, environment_uid: str, expires: float) -> None:
         """Have the store's sweep know when what the run has stored goes."""
         key = names.expiry_key(environment_uid, self.uid)
+        note = partial(self._bureau.store.put, key, f"{expires:.3f}".encode())
         try:
-            await self._bureau.store.put(key, f"{expires:.3f}".encode())
+            await until_served(note, f"No end of the results of run {self.name} can be noted")
         except (GeopodError, OSError) as error:
             log.warning("Results of run %s stay for ever: %s", self.name, error)
 
