@@ -9,6 +9,7 @@ import pytest
 from geopod.api.plan import encode_plan
 from geopod.coordinator import patience
 from geopod.coordinator.plans import TRIES, PlanFailed, Planner, plan_without_layers
+from geopod.errors import GatewayUnavailableError
 from geopod.store.refusals import refusal
 from geopod.testing import MemoryStore
 
@@ -41,6 +42,19 @@ def test_killed_planning_is_asked_again_and_a_failed_one_is_not(
 
     assert len(tries.read_text()) == asked
     assert isinstance(plan, PlanFailed) is not made
+
+
+def test_store_that_stays_full_is_told_in_the_end(monkeypatch):
+    monkeypatch.setattr(patience, "PAUSE_S", (0.01, 0.02))
+    asked = []
+
+    async def put():
+        asked.append(1)
+        raise refusal("PUT", "k", 507, "DiskFull: no room.", ours=True)
+
+    with pytest.raises(GatewayUnavailableError, match="507"):
+        asyncio.run(patience.until_served(put, "No room", patience_s=0.1))
+    assert 2 < len(asked) < 12
 
 
 def test_plan_waits_for_room_in_the_store(tmp_path, monkeypatch):

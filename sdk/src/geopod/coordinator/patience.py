@@ -1,4 +1,4 @@
-"""How long a coordinator waits for its store: it is of no use without one, and loses nothing."""
+"""How long a coordinator waits for its store, which may be away, full or busy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TypeVar
 
 from geopod.errors import GatewayUnavailableError, RateLimitedError
 
+PATIENCE_S = 120.0
+"""After that a process ends that can do nothing without: its last words stand in the environment's
+conditions, which say only that it starts as long as it waits."""
 PAUSE_S = (0.5, 10.0)
 """First and longest pause between two tries."""
 TROUBLES = (GatewayUnavailableError, RateLimitedError)
@@ -19,13 +22,18 @@ Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 
-async def until_served(ask: Callable[[], Awaitable[Value]], what: str) -> Value:
-    """Return what `ask` returns; whatever may pass is waited for, for ever."""
-    pause, longest = PAUSE_S
+async def until_served(
+    ask: Callable[[], Awaitable[Value]], what: str, *, patience_s: float = PATIENCE_S
+) -> Value:
+    """Return what `ask` returns; whatever may pass is waited for. Raises one of `TROUBLES`."""
+    loop = asyncio.get_running_loop()
+    give_up, (pause, longest) = loop.time() + patience_s, PAUSE_S
     while True:
         try:
             return await ask()
         except TROUBLES as error:
+            if loop.time() + pause > give_up:
+                raise
             log.warning("%s, again in %.1f s: %s", what, pause, error)
         await asyncio.sleep(pause)
         pause = min(2 * pause, longest)

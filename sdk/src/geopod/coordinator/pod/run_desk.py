@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -180,7 +181,8 @@ class RunDesk:
         self, order: RunOrder, writer: RunWriter, store_arguments: Callable[[], Awaitable[None]]
     ) -> None:
         """Take a run in when the store takes its arguments; other runs go on meanwhile."""
-        await until_served(store_arguments, f"No room for the arguments of run {order.name}")
+        what = f"No room for the arguments of run {order.name}"
+        await until_served(store_arguments, what, patience_s=math.inf)
         manifest = await self._office.read(RUNS, order.name)
         if manifest is not None and self._writers.get(order.uid) is writer:
             self._admit(order, writer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -211,7 +212,8 @@ class RunWriter:
         key = names.expiry_key(environment_uid, self.uid)
         note = partial(self._bureau.store.put, key, f"{expires:.3f}".encode())
         try:
-            await until_served(note, f"No end of the results of run {self.name} can be noted")
+            what = f"No end of the results of run {self.name} can be noted"
+            await until_served(note, what, patience_s=math.inf)
         except (GeopodError, OSError) as error:
             log.warning("Results of run %s stay for ever: %s", self.name, error)
 
