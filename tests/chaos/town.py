@@ -82,9 +82,9 @@ class Town:
     async def start(self, part: str, **variables: str) -> None:
         """Start a process, or both of a node, as pods do."""
         for each in _named(part):
-            kind, log = each.partition(" ")[0], self.home / f"{each.replace(' ', '-')}.log"
             environ = self.pods.environ(each) | variables
-            self._pids[each] = await self._processes.start(kind, environ, log)
+            kind = each.partition(" ")[0]
+            self._pids[each] = await self._processes.start(kind, environ, self._log(each))
 
     async def kill(self, part: str) -> None:
         """Kill a process, or both of a node: then its scratch is gone too."""
@@ -103,8 +103,11 @@ class Town:
         """See that nothing has ended but what was killed."""
         for part, pid in self._pids.items():
             if not self._processes.is_running(pid):
-                code = self._processes.codes[pid]
-                raise AssertionError(f"{part} ended by itself ({code}): {self._words()}")
+                code, said = (
+                    self._processes.codes[pid],
+                    self._log(part).read_text("utf-8", "replace"),
+                )
+                raise AssertionError(f"{part} ended by itself ({code}): {said[-3000:]}")
 
     def scratch(self, node: int) -> Path:
         return self.pods.root(f"agent {node}") / deployment.SCRATCH_DIR.lstrip("/")
@@ -144,6 +147,7 @@ class Town:
             async with asyncio.timeout(PATIENCE_S):
                 await self.api.until(holds)
         except TimeoutError:
+            self.check_alive()
             raise AssertionError(f"{what}: {self._words()}") from None
 
     async def ended(self, name: str) -> dict:
@@ -167,6 +171,9 @@ class Town:
 
     def _status(self) -> dict:
         return self.api.get(ENVIRONMENTS, NAME).get("status") or {}
+
+    def _log(self, part: str) -> Path:
+        return self.home / f"{part.replace(' ', '-')}.log"
 
     def _words(self) -> str:
         runs = {it["metadata"]["name"]: it.get("status") for it in self.api.all(RUNS)[-2:]}
