@@ -47,8 +47,8 @@ def test_what_is_worth_knowing_is_said_together():
     layer = a_vector(bbox_source="scan", columns=("id", "_fid"))
 
     assert report_layer(layer, a_plan(layer, linearised={"now": 2}))["reason"] == (
-        "every node reads it whole: it has no bounding boxes; 2 geometries have arcs, which are "
-        "read as straight lines; its column _fid is called _fid_."
+        "every node reads it whole: it has no bounding boxes to go by; 2 geometries have arcs, "
+        "which are read as straight lines; its column _fid is called _fid_."
     )
 
 

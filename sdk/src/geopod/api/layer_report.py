@@ -34,7 +34,7 @@ def reading_notes(layer: LayerPlan, plan: Plan) -> list[str]:
         return []
     notes = []
     if vector.bbox_source == "scan":
-        notes.append("every node reads it whole: it has no bounding boxes")
+        notes.append("every node reads it whole: it has no bounding boxes to go by")
     if count := plan.totals.empty_geometries.get(layer.key):
         keeps = plan.options.get("keepEmpty")
         whose = "node 0 gets them" if keeps else "no node gets them without keepEmpty"

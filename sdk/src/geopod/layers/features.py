@@ -21,6 +21,10 @@ _DIMENSION_BITS = 0x1FFFFFFF
 _SHORTEST_WKB = 9
 """Byte order, type, and a count of nothing."""
 _CURVED = np.array([8, 9, 10, 11, 12, 13, 14])
+_FIRST_VERTEX = np.array([0, 5, 9, 13, 14, 18, 22, 0])
+"""Where the first vertex begins, by type up to MultiPolygon, if nothing in the geometry is empty
+and there is no SRID: behind byte order, type and count of each level."""
+_VERTEX_BYTES = 16
 
 
 class MalformedGeometryError(ValueError):
@@ -37,8 +41,10 @@ class Features:
     """All columns but the geometry."""
     wkb: pa.Array
     """Binary; null: no geometry."""
-    boxes: NDArray[np.float64] | None = None
-    """(rows, 4) exact bounding boxes from the file, NaN without geometry; None: not stored."""
+    stored: NDArray[np.float64] | None = None
+    """(rows, 4) bounding boxes from the file, NaN without geometry; None: not stored."""
+    is_exact: bool = False
+    """Stored boxes end where the features do; ones rounded to float32 say where to look."""
     linearised: int = 0
     """How many of the rows as they were read had arcs, which are straight lines by now."""
 
@@ -49,7 +55,8 @@ class Features:
             self.fids[rows],
             self.attributes.take(indices),
             self.wkb.take(indices),
-            None if self.boxes is None else self.boxes[rows],
+            None if self.stored is None else self.stored[rows],
+            self.is_exact,
         )
 
     def geometries(self) -> NDArray[np.object_]:
@@ -117,6 +124,23 @@ def curved_rows(wkb: pa.Array) -> NDArray[np.int64]:
     types = digits @ np.array([1, 1 << 8, 1 << 16, 1 << 24])
     curved: NDArray[np.int64] = present[np.isin((types & _DIMENSION_BITS) % 1000, _CURVED)]
     return curved
+
+
+def first_vertices(wkb: pa.Array) -> NDArray[np.float64]:
+    """Return (rows, 2) the first vertex of plain little-endian geometry; any numbers of other."""
+    offsets = _offsets(wkb)
+    starts, stops = offsets[:-1], offsets[1:]
+    vertices = np.full((len(wkb), 2), np.nan)
+    rows = np.flatnonzero(stops - starts >= _SHORTEST_WKB)
+    if not len(rows):
+        return vertices
+    data = np.frombuffer(wkb.buffers()[2], np.uint8)
+    kinds = (data[starts[rows] + 1] + data[starts[rows] + 2] * np.int64(256)) % 1000
+    places = starts[rows] + _FIRST_VERTEX[np.minimum(kinds, len(_FIRST_VERTEX) - 1)]
+    fits = places + _VERTEX_BYTES <= stops[rows]
+    digits = data[places[fits, np.newaxis] + np.arange(_VERTEX_BYTES)]
+    vertices[rows[fits]] = digits.view("<f8")
+    return vertices
 
 
 def bounding_boxes(geometries: NDArray[np.object_]) -> NDArray[np.float64]:

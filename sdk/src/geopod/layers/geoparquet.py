@@ -15,9 +15,11 @@ import pyarrow as pa
 from pyproj.exceptions import CRSError
 
 from geopod.errors import LayerCRSError
-from geopod.layers.crs import parse_crs
+from geopod.layers.crs import Box, parse_crs
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
+_ENDLESS = 1e300
+"""Coordinates beyond it are no place, nor are NaN and infinities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,8 @@ class GeoMetadata:
     """WKT; None: the file says that it does not know."""
     covering: tuple[str, ...] | None
     """Paths of the four bounding-box columns in the order of a box."""
+    bounds: Box | None
+    """Where the file says that all of its geometries lie; None: it does not say."""
     index: frozenset[str]
     """Columns that pandas takes for the index of the rows."""
 
@@ -61,6 +65,7 @@ def read_metadata(schema: pa.Schema, *, path_id: str) -> GeoMetadata:
         ),
         crs=_crs_text(about, path_id=path_id),
         covering=covering,
+        bounds=_bounds(about.get("bbox")),
         index=_index(schema),
     )
 
@@ -79,6 +84,17 @@ def _covering(schema: pa.Schema, about: Mapping[str, Any]) -> tuple[str, ...] | 
                 f"its bounding boxes shall lie in {column}.{field}, which is no number"
             )
     return tuple(".".join(box[edge]) for edge in _EDGES)
+
+
+def _bounds(told: Any) -> Box | None:
+    """Return the bounds of x and y; None: there are none, or they run over the antimeridian."""
+    if not isinstance(told, list) or len(told) not in {4, 6}:
+        return None
+    if not all(isinstance(edge, int | float) and abs(edge) < _ENDLESS for edge in told):
+        return None
+    upper = len(told) // 2
+    x_min, y_min, x_max, y_max = told[0], told[1], told[upper], told[upper + 1]
+    return (x_min, y_min, x_max, y_max) if x_min <= x_max else None
 
 
 def _crs_text(about: Mapping[str, Any], *, path_id: str) -> str | None:

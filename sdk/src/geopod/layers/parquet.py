@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +17,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from geopod.errors import GeopodError, LayerAccessError
-from geopod.layers.crs import Box, boxes_meet
+from geopod.layers.coverings import are_complete, are_plausible, group_meets, meeting, stored_boxes
+from geopod.layers.crs import Box
 from geopod.layers.features import Features, rows_per_batch
 from geopod.layers.geoparquet import read_metadata
 from geopod.layers.remote import RemoteFile
 
 Place = Path | RemoteFile
-# Relative size of what rounding to float32 may have cut off a box.
-_FLOAT32_SLACK = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +38,8 @@ class ParquetLayer:
     """WKT; None: the file says that it does not know."""
     covering: tuple[str, ...] | None
     """Paths of the four bounding-box columns in the order of a box."""
+    bounds: tuple[Box | None, ...]
+    """For each file, where it says that its geometries lie; None: it does not say."""
     rows: int
     schema: pa.Schema
     """Of the attributes."""
@@ -66,6 +66,7 @@ def open_parquet(files: Sequence[Place], *, path_id: str) -> ParquetLayer:
         columns=first.columns,
         crs=first.crs,
         covering=first.covering if has_covering else None,
+        bounds=tuple(bounds for layer in layers for bounds in layer.bounds),
         rows=sum(layer.rows for layer in layers),
         schema=first.schema,
         index=first.index,
@@ -88,14 +89,24 @@ def read_parquet(
                 offset += file.metadata.row_group(group).num_rows
 
 
-def read_coverings(layer: ParquetLayer) -> Iterator[NDArray[np.float64]]:
-    """Yield (rows, 4) stored bounding boxes, NaN without geometry; needs `layer.covering`."""
-    for path in layer.files:
+def read_coverings(layer: ParquetLayer) -> list[NDArray[np.float64]] | None:
+    """Return (rows, 4) stored bounding boxes, NaN without geometry.
+
+    None: there are none, or some by which features would be lost.
+    """
+    if layer.covering is None:
+        return None
+    found = []
+    for path, bounds in zip(layer.files, layer.bounds, strict=True):
         with _open_file(path) as file:
             for group in range(file.num_row_groups):
-                stored = _stored_boxes(layer, file, group)
-                if stored is not None:
-                    yield stored[0]
+                stored = stored_boxes(layer.covering, file, group)[0]
+                if not are_plausible(stored, bounds):
+                    return None
+                if not are_complete(stored, file, group, geometry=layer.geometry):
+                    return None
+                found.append(stored)
+    return found
 
 
 def _read_group(
@@ -106,15 +117,15 @@ def _read_group(
     offset: int,
     attributes: Sequence[str],
 ) -> Iterator[Features]:
-    stored = None
+    stored, is_exact = None, False
     rows = file.metadata.row_group(group)
     if layer.covering is not None:
-        if boxes is not None and not _group_meets(layer.covering, rows, boxes):
+        if boxes is not None and not group_meets(layer.covering, rows, boxes):
             return
-        stored = _stored_boxes(layer, file, group)
+        stored, is_exact = stored_boxes(layer.covering, file, group)
     wanted = None
     if stored is not None and boxes is not None:
-        wanted = _meeting(stored[0], boxes)
+        wanted = meeting(stored, boxes)
         if not wanted.any():
             return
     size = rows_per_batch(total_bytes=rows.total_byte_size, rows=rows.num_rows)
@@ -127,64 +138,14 @@ def _read_group(
             np.arange(offset + here.start, offset + here.stop, dtype=np.int64),
             batch.select(list(attributes)).cast(schema),
             _binary(batch.column(layer.geometry)),
-            # Boxes rounded to float32 say where to look, not where a feature ends.
-            stored[0][here] if stored is not None and stored[1] else None,
+            stored=None if stored is None else stored[here],
+            is_exact=is_exact,
         )
         position = here.stop
         if wanted is None:
             yield features
         elif wanted[here].any():
             yield features.take(np.flatnonzero(wanted[here]))
-
-
-def _group_meets(covering: Sequence[str], rows: Any, boxes: Sequence[Box]) -> bool:
-    """Say whether a row group's statistics leave room for a feature in one of the boxes."""
-    statistics = {
-        rows.column(number).path_in_schema: rows.column(number).statistics
-        for number in range(rows.num_columns)
-        if rows.column(number).path_in_schema in covering
-    }
-    edges: list[Any] = [statistics.get(path) for path in covering]
-    if any(edge is None or not edge.has_min_max for edge in edges):
-        return True
-    extent = _padded((edges[0].min, edges[1].min, edges[2].max, edges[3].max))
-    return any(boxes_meet(extent, box) for box in boxes)
-
-
-def _stored_boxes(
-    layer: ParquetLayer, file: pq.ParquetFile, group: int
-) -> tuple[NDArray[np.float64], bool] | None:
-    """Return the stored bounding boxes of a row group, and whether they are exact."""
-    if layer.covering is None:
-        return None
-    table = file.read_row_group(group, columns=list(layer.covering))
-    edges = []
-    is_exact = True
-    for path in layer.covering:
-        struct, _, field = path.partition(".")
-        column = table.column(struct).combine_chunks()
-        edge = column.flatten()[column.type.get_field_index(field)]
-        is_exact &= pa.types.is_float64(edge.type)
-        edges.append(edge.cast(pa.float64()).to_numpy(zero_copy_only=False))
-    return np.column_stack(edges), is_exact
-
-
-def _meeting(stored: NDArray[np.float64], boxes: Sequence[Box]) -> NDArray[np.bool_]:
-    met = np.zeros(len(stored), np.bool_)
-    for box in boxes:
-        x_min, y_min, x_max, y_max = _padded(box)
-        met |= (
-            (stored[:, 0] <= x_max)
-            & (stored[:, 2] >= x_min)
-            & (stored[:, 1] <= y_max)
-            & (stored[:, 3] >= y_min)
-        )
-    return met
-
-
-def _padded(box: Box) -> Box:
-    slack = max(abs(edge) for edge in box) * _FLOAT32_SLACK
-    return (box[0] - slack, box[1] - slack, box[2] + slack, box[3] + slack)
 
 
 @contextmanager
@@ -231,6 +192,7 @@ def _read_footer(place: Place, *, path_id: str) -> ParquetLayer:
         columns=geo.columns,
         crs=geo.crs,
         covering=geo.covering,
+        bounds=(geo.bounds,),
         rows=rows,
         schema=pa.schema([_without_views(schema.field(name)) for name in geo.columns]),
         index=geo.index,

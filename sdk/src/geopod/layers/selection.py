@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from geopod.api.plan import Partition, Plan
+from geopod.layers.coverings import check_boxes, check_vertices
 from geopod.layers.crs import Box, query_boxes, same_crs, transform_points, transformer
 from geopod.layers.features import Features, bounding_boxes, inner_points
 
@@ -89,11 +90,15 @@ def region_of(plan: Plan, partition: Partition) -> Region:
 
 
 def choose_rows(features: Features, region: Region, *, crs: str) -> Chosen:
-    """Return the rows of a batch (in `crs`) that the region's partition gets."""
+    """Return the rows of a batch (in `crs`) that the region's partition gets.
+
+    Raises MalformedGeometryError for geometry that cannot be read, or lies out of its stored box.
+    """
     if region.mode == "owned" and same_crs(crs, region.crs):
         return _choose_by_boxes(features, region, crs=crs)
     geometries = features.geometries()
     boxes = bounding_boxes(geometries)
+    check_boxes(features, boxes)
     is_there = np.isfinite(boxes).all(axis=1)
     owned = region.owns(inner_points(geometries, boxes), crs)
     placed_rows = int(np.count_nonzero(owned))
@@ -125,10 +130,13 @@ def _choose_by_boxes(features: Features, region: Region, *, crs: str) -> Chosen:
     only the geometries in doubt are parsed.
     """
     geometries = None
-    boxes = features.boxes
-    if boxes is None:
+    if features.stored is not None and features.is_exact:
+        boxes = features.stored
+        check_vertices(features)
+    else:
         geometries = features.geometries()
         boxes = bounding_boxes(geometries)
+        check_boxes(features, boxes)
     owned = region.owns(boxes[:, :2], crs) & region.owns(boxes[:, 2:], crs)
     if region.polygon is not None:
         owned[:] = False
@@ -142,7 +150,9 @@ def _choose_by_boxes(features: Features, region: Region, *, crs: str) -> Chosen:
     )
     if len(doubtful):
         if geometries is None:
-            unsure = features.take(doubtful).geometries()
+            doubted = features.take(doubtful)
+            unsure = doubted.geometries()
+            check_boxes(doubted, bounding_boxes(unsure))
         else:
             unsure = geometries[doubtful]
         owned[doubtful] = region.owns(inner_points(unsure, boxes[doubtful]), crs)

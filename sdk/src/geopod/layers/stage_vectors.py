@@ -21,7 +21,7 @@ from geopod.layers.crs import canonical_crs, query_boxes
 from geopod.layers.features import Features
 from geopod.layers.selection import Chosen, Region, choose_rows, count_owned, region_of
 from geopod.layers.sources import LayerSource, planned_source
-from geopod.layers.vector import VectorLayer, open_vector, told_what_is_wrong
+from geopod.layers.vector import VectorLayer, open_vector, told_what_is_wrong, without_covering
 from geopod.layers.versions import library_versions
 
 
@@ -111,7 +111,8 @@ def open_planned(
         planned_source(href, "vector", layer.driver, path_id=layer.path_id, access=access)
         for href in layer.hrefs
     ]
-    return open_vector(source, files)
+    vector = open_vector(source, files)
+    return without_covering(vector) if header.bbox_source == "scan" else vector
 
 
 def _read_near(

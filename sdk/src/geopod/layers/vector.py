@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Literal
 
@@ -149,10 +149,12 @@ def _read_opened(layer: VectorLayer) -> tuple[OpenedVector, NDArray[np.int64]]:
     points: list[NDArray[np.float64]] = [np.empty((0, 2))]
     fids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     has_points, linearised = True, 0
-    if isinstance(layer.files, ParquetLayer) and layer.files.covering is not None:
-        boxes += read_coverings(layer.files)
+    stored = read_coverings(layer.files) if isinstance(layer.files, ParquetLayer) else None
+    if stored is not None:
+        boxes += stored
         has_points = False
     else:
+        layer = without_covering(layer)
         for features in layer.read(None, with_attributes=False):
             geometries = features.geometries()
             boxes.append(bounding_boxes(geometries))
@@ -175,6 +177,13 @@ def _read_opened(layer: VectorLayer) -> tuple[OpenedVector, NDArray[np.int64]]:
         linearised=linearised,
     )
     return opened, np.concatenate(fids)[there] if has_points else fids[0]
+
+
+def without_covering(layer: VectorLayer) -> VectorLayer:
+    """Return the layer to be read whole if it is GeoParquet: its boxes are not to be trusted."""
+    if not isinstance(layer.files, ParquetLayer):
+        return layer
+    return replace(layer, files=replace(layer.files, covering=None), bbox_source="scan")
 
 
 def _check_index(
