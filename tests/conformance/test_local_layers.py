@@ -9,6 +9,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+from geopod.backends.local.launch import until_ended
 from geopod.errors import (
     InconsistentPartsError,
     LayerNotFoundError,
@@ -22,6 +23,7 @@ from local_builders import (
     asleep,
     ended,
     finished,
+    left_of,
     ready,
     story,
     until,
@@ -102,14 +104,19 @@ def test_plain_file_is_a_layer(act_on, dem):
     assert act_on(act) == int(SPEC.values().sum())
 
 
-def test_broken_layer_fails_the_environment_with_its_error(act_on, dem):
+def test_broken_layer_fails_the_environment_with_its_error_and_ends_its_nodes(act_on, dem):
     async def act(backend):
         dem.write_bytes(b"II*\0 and nothing more")
-        await backend.apply_environment("env", {"nodes": 1, "layers": [DEM]}, labels={})
-        return await until(backend, "env", "Ready", "Failed")
+        await backend.apply_environment("env", {"nodes": 2, "layers": [DEM]}, labels={})
+        heard = await until(backend, "env", "Ready", "Failed")
+        await until_ended(backend.folder, backend.folder.read_environment("env"))
+        found = await backend.get_environment("env")
+        return heard, found.state, left_of(found.uid)
 
-    state = act_on(act)
-    assert (state.phase, state.code) == ("Failed", "E122"), state
+    heard, kept, left = act_on(act)
+    assert (heard.phase, heard.code) == ("Failed", "E122"), heard
+    assert (kept.phase, kept.code, kept.connected, kept.ready) == ("Failed", "E122", 0, 0), kept
+    assert not left
 
 
 def test_refreshed_environment_sees_the_bytes_that_are_there_now(act_on, dem):

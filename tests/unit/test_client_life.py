@@ -10,6 +10,7 @@ import geopod
 import pytest
 from geopod.api.runs import EnvironmentState
 from geopod.client import aio, sync
+from geopod.client.aio.client import NAME_IT
 from geopod.client.aio.opening import Opening
 from geopod.client.loop import shared_loop
 from geopod.errors import (
@@ -210,6 +211,54 @@ LATE = [
     ("QuotaExceeded", QuotaExceededError, "quota team refuses pods."),
     ("Scaling", EnvironmentStartTimeout, "'e' has 0 of 2 nodes ready after 0.01 s: 1 of 2."),
 ]
+
+
+def never_ready(phase="Starting"):
+    """Return a backend whose environments stay as they are."""
+
+    class Waiting(ScriptedBackend):
+        async def watch_environment(self, name):
+            yield EnvironmentState(
+                uid="u", name=name, phase=phase, reason="Scaling", message="1 of 2.", nodes=2
+            )
+            await asyncio.Event().wait()
+
+        async def terminate_environment(self, name, *, wait):
+            self.calls.append("terminate_environment")
+
+    return Waiting([1], python=PYTHON)
+
+
+GIVEN_UP = [
+    pytest.param(None, "Starting", True, id="nobody_knows_its_name"),
+    pytest.param("e", "Starting", False, id="named"),
+    pytest.param(None, "Failed", False, id="failed"),
+]
+
+
+@pytest.mark.parametrize(("name", "phase", "ends"), GIVEN_UP)
+def test_environment_that_is_late_ends_if_nobody_knows_its_name(name, phase, ends):
+    backend = never_ready(phase)
+
+    async def work():
+        await aio.Client(backend).environment(name, nodes=2, start_timeout=0.01, progress=False)
+
+    with pytest.raises(EnvironmentStartTimeout) as caught:
+        asyncio.run(work())
+    assert ("terminate_environment" in backend.calls) is ends
+    if ends:
+        assert caught.value.fixes == ("start_timeout='30m'", NAME_IT)
+
+
+def test_start_timeout_is_looked_at_before_anything_is_made():
+    backend = scripted()
+
+    async def work():
+        await aio.Client(backend).environment("e", start_timeout="soon", wait=False)
+
+    with pytest.raises(InvalidInputError, match="start_timeout='soon' is not a duration"):
+        asyncio.run(work())
+    assert not backend.environments
 
 
 @pytest.mark.parametrize(("reason", "error", "fact"), LATE, ids=[row[0] for row in LATE])

@@ -115,7 +115,7 @@ class Supervisor:
             self._state = state
             self._tell()
             if state.phase == "Failed" and not state.active_runs:
-                self._final = state
+                self._final = msgspec.structs.replace(state, **NOBODY)
                 self._end_all()
 
     def _serve(self, record: StoredEnvironment) -> None:

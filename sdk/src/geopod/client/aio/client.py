@@ -25,7 +25,9 @@ from geopod.client.layerlike import LayerChoice, LayerRef, layer_ref, read_layer
 from geopod.client.options import EnvironmentOptions, environment_spec
 from geopod.client.quantities import seconds
 from geopod.display.lists import Search
-from geopod.errors import InvalidInputError
+from geopod.errors import InvalidInputError, SchedulingError
+
+NAME_IT = "client.environment('my-env', …) goes on starting; its env.explain() says why"
 
 
 def connect(
@@ -94,17 +96,26 @@ class Client:
 
         Everything that can be known to be wrong is said before anything is started. `await` it, or
         enter it: `async with client.environment(…) as env` terminates it in the end. Ctrl-C while
-        it starts terminates one that this call created: nobody holds it.
+        it starts terminates one that this call created, and so does `start_timeout` for one without
+        a name: nobody holds it.
         """
 
         async def make() -> Environment:
+            limit_s = seconds(start_timeout, name="start_timeout")
             made = await self._apply(name, layers, files, {} if labels is None else labels, options)
             try:
                 if wait:
-                    await made.wait_ready(start_timeout, progress=progress)
+                    await made.wait_ready(limit_s, progress=progress)
             except asyncio.CancelledError:
                 if made.is_created:
                     await self._backend.terminate_environment(made.name, wait=False)
+                raise
+            except SchedulingError as error:
+                # One that failed has ended by itself, and keeps saying why.
+                if name is None and made.phase != "Failed":
+                    await self._backend.terminate_environment(made.name, wait=False)
+                    kept = (fix for fix in error.fixes if fix != "env.explain()")
+                    error.fixes = (*kept, NAME_IT)
                 raise
             return made
 
