@@ -186,6 +186,26 @@ def test_a_raster_dict_is_a_raster_where_its_transform_says(tmp_path: Path) -> N
     np.testing.assert_array_equal(array_of(result, tmp_path), ARRAY[0])
 
 
+@pytest.mark.parametrize(
+    ("nodata", "plain"),
+    [
+        pytest.param(np.int64(2**53 + 1), 2**53 + 1, id="all-digits"),
+        pytest.param(np.uint64(2**64 - 1), 2**64 - 1, id="largest"),
+        pytest.param(np.int64(-(2**63)), -(2**63), id="smallest"),
+        pytest.param(2**64, 2.0**64, id="longer"),
+        pytest.param(np.finfo("float32").min, float(np.finfo("float32").min), id="float32"),
+        pytest.param(np.float64(-9999), -9999.0, id="float64"),
+    ],
+)
+def test_nodata_is_a_number_that_an_answer_carries(nodata: Any, plain: Any, tmp_path: Path) -> None:
+    """Whole numbers of more than 64 bits end the process that says them."""
+    value = {"raster": np.zeros((1, 1)), "transform": (1, 0, 0, 0, -1, 0), "nodata": nodata}
+
+    meta = handed(value, tmp_path).meta
+
+    assert (meta["nodata"], type(meta["nodata"])) == (plain, type(plain))
+
+
 def masked(values: list[Any], mask: list[int], dtype: str) -> Any:
     return np.ma.masked_array(np.array([values], dtype=dtype), [mask])
 
@@ -198,6 +218,9 @@ def masked(values: list[Any], mask: list[int], dtype: str) -> Any:
         pytest.param(masked([1, 63, 255], [1, 0, 0], "uint8"), 254, id="and-the-next"),
         pytest.param(masked([1, 63], [0, 0], "uint8"), None, id="nothing-masked"),
         pytest.param(masked([1, 999999], [1, 0], "int32"), 2**31 - 1, id="32-bit"),
+        pytest.param(masked([1, 999999], [1, 0], "int64"), 2**53, id="64-bit"),
+        pytest.param(masked([1, 999999, 2**53], [1, 0, 0], "uint64"), 0, id="64-bit-no-sign"),
+        pytest.param(masked([1, 2], [1, 0], "float64"), 1e20, id="numpys-own-float"),
         pytest.param(masked([1, 1e20], [1, 0], "float64"), "nan", id="float"),
         pytest.param(masked([0, 1], [1, 0], "bool"), 63, id="bool"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import math
+import operator
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -143,12 +144,14 @@ def _plain_header(description: str, shape: tuple[int, ...]) -> bytes:
 
 
 def plain_number(number: Any) -> float | int | str | None:
-    """Return a nodata value for JSON; NaN and infinities as `"nan"`, `"inf"`, `"-inf"`."""
+    """Return a nodata value for JSON; NaN and infinities as `"nan"`, `"inf"`, `"-inf"`.
+
+    Whole numbers of 64 bits keep all digits, numpy's too; an answer carries no longer ones.
+    """
     if number is None:
         return None
-    if isinstance(number, int):
-        return int(number)
+    whole = int(operator.index(number)) if hasattr(number, "__index__") else None
+    if whole is not None and -(1 << 63) <= whole < 1 << 64:
+        return whole
     value = float(number)
-    if not math.isfinite(value):
-        return str(value)
-    return int(value) if value.is_integer() and hasattr(number, "dtype") else value
+    return value if math.isfinite(value) else str(value)

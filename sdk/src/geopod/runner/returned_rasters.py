@@ -9,6 +9,8 @@ from typing import Any
 from .handover import HandedOver, Refused, Writer, plain_number
 
 NUMBERS_OF_TRANSFORM = 6
+DOUBLES_EXACT = 1 << 53
+"""Up to here a nodata is written as it is."""
 
 
 def place_array(value: Any, rasters: list[dict[str, Any]]) -> Any:
@@ -138,7 +140,8 @@ def _free_value(array: Any) -> Any:
         return numpy.nan
     ends = numpy.iinfo(array.dtype)
     is_small = array.dtype.itemsize == 1
-    candidates = range(ends.max, ends.min - 1, -1) if is_small else (ends.max, ends.min)
+    largest, smallest = min(ends.max, DOUBLES_EXACT), max(ends.min, -DOUBLES_EXACT)
+    candidates = range(ends.max, ends.min - 1, -1) if is_small else (largest, smallest)
     free = next((value for value in candidates if not (valid == value).any()), None)
     if free is None:
         raise Refused("NotSerializable", type="masked raster without a number for nodata")
