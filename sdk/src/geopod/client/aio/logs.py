@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from geopod.api import names
+from geopod.api.compact import in_ranges
 from geopod.api.results import LogLine, TaskReason
 from geopod.client import given
 from geopod.store import KeyMissingError
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from geopod.client.aio.run import Run
 
 
+LOOK_AGAIN_S = 2.0
+"""A task that prints need not change its run's state. What it writes is stored every 5 s."""
 _decode_line = msgspec.json.Decoder(LogLine).decode
 
 
@@ -31,7 +35,7 @@ async def read_logs(
 ) -> AsyncGenerator[LogLine, None]:
     """Yield the lines of a run, or of one task, ordered by task and attempt.
 
-    With `follow` the run is watched and lines come as they reach the store, until it ends. `tail`
+    With `follow` lines come as they reach the store, until the run ends. `tail`
     keeps only the last lines of each attempt, `since` only those that are not older (seconds since
     the epoch). Raises InvalidInputError for a task that the run has not.
     """
@@ -40,23 +44,57 @@ async def read_logs(
     store = backend.store(run.order.environment)
     prefix = f"{names.run_prefix(run.order.environment, run.order.uid)}logs/"
     shown: dict[str, int] = {}
-    while True:
-        last = run.done
-        for key in sorted(await store.names(prefix), key=_position):
-            if task is not None and _position(key)[0] != task:
-                continue
-            try:
-                lines = (await store.get(key)).splitlines()
-            except KeyMissingError:
-                continue
-            start = shown.get(key, max(0, len(lines) - tail) if tail is not None else 0)
-            shown[key] = len(lines)
-            for line in map(_decode_line, lines[start:]):
-                if line.time >= since:
-                    yield line
-        if last or not follow:
-            return
-        await run.next_state()
+    whole: set[str] = set()
+    """Logs of tasks that have ended, read since: there is no more to come."""
+    with Changes(run) as changes:
+        while True:
+            last, ended = run.done, run.state.completed_indexes
+            for key in sorted(await store.names(prefix), key=_position):
+                number = _position(key)[0]
+                if key in whole or (task is not None and number != task):
+                    continue
+                try:
+                    lines = (await store.get(key)).splitlines()
+                except KeyMissingError:
+                    continue
+                if in_ranges(ended, number):
+                    whole.add(key)
+                start = shown.get(key, max(0, len(lines) - tail) if tail is not None else 0)
+                shown[key] = len(lines)
+                for line in map(_decode_line, lines[start:]):
+                    if line.time >= since:
+                        yield line
+            if last or not follow:
+                return
+            await changes.wait(LOOK_AGAIN_S)
+
+
+class Changes:
+    """States of a run that are waited for no longer than is said."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._coming: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._coming is not None:
+            self._coming.cancel()
+
+    async def wait(self, at_most_s: float) -> None:
+        """Return when the run has another state, or after a while; who is interrupted leaves it."""
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(self._run.changed())
+        try:
+            await asyncio.wait({self._coming}, timeout=at_most_s)
+        except asyncio.CancelledError:
+            self._run.is_left = True
+            raise
+        if self._coming.done():
+            self._coming.result()
+            self._coming = None
 
 
 async def why_no_logs(run: Run, task: int | None) -> str:

@@ -129,15 +129,19 @@ class WatchedRun(ABC):
         return self
 
     async def next_state(self) -> None:
-        """Wait for one more state; several waiters share one watch."""
-        before = self.state
+        """Wait for one more state; who is interrupted meanwhile leaves the run."""
         try:
-            async with self._turn:
-                if self.state is before and not self.done:
-                    await self._follow()
+            await self.changed()
         except asyncio.CancelledError:
             self.is_left = True
             raise
+
+    async def changed(self) -> None:
+        """Wait for one more state; several waiters share one watch."""
+        before = self.state
+        async with self._turn:
+            if self.state is before and not self.done:
+                await self._follow()
 
     async def _follow(self) -> None:
         """Take the next state of the watch, or ask when the watch has ended."""
