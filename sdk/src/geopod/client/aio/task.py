@@ -142,5 +142,10 @@ async def as_completed(tasks: Iterable[Task]) -> AsyncGenerator[Task, None]:
         await task._settled(None)  # noqa: SLF001  # the task's own part
         return task
 
-    for following in asyncio.as_completed([settled(task) for task in tasks]):
-        yield await following
+    waiting = [asyncio.ensure_future(settled(task)) for task in tasks]
+    try:
+        for following in asyncio.as_completed(waiting):
+            yield await following
+    finally:  # whoever stops early waits for none of them any more
+        for rest in waiting:
+            rest.cancel()

@@ -13,7 +13,7 @@ from geopod.client import aio
 from geopod.client.aio.check import CheckReport
 from geopod.client.aio.explain import Explanation
 from geopod.client.aio.run import Errors
-from geopod.client.interrupt import leave_run
+from geopod.client.interrupt import leave_runs
 from geopod.client.loop import LoopThread
 from geopod.client.sync.forwarding import Forwarded, mirrors
 from geopod.client.sync.run import Run, make_plain
@@ -205,5 +205,9 @@ class _Interruptible:
         if isinstance(error, RunFailedError):
             make_plain(error, self._loop)
         elif isinstance(error, KeyboardInterrupt):
-            for run in self._environment.left:
-                leave_run(run.name, Run(run, self._loop).cancel)
+            left = self._environment.left
+            leave_runs([run.name for run in left], lambda: self._cancel(left))
+
+    def _cancel(self, runs: list[aio.Run]) -> None:
+        for run in runs:
+            self._loop.run(run.cancel())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self
 
 from typing_extensions import override
@@ -15,7 +15,7 @@ from geopod.client.aio.explain import Explanation
 from geopod.client.aio.run import Errors
 from geopod.client.aio.showing import task_row
 from geopod.client.aio.statistics import RunStats
-from geopod.client.interrupt import leave_run
+from geopod.client.interrupt import leave_runs, leaving
 from geopod.client.layerlike import LayerRef
 from geopod.client.loop import LoopThread, shared_loop
 from geopod.client.sync.forwarding import Forwarded, mirrors
@@ -63,11 +63,17 @@ class Task:
 
     @mirrors(aio.Task.result)
     def result(self, timeout: float | str | None = None, *, allow_pickle: bool = False) -> Any:
-        return self._loop.run(self._aio.result(timeout, allow_pickle=allow_pickle))
+        with self._leaving():
+            return self._loop.run(self._aio.result(timeout, allow_pickle=allow_pickle))
 
     @mirrors(aio.Task.exception)
     def exception(self, timeout: float | str | None = None) -> Exception | None:
-        return self._loop.run(self._aio.exception(timeout))
+        with self._leaving():
+            return self._loop.run(self._aio.exception(timeout))
+
+    def _leaving(self) -> AbstractContextManager[None]:
+        run = self._aio.run
+        return leaving([run], lambda: self._loop.run(run.cancel()))
 
     @mirrors(aio.Task.cancel)
     def cancel(self) -> None:
@@ -75,7 +81,7 @@ class Task:
 
     @mirrors(aio.Task.logs)
     def logs(self, *, follow: bool = False) -> Iterator[LogLine]:
-        return self._loop.iterate(self._aio.logs(follow=follow))
+        return _read(self._aio.run, self._aio.logs(follow=follow), self._loop)
 
     @mirrors(aio.Task.explain)
     def explain(self) -> Explanation:
@@ -160,7 +166,7 @@ class Run:
         try:
             self._loop.run(self._aio.wait(timeout, progress=progress))
         except KeyboardInterrupt:
-            leave_run(self.name, self.cancel)
+            leave_runs([self.name], self.cancel)
             raise
         return self
 
@@ -172,16 +178,18 @@ class Run:
 
     @mirrors(aio.Run.iter_results)
     def iter_results(self, **options: Any) -> Iterator[Any]:
-        return self._loop.iterate(self._aio.iter_results(**options))
+        with leaving([self._aio], self.cancel):
+            yield from self._loop.iterate(self._aio.iter_results(**options))
 
     @mirrors(aio.Run.as_completed)
     def as_completed(self, timeout: float | str | None = None) -> Iterator[Task]:
-        for task in self._loop.iterate(self._aio.as_completed(timeout)):
-            yield Task(task, self._loop)
+        with leaving([self._aio], self.cancel):
+            for task in self._loop.iterate(self._aio.as_completed(timeout)):
+                yield Task(task, self._loop)
 
     @mirrors(aio.Run.logs)
     def logs(self, **options: Any) -> Iterator[LogLine]:
-        return self._loop.iterate(self._aio.logs(**options))
+        return _read(self._aio, self._aio.logs(**options), self._loop)
 
     @mirrors(aio.Run.why_no_logs)
     def why_no_logs(self, *, task: int | None = None) -> str:
@@ -220,6 +228,14 @@ class Run:
         self._loop.run(self._aio.delete(results=results))
 
 
+def _read(
+    run: aio.Run, lines: AsyncGenerator[LogLine, None], loop: LoopThread
+) -> Iterator[LogLine]:
+    """Yield log lines; who reads them only looks on, so that no Ctrl-C cancels the run."""
+    with leaving([run]):
+        yield from loop.iterate(lines)
+
+
 @contextmanager
 def plain_failures(loop: LoopThread) -> Iterator[None]:
     """Hand out the run of a RunFailedError as a plain one."""
@@ -240,15 +256,18 @@ def make_plain(error: RunFailedError, loop: LoopThread) -> None:
 def wait(runs: Iterable[Run], timeout: float | str | None = None) -> list[Run]:
     loop = shared_loop()
     waiting = list(runs)
-    loop.run(aio.wait(_behind(waiting), timeout))
+    behind = _behind(waiting)
+    with _leaving(behind, loop):
+        loop.run(aio.wait(behind, timeout))
     return waiting
 
 
 @mirrors(aio.gather)
 def gather(*runs: Run, errors: Errors = "raise") -> list[list[Any]]:
     loop = shared_loop()
-    with plain_failures(loop):
-        return loop.run(aio.gather(*_behind(runs), errors=errors))
+    behind = _behind(runs)
+    with plain_failures(loop), _leaving(behind, loop):
+        return loop.run(aio.gather(*behind, errors=errors))
 
 
 def _behind(runs: Iterable[Run]) -> list[aio.Run]:
@@ -263,5 +282,16 @@ def _behind(runs: Iterable[Run]) -> list[aio.Run]:
 def as_completed(tasks: Iterable[Task]) -> Iterator[Task]:
     loop = shared_loop()
     plain = {id(task._aio): task for task in tasks}  # noqa: SLF001  # same module
-    for ended in loop.iterate(aio.as_completed([task._aio for task in plain.values()])):  # noqa: SLF001
-        yield plain[id(ended)]
+    behind = [task._aio for task in plain.values()]  # noqa: SLF001
+    with _leaving([task.run for task in behind], loop):
+        for ended in loop.iterate(aio.as_completed(behind)):
+            yield plain[id(ended)]
+
+
+def _leaving(runs: list[aio.Run], loop: LoopThread) -> AbstractContextManager[None]:
+    async def cancel() -> None:
+        for run in runs:
+            if not run.done:
+                await run.cancel()
+
+    return leaving(runs, lambda: loop.run(cancel()))
