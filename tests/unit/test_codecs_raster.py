@@ -85,6 +85,14 @@ def test_nodata_is_kept(tmp_path, dtype, nodata):
         assert np.array_equal(source.nodata, nodata, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [">i2", ">f4", ">u8", ">c8"])
+def test_pixels_of_another_byte_order_are_equal(tmp_path, dtype):
+    array = np.arange(6).reshape(1, 2, 3).astype(dtype)
+    with open_result(encoded(raster(array, nodata=-1 if "i" in dtype else 0), tmp_path)) as source:
+        assert source.dtypes == (np.dtype(dtype).name,)
+        assert np.array_equal(source.read(), array)
+
+
 def test_nodata_that_would_be_written_as_another_is_refused(tmp_path):
     whole = np.ones((2, 2), "int64")
     with open_result(encoded(raster(whole, nodata=-(2**53)), tmp_path)) as source:
@@ -92,6 +100,8 @@ def test_nodata_that_would_be_written_as_another_is_refused(tmp_path):
 
     with pytest.raises(MalformedValueError, match="nodata -9223372036854775808 of int64 is"):
         encoded(raster(whole, nodata=-(2**63)), tmp_path)
+    with pytest.raises(MalformedValueError, match="nodata 9007199254740993 of int64 is"):
+        encoded(raster(whole, nodata=2**53 + 1), tmp_path)
 
 
 WIDENED = {"bool": ("bool", "uint8"), "float16": ("float16", "float32")}

@@ -37,7 +37,7 @@ def encode_raster(source: Source, meta: dict[str, Any], *, workdir: Path) -> Enc
     if pixels.ndim != 3 or not pixels.size:  # noqa: PLR2004  # bands, rows, columns
         raise MalformedValueError(f"a raster of shape {array.shape}")
     stored = STORED_AS.get(pixels.dtype.name)
-    dtype = pixels.dtype if stored is None else np.dtype(stored)
+    dtype = pixels.dtype.newbyteorder("=") if stored is None else np.dtype(stored)
     path = new_file(workdir, ".tif")
     try:
         transform = Affine(*meta["transform"])
@@ -82,8 +82,9 @@ def wrong_nodata(dtype: np.dtype[Any], nodata: float | None) -> str | None:
     """Return why a nodata would be written as another number: rasterio takes it as a double."""
     if not may_round(dtype) or nodata is None or -EXACT <= nodata <= EXACT:
         return None
+    told = nodata if isinstance(nodata, int) else f"{nodata:.0f}"
     return (
-        f"nodata {nodata:.0f} of {dtype.name} is beyond 2**53 ({EXACT:,}), up to which it is "
+        f"nodata {told} of {dtype.name} is beyond 2**53 ({EXACT:,}), up to which it is "
         "written exactly; return 'nodata' with a smaller number"
     )
 

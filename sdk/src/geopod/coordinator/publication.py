@@ -274,7 +274,8 @@ def _windows(plan: Plan | None, partition: int) -> list[dict[str, Any]]:
             "transform": layer.raster.warp.transform
             if layer.raster.warp
             else layer.raster.transform,
-            "nodata": None if layer.raster.nodata is None else float(layer.raster.nodata),
+            "dtype": layer.raster.dtype,
+            "nodata": layer.raster.nodata,
         }
         for layer in plan.layers
         if layer.raster is not None and layer.key in part.windows

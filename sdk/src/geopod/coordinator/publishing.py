@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
+import numpy as np
 
 from geopod.api.results import Entry
+from geopod.codecs.raster import nodata_number
 from geopod.errors import (
     GeopodError,
     LayerAccessError,
@@ -41,7 +43,7 @@ from geopod.layers.publish import (
     read_revision,
     write_vector,
 )
-from geopod.layers.publish_rasters import ON_GRID
+from geopod.layers.publish_pieces import ON_GRID
 from geopod.layers.sources import LayerSource
 
 Format = Literal["tif", "parquet", "gpkg", "fgb", "geojson"]
@@ -57,7 +59,9 @@ class PlacedWindow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     padded: Window
     crs: str
     transform: tuple[float, float, float, float, float, float]
-    nodata: float | None = None
+    dtype: str = ""
+    nodata: int | float | str | None = None
+    """As the plan has it: whole numbers of 64 bits with all digits, NaN as text."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -136,7 +140,7 @@ def _assemble_rasters(request: PublishRequest, work: Path, target: Path) -> None
         placed = {} if window is None else {"core": window.core, "padded": window.padded}
         parts.append(RasterPart(node=part.node, path=path, **placed))
         with _reading(part):
-            grid = grid or _grid_of(path, window)
+            grid = grid or _grid_of(path, part, window)
     assert grid is not None  # noqa: S101  # a request has parts
     holes = list(_holes_on(grid, request.holes)) if request.partial else None
     assemble_raster(parts, grid, target, holes=holes)
@@ -222,16 +226,21 @@ def _find_window(part: Part) -> PlacedWindow:
     raise NotAFileResultError.returned(node=part.node, type_name=_type_name(part.entry))
 
 
-def _grid_of(path: Path, window: PlacedWindow | None) -> RasterGrid:
-    """Return the grid of the first part: as planned, or as the file says."""
+def _grid_of(path: Path, part: Part, window: PlacedWindow | None) -> RasterGrid:
+    """Return the grid of the first part: as planned, or as the file says.
+
+    The layer's nodata is one for pixels of the layer's type alone.
+    """
     if window is not None:
-        return RasterGrid(crs=window.crs, transform=window.transform, nodata=window.nodata)
+        is_alike = np.dtype(part.entry.meta["dtype"]).newbyteorder("=") == window.dtype
+        nodata = nodata_number(window.nodata) if is_alike else None
+        return RasterGrid(crs=window.crs, transform=window.transform, nodata=nodata)
     source = LayerSource(key="part", path_id="part", timestamp="part", hrefs=(str(path),))
     raster = read_header(source).raster
     if raster is None:
-        raise NotAFileResultError.returned(node=0, type_name="a vector file")
+        raise NotAFileResultError.returned(node=part.node, type_name="a vector file")
     header = raster.header
-    nodata = None if header.nodata is None else float(header.nodata)
+    nodata = nodata_number(header.nodata)
     return RasterGrid(crs=header.crs, transform=header.transform, nodata=nodata, bands=header.bands)
 
 

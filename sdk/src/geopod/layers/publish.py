@@ -19,7 +19,8 @@ import msgspec
 
 from geopod.layers.access import OWN_MACHINE, Access
 from geopod.layers.headers import OpenedHeader, read_header
-from geopod.layers.publish_rasters import RasterGrid, RasterPart, assemble_raster
+from geopod.layers.publish_pieces import RasterGrid, RasterPart
+from geopod.layers.publish_rasters import assemble_raster
 from geopod.layers.publish_vectors import VectorPart, write_vector
 from geopod.layers.shelves import Assemble, LocalFolder, Shelf
 from geopod.layers.sources import Kind, LayerSource
