@@ -35,11 +35,11 @@ def told(work):
 ENVIRONMENTS = [
     ({"name": 3}, "GP-E110 name=3 is no text.\nfix: 1) name='ndvi-env'"),
     ({"layers": None}, "GP-E110 layers=None is not a list."),
-    ({"layers": [""]}, "GP-E110 layers.0.pathId='' is refused: string should have at least 1"),
-    ({"layers": [("dem", "")]}, "GP-E110 layers.0.timestampId='' is refused: string should have"),
+    ({"layers": [""]}, "GP-E110 layers[0]['pathId']='' is refused: string should have at le"),
+    ({"layers": [("dem", "")]}, "GP-E110 layers[0]['timestampId']='' is refused: string sho"),
     (
         {"layers": [{"pathId": "dem", "timestampId": "t", "band": 1}]},
-        "GP-E110 layers.0.band=1 is refused: extra inputs are not permitted.",
+        "GP-E110 layers[0]['band']=1 is refused: extra inputs are not permitted.",
     ),
     (
         {"layers": [("dem", "2024"), ("slope", "2024")]},
@@ -99,12 +99,12 @@ ENVIRONMENTS = [
     ({"partitioning": [1]}, "GP-E110 partitioning=[1] is no dict."),
     ({"partitioning": ""}, "GP-E110 partitioning='' is no dict."),
     ({"labels": ()}, "GP-E110 labels=() is no dict."),
-    ({"partitioning": {"unti": 1}}, "GP-E110 partitioning.unti=1 is refused: extra inputs are"),
-    ({"extent": (1, 2, 3)}, "GP-E110 partitioning.extent.bbox=[1.0, 2.0, 3.0] is refused"),
-    ({"extent": "abcd"}, "GP-E110 partitioning.extent.mode='abcd' is refused: input should be"),
+    ({"partitioning": {"unti": 1}}, "GP-E110 partitioning['unti']=1 is refused: extra inputs"),
+    ({"extent": (1, 2, 3)}, "GP-E110 extent=(1, 2, 3) is refused: tuple should have at"),
+    ({"extent": "abcd"}, "GP-E110 extent='abcd' is refused: input should be 'reference', 'int"),
     ({"extent": 7}, "GP-E110 extent=7 is no list.\nfix: 1) extent=(xmin, ymin, xmax, ymax)"),
     ({"extent": (1, 2, "x", 4)}, "GP-E110 extent='x' is no finite number.\nfix: 1) extent=(xmin"),
-    ({"features": "all"}, "GP-E110 partitioning.features='all' is refused: input should be 'ow"),
+    ({"features": "all"}, "GP-E110 features='all' is refused: input should be 'owned', 'inters"),
     ({"idle_after": float("inf")}, "GP-E110 idle_after=inf is not a duration."),
     ({"ttl": object}, "GP-E110 ttl=<class 'object'> is not a duration."),
     ({"gpu": 1}, "GP-E110 gpu=1 is refused: input should be a valid dictionary"),
@@ -113,7 +113,7 @@ ENVIRONMENTS = [
 
 LAYERS = [
     ({"path_id": 3}, "GP-E110 path_id=3 is no text.\nfix: 1) path_id='dem'"),
-    ({"path_id": "Dem_2024"}, "GP-E110 name='Dem_2024' is no resource name: at most 63 of a-z"),
+    ({"path_id": "Dem_2024"}, "GP-E110 path_id='Dem_2024' is no resource name: at most 63 of a-z"),
     ({"uri": 7}, "GP-E110 uri=7 is no list.\nfix: 1) uri='dem.tif'"),
     ({"uri": ["dem.tif", 3]}, "GP-E110 uri=3 is no path and no URL."),
     ({"write_to": 3}, "GP-E110 write_to=3 is no path and no URL."),

@@ -24,6 +24,7 @@ from pydantic.alias_generators import to_camel
 from geopod.api import names
 from geopod.api.quantities import Quantity
 from geopod.errors import GeopodError, InvalidInputError
+from geopod.errors.wording import value_text
 
 CEL_RESERVED = frozenset({
     "as", "break", "const", "continue", "else", "for", "function", "if", "import", "in", "let",
@@ -116,7 +117,8 @@ class Model(BaseModel):
 def invalid_input(error: ValidationError) -> GeopodError:
     """Return the public error of the first thing that pydantic found wrong.
 
-    A validator's own GeopodError (requirements) is returned as it is.
+    A validator's own GeopodError (requirements) is returned as it is. The details of the others
+    have `path`, `value` and `why`, for who calls the fields something else.
     """
     first = error.errors(include_url=False)[0]
     cause = first.get("ctx", {}).get("error")
@@ -125,8 +127,10 @@ def invalid_input(error: ValidationError) -> GeopodError:
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "value_error":
         return InvalidInputError(str(cause), details={"name": path})
-    words = first["msg"][:1].lower() + first["msg"][1:]
-    return InvalidInputError.value(name=path, value=first["input"], why=f"is refused: {words}")
+    why = f"is refused: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    found = InvalidInputError.value(name=path, value=first["input"], why=why)
+    found.details |= {"path": list(first["loc"]), "value": value_text(first["input"]), "why": why}
+    return found
 
 
 # ---- limited strings and lists

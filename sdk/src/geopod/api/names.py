@@ -31,16 +31,16 @@ def check_run_name(name: str) -> str:
     return _checked(name, DNS_LABEL, NAME_MAX)
 
 
-def check_path_id(name: str) -> str:
-    """Return `name` if a Layer may have it (its pathId); raises InvalidInputError."""
-    return _checked(name, DNS_SUBDOMAIN, NAME_MAX)
+def check_path_id(path_id: str, *, name: str = "name") -> str:
+    """Return `path_id` if a Layer may have it; raises InvalidInputError, of the argument `name`."""
+    return _checked(path_id, DNS_SUBDOMAIN, NAME_MAX, argument=name)
 
 
-def _checked(name: str, pattern: str, limit: int) -> str:
+def _checked(name: str, pattern: str, limit: int, *, argument: str = "name") -> str:
     if len(name) <= limit and re.fullmatch(pattern, name):
         return name
     raise InvalidInputError.value(
-        name="name",
+        name=argument,
         value=name,
         why=f"is no resource name: at most {limit} of a-z, 0-9 and '-', a letter or digit at "
         "either end (an environment starts with a letter)",

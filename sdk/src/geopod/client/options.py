@@ -10,9 +10,11 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
 from geopod.client import given
+from geopod.client.keywords import ENVIRONMENT, in_words_of
 from geopod.client.quantities import whole_seconds
 from geopod.client.script import check_python, own_script, required_by
 from geopod.errors import InvalidInputError, RequirementsError
@@ -22,6 +24,9 @@ OWN_INTERPRETER = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 LEAST_MEMORY_BYTES = 16 << 20
 """Less than a Python needs to start: a forgotten unit, as in memory="4"."""
+IDLE_AFTER_S = 1800
+LEAST_IDLE_S = 60
+"""The resource's own limit."""
 INTERPRETER = re.compile(r"python3\.[0-9]{1,2}")
 QUANTITY = re.compile(r"[0-9]*\.?[0-9]+m?")
 """Of cpus: `2`, `0.5`, `500m`."""
@@ -63,7 +68,8 @@ class EnvironmentOptions(TypedDict, total=False):
     partitioning: Mapping[str, Any] | None
     """The other options of `spec.partitioning`, by their names there."""
     idle_after: float | str | None
-    """Nodes end after so long without a run, and wake with the next; default `"30m"`."""
+    """Nodes end after so long without a run, and wake with the next; default `"30m"`, at most
+    `ttl`."""
     ttl: float | str | None
     """The environment is deleted so long after its last activity; default `"24h"`."""
     keep_results: float | str | None
@@ -104,20 +110,28 @@ def environment_spec(
     spec["secrets"] = [_secret(secret) for secret in _secrets(options)]
     spec["partitioning"] = _partitioning(options)
     _life_times(options, spec)
-    return validate(spec)
+    return validate(spec, given=options)
 
 
-def validate(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the spec with every default filled in, or raise InvalidInputError."""
+def validate(
+    spec: Mapping[str, Any],
+    *,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return the spec with every default filled in, or raise InvalidInputError.
+
+    `given`: the keywords that it was made of, as the error names them.
+    """
     from pydantic import ValidationError  # only where an environment is made
 
     from geopod.api.common import invalid_input
     from geopod.api.environment import ComputeEnvironmentSpec  # loads pydantic
 
-    try:
-        model = ComputeEnvironmentSpec.model_validate(spec)
-    except ValidationError as error:
-        raise invalid_input(error) from error
+    with in_words_of(ENVIRONMENT, given):
+        try:
+            model = ComputeEnvironmentSpec.model_validate(spec)
+        except ValidationError as error:
+            raise invalid_input(error) from error
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -213,7 +227,7 @@ def _memory(memory: int | str) -> str:
 
 
 def _partitioning(options: EnvironmentOptions) -> dict[str, Any]:
-    partitioning = _mapping(options, "partitioning", example="partitioning={'unit': 64}")
+    partitioning = _mapping(options, "partitioning", example="partitioning={'align': True}")
     for keyword in ("overlap", "features", "balance"):
         value = options.get(keyword)
         if value is not None:
@@ -235,9 +249,12 @@ def _edges(extent: Any) -> list[float]:
 
 
 def _life_times(options: EnvironmentOptions, spec: dict[str, Any]) -> None:
-    if (idle := options.get("idle_after", "30m")) is not None:
-        spec["idle"] = {"afterSeconds": whole_seconds(idle, name="idle_after")}
     if (ttl := options.get("ttl", "24h")) is not None:
         spec["ttlSeconds"] = whole_seconds(ttl, name="ttl")
+    if "idle_after" not in options:
+        within_s = max(spec.get("ttlSeconds", IDLE_AFTER_S), LEAST_IDLE_S)
+        spec["idle"] = {"afterSeconds": min(IDLE_AFTER_S, within_s)}
+    elif (idle := options["idle_after"]) is not None:
+        spec["idle"] = {"afterSeconds": whole_seconds(idle, name="idle_after")}
     if (keep := options.get("keep_results", "7d")) is not None:
         spec["results"] = {"keepSeconds": whole_seconds(keep, name="keep_results")}

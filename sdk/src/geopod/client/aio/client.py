@@ -21,6 +21,7 @@ from geopod.client.aio.explain import Explanation, explain_target
 from geopod.client.aio.opening import Opening
 from geopod.client.aio.run import Run
 from geopod.client.aio.showing import environment_row, layer_row, run_row
+from geopod.client.keywords import LAYER, in_words_of
 from geopod.client.layerlike import LayerChoice, LayerRef, layer_ref, read_layers
 from geopod.client.options import EnvironmentOptions, environment_spec
 from geopod.client.quantities import seconds
@@ -215,7 +216,7 @@ class Client:
         user's configuration, or the keys themselves, which are kept there. Without `uri` the layer
         has no timestamp yet; results give it some. With `ellipsis://<pathId>` it has the path's.
         """
-        check_path_id(given.text(path_id, name="path_id", example="path_id='dem'"))
+        check_path_id(given.text(path_id, name="path_id", example="path_id='dem'"), name="path_id")
         uris = [uri] if isinstance(uri, (str, Path)) else _listed(uri)
         spec: dict[str, Any] = {"timestamps": []}
         if uris:
@@ -234,7 +235,8 @@ class Client:
             spec["crs"] = given.crs(crs, path_id=path_id)
         if nodata is not None:
             spec["nodata"] = given.number(nodata, name="nodata", example="nodata=-9999")
-        return _reference(await self._backend.apply_layer(path_id, spec))
+        with in_words_of(LAYER, {"timestamp": timestamp, "write_to": write_to, "secret": secret}):
+            return _reference(await self._backend.apply_layer(path_id, spec))
 
     async def get_layer(self, path_id: str) -> LayerRef:
         """Return a layer of the catalogue; raises LayerNotFoundError."""
