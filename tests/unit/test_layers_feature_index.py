@@ -19,6 +19,8 @@ import pytest
 import shapely
 from geopod.errors import LayerAccessError
 from geopod.layers.headers import read_header
+from geopod.layers.ogr import open_ogr, read_ogr
+from geopod.layers.sources import find_source
 from geopod.layers.stage import stage_partition
 from layer_builders import scene_polygons
 from staging_builders import layer_source, plan_of, stage_job
@@ -147,6 +149,24 @@ def test_shapefile_loses_no_row_to_an_index_of_another_one(tmp_path, index):
     ids = [value for part in job for value in job.rows(part, "fields")["id"].to_pylist()]
     assert sorted(ids) == sorted(frame["id"])
     assert job.plan.layers[0].vector.bbox_source == "scan"
+
+
+@pytest.mark.parametrize("suffix", [".shp", ".SHP"])
+@pytest.mark.parametrize("index", ["QIX", "qix", "sbn"])
+def test_shapefile_with_an_index_is_not_read_whole(tmp_path, index, suffix):
+    """Its records have boxes of their own, which GDAL asks where it finds no index."""
+    frame = scene_polygons(200)
+    frame.to_file(tmp_path / "fields.shp", engine="pyogrio")
+    (tmp_path / "fields.shp").rename(tmp_path / f"fields{suffix}")
+    (tmp_path / f"fields.{index}").write_bytes(b"of another one")
+    west, south, east, north = frame.total_bounds
+    corner = (west, south, (west + east) / 2, (south + north) / 2)
+
+    source = layer_source(tmp_path / f"fields{suffix}")
+    layer = open_ogr([find_source(source.hrefs[0], path_id="fields")], path_id="fields")
+    found = [fid for features in read_ogr(layer, [corner]) for fid in features.fids]
+
+    assert found == np.flatnonzero(frame.intersects(shapely.box(*corner))).tolist()
 
 
 def damage_flatgeobuf(path):

@@ -28,7 +28,7 @@ from geopod.layers.features import (
     rows_per_batch,
 )
 from geopod.layers.geojson import check_crs
-from geopod.layers.shapefile import PARTS, cut_off
+from geopod.layers.shapefile import PARTS, cut_off, without_indexes
 from geopod.layers.sources import SourceFile
 from geopod.layers.vsi import gdal_path, remote_options, without_queries
 
@@ -49,8 +49,6 @@ class OgrLayer:
     """A row can be read by its number without reading those before it."""
     trees: tuple[str, ...]
     """For each file, the R-tree that answers its queries; empty: it has none."""
-    avoids_index: bool
-    """Beside the files lie indexes that may be older than they are."""
     rows: int
     schema: pa.Schema
     """Of the attributes."""
@@ -74,7 +72,6 @@ def open_ogr(files: Sequence[SourceFile], *, path_id: str) -> OgrLayer:
         has_index=all(layer.has_index for layer in opened),
         may_seek=all(layer.may_seek for layer in opened),
         trees=tuple(tree for layer in opened for tree in layer.trees),
-        avoids_index=any(layer.avoids_index for layer in opened),
         rows=sum(layer.rows for layer in opened),
         schema=first.schema,
     )
@@ -85,12 +82,9 @@ def read_ogr(
 ) -> Iterator[Features]:
     """Yield the rows whose bounding box meets one of `boxes` (layer CRS); None: all rows.
 
-    Of a layer whose index is avoided all rows are. A row that meets two boxes is yielded once. The
-    order is the driver's.
+    A row that meets two boxes is yielded once. The order is the driver's.
     """
     columns = None if with_attributes else ()
-    if layer.avoids_index:
-        boxes = None
     for number, file in enumerate(layer.files):
         seen = np.empty(0, np.int64)
         for box in boxes if boxes is not None else [None]:
@@ -110,10 +104,10 @@ def _read_file(
     layer: OgrLayer, file: SourceFile, box: Box | None, *, columns: Sequence[str] | None
 ) -> Iterator[Features]:
     size = rows_per_batch(total_bytes=_size(file), rows=layer.rows)
-    path = gdal_path(file)
     with (
         ogr_settings(file),
         _without_measures(),
+        _path_to_query(file) as path,
         pyogrio.raw.open_arrow(
             path,
             bbox=box,
@@ -135,6 +129,15 @@ def _read_file(
                 fids = batch.column(fid).to_numpy(zero_copy_only=False).astype(np.int64)
                 straight, curved = _readable(layer, path, fids, wkb)
                 yield Features(fids, batch.select(others), straight, linearised=curved)
+
+
+@contextmanager
+def _path_to_query(file: SourceFile) -> Iterator[str]:
+    if file.driver == "ESRI Shapefile" and file.remote is None:
+        with without_indexes(file.path) as path:
+            yield str(path)
+    else:
+        yield gdal_path(file)
 
 
 def _readable(
@@ -230,16 +233,14 @@ def _read_header(file: SourceFile, *, path_id: str) -> OgrLayer:
             path_id=path_id, words=f"{file.href} is {header['driver']}, not {driver}"
         )
     has_index = bool(header["capabilities"]["fast_spatial_filter"])
-    is_shapefile = driver == "ESRI Shapefile"
     tree = f"rtree_{header['layer_name']}_{header['geometry_name']}"
     return OgrLayer(
         files=(file,),
         columns=tuple(str(name) for name in header["fields"]),
         crs=header["crs"],
-        has_index=(has_index and not is_shapefile) or driver == "GPKG",
+        has_index=(has_index and driver != "ESRI Shapefile") or driver == "GPKG",
         may_seek=bool(header["capabilities"]["random_read"]),
         trees=(tree if has_index and driver == "GPKG" else "",),
-        avoids_index=has_index and is_shapefile,
         rows=int(header["features"]),
         schema=schema,
     )

@@ -7,8 +7,10 @@ Source: ESRI Shapefile Technical Description (1998); dBASE's header has the size
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -48,6 +50,24 @@ def files_beside(path: Path) -> list[Path]:
 def indexes_beside(path: Path) -> list[Path]:
     """Return where the indexes of a local Shapefile lie, if it has some."""
     return [path.with_suffix(either) for suffix in _INDEXES for either in _written(suffix)]
+
+
+@contextmanager
+def without_indexes(path: Path) -> Iterator[Path]:
+    """Yield a path of a local Shapefile beside which GDAL finds no index.
+
+    Other software rewrites a Shapefile and forgets its `.qix` or `.sbn`, and GDAL can neither tell
+    a stale one nor be told to leave it: it gets links to the files that are read. Queries then ask
+    the box that each record has.
+    """
+    if not any(index.exists() for index in indexes_beside(path)):
+        yield path
+        return
+    with TemporaryDirectory(prefix="geopod-shapefile-") as folder:
+        for part in files_beside(path):
+            if part.exists():
+                Path(folder, part.name).symlink_to(part.resolve())
+        yield Path(folder, path.name)
 
 
 def remote_version(file: RemoteFile) -> str:
