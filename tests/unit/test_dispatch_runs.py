@@ -61,6 +61,23 @@ def test_a_run_waits_for_a_ready_node_and_says_so():
     assert world.read().phase == "Running"
 
 
+def test_a_run_without_any_nodes_says_so_and_what_gives_it_some():
+    world = World(nodes=2)
+    world.size = 0
+    world.do(NodesResized(0))
+    world.submit(an_order(queue_timeout_s=60.0))
+    world.now += 12
+    assert world.read().message == (
+        "Waits for nodes, 12 s of 60 s (queueTimeoutSeconds): the environment has none (nodes=0); "
+        "scale it, as by env.scale(1)."
+    )
+    world.tick(48)
+    assert finished(world)[2].startswith(
+        "The run did not start within 60 s of its submission (queueTimeoutSeconds); the "
+        "environment has no nodes."
+    )
+
+
 def test_a_run_waits_for_min_ready_nodes():
     world = World(size=4, min_ready_nodes=2)
     world.submit(a_map())

@@ -36,7 +36,7 @@ def _judge_run(state: State, run: Run, actions: list[Action]) -> None:
     if run.started is None and state.now >= order.created + order.queue_timeout_s:
         message = (
             f"The run did not start within {order.queue_timeout_s:g} s of its submission "
-            "(queueTimeoutSeconds)."
+            f"(queueTimeoutSeconds){'' if state.size else '; the environment has no nodes'}."
         )
         stop = Stop("Failed", "QueueDeadlineExceeded", message, "queueTimeoutSeconds")
         stop_run(state, run, stop, actions)

@@ -58,6 +58,11 @@ def waiting_words(state: State, run: Run, *, ready: int, now: float) -> tuple[st
         )
     waited = max(0.0, now - run.order.created)
     deadline = f"{waited:.0f} s of {run.order.queue_timeout_s:g} s (queueTimeoutSeconds)"
+    if not state.size:
+        return "EnvironmentNotReady", (
+            f"Waits for nodes, {deadline}: the environment has none (nodes=0); scale it, as by "
+            "env.scale(1)."
+        )
     if run.tasks is None:
         return "EnvironmentNotReady", f"Waits for the partition plan, {deadline}."
     return "EnvironmentNotReady", (
