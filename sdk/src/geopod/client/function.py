@@ -162,7 +162,7 @@ class RemoteFunction(Generic[Parameters, Result]):
 
     def starmap(self, arguments: Iterable[tuple[Any, ...]], **options: Any) -> Iterator[Any]:
         """Yield the function's results over tuples of arguments."""
-        return self.map(*zip(*arguments, strict=True), **options)
+        return self.map(*(list(zip(*arguments, strict=True)) or [()]), **options)
 
     def submit_map(
         self,

@@ -17,8 +17,8 @@ from geopod.backends import Backend, EnvironmentRecord
 from geopod.client import given
 from geopod.client.aio.check import CheckReport, check_function
 from geopod.client.aio.explain import Explanation, explain_environment
-from geopod.client.aio.mapping import MapStream
-from geopod.client.aio.run import Errors, Run
+from geopod.client.aio.mapping import MapStream, calls_of
+from geopod.client.aio.run import Errors, Run, check_choice
 from geopod.client.aio.state_errors import (
     check_protocol,
     failed_error,
@@ -236,7 +236,7 @@ class Environment(Kept):
             variables=variables,
         )
 
-    async def map(
+    def map(
         self,
         function: Any,
         *iterables: Iterable[Any],
@@ -250,15 +250,14 @@ class Environment(Kept):
 
         Runs of 10,000 arguments; one is sent while the one before it is read. With
         `errors="raise"` the first failure is raised and cancels the rest. An exception of an input
-        iterator propagates at once; its `.runs` names the runs that were sent.
+        iterator propagates at once; its `.runs` names the runs that were sent. Without iterables
+        there is nothing to call: an InvalidInputError that is a TypeError too.
         """
-        stream = MapStream(
-            self, function, zip(*iterables, strict=False), errors=errors, options=options
-        )
-        following = stream.values(order, progress=progress, allow_pickle=allow_pickle)
-        async with aclosing(following) as values:
-            async for value in values:
-                yield value
+        check_choice("order", order, ("input", "completed"))
+        check_choice("errors", errors, ("raise", "return", "skip"))
+        run_options("map", options)
+        stream = MapStream(self, function, calls_of(iterables), errors=errors, options=options)
+        return stream.values(order, progress=progress, allow_pickle=allow_pickle)
 
     async def check(self, function: Any, *, partitions: int = 1) -> CheckReport:
         """Run the captured function on real partitions and say what it would cost on all."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from geopod.display.progress import Progress
+from geopod.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from geopod.api.runs import RunState
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
 
 CHUNK = 10_000
 """Arguments of one run: the results of one stream while the next one is sent."""
+
+
+class NothingToMapError(InvalidInputError, TypeError):
+    """A map without iterables; a TypeError as the built-in's."""
+
+
+def calls_of(iterables: Sequence[Iterable[Any]]) -> Iterator[tuple[Any, ...]]:
+    """Return the arguments of each call; raises NothingToMapError if there is nothing to zip."""
+    if not iterables:
+        raise NothingToMapError(
+            "map() was given no iterable: there is nothing to call the function with.",
+            fixes=("env.map(f, [1, 2])", "env.execute(f) calls it once per node"),
+        )
+    return zip(*iterables, strict=False)
 
 
 class MapStream:

@@ -67,8 +67,8 @@ class Run(WatchedRun):
         allow_pickle: bool = False,
     ) -> AsyncGenerator[Any, None]:
         """Yield results while the run goes on, in task order or as they come."""
-        _check_choice("order", order, ("input", "completed"))
-        _check_choice("errors", errors, ("raise", "return", "skip"))
+        check_choice("order", order, ("input", "completed"))
+        check_choice("errors", errors, ("raise", "return", "skip"))
         ready: dict[int, TaskRecord] = {}
         following = iter(self.indexes)
         awaited = next(following, None)
@@ -132,8 +132,8 @@ class Run(WatchedRun):
         With `errors="raise"` (default) any failure raises RunFailedError, which holds the others'
         results; `"return"` puts the exceptions into the list, `"skip"` leaves them out.
         """
-        _check_choice("order", order, ("input", "completed"))
-        _check_choice("errors", errors, ("raise", "return", "skip"))
+        check_choice("order", order, ("input", "completed"))
+        check_choice("errors", errors, ("raise", "return", "skip"))
         await self.wait(timeout, progress=progress)
         if order == "completed":
             following = self.iter_results(order=order, errors=errors, allow_pickle=allow_pickle)
@@ -250,7 +250,8 @@ class Run(WatchedRun):
         return await download_results(store, self._reader.records.values(), Path(folder))
 
 
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise InvalidInputError for a value that is none of the choices."""
     if value not in choices:
         raise InvalidInputError.value(
             name=name, value=value, why=f"is none of {', '.join(choices)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -113,8 +113,11 @@ class Environment:
 
     @mirrors(aio.Environment.map)
     def map(self, function: Any, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
+        return self._read(self._aio.map(function, *iterables, **options))
+
+    def _read(self, values: AsyncGenerator[Any, None]) -> Iterator[Any]:
         with self._interruptible():
-            yield from self._loop.iterate(self._aio.map(function, *iterables, **options))
+            yield from self._loop.iterate(values)
 
     @mirrors(aio.Environment.submit_map)
     def submit_map(
