@@ -32,6 +32,10 @@ def process_id(_params: Any) -> int:
     return os.getpid()
 
 
+def file_and_process_id(params: Any) -> tuple[str, int]:
+    return params["f"].read().decode(), os.getpid()
+
+
 def segfault(_params: Any) -> None:
     ctypes.string_at(0)
 

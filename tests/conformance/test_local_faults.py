@@ -150,6 +150,34 @@ def test_every_pixel_is_staged_once_though_processes_die_meanwhile(
     assert story(local_home, act) == int(grid.values().sum())
 
 
+def test_partition_of_a_node_that_is_away_runs_elsewhere_over_its_own_pixels(local_home, tmp_path):
+    grid = raster_spec(rows=512, cols=512, block=64)
+    dem = write_raster(tmp_path / "dem.tif", grid, compress="deflate")
+    layers = [{"pathId": "dem", "timestampId": "dem"}]
+
+    async def act(backend):
+        record = await backend.apply_environment(
+            "env", {**SPEC, "nodes": 3, "layers": layers}, labels={}, sources={"dem": dem}
+        )
+        await until(backend, "env", "Ready")
+        away = find(record.uid, "agent")[1:]
+        for pid in away:
+            os.kill(pid, signal.SIGSTOP)
+        [coordinator] = find(record.uid, "coordinator")
+        os.kill(coordinator, signal.SIGKILL)  # the next one does not know them
+        text = "def f(params): return int(params['dem']['raster'].sum())"
+        order = an_order(record.uid, text)
+        state = await finished(backend, order)
+        for pid in away:
+            os.kill(pid, signal.SIGCONT)
+        assert state.phase == "Succeeded", state
+        return await values_of(backend, order)
+
+    values = story(local_home, act)
+    assert len(set(values)) == 3
+    assert sum(values) == int(grid.values().sum())
+
+
 def test_killed_child_costs_the_task_at_hand_alone(local_home, chance):
     async def act(backend):
         uid = (await ready(backend, **SPEC)).uid

@@ -1,6 +1,7 @@
 """The life of a runner: children and runs, killed processes, other interpreters."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -71,6 +72,56 @@ def test_overlapping_calls_of_one_run_share_its_child() -> None:
     assert sorted(value_of(outcome)[0] for outcome in outcomes) == [
         at + index for at in (0, 100, 200) for index in range(5)
     ]
+
+
+def a_partition(folder: Path, text: str) -> Path:
+    """Stage a partition that holds one file with this text."""
+    folder.mkdir()
+    (folder / "f0").write_text(text)
+    done = {"version": 1, "layers": [], "files": [{"key": "f", "file": "f0"}]}
+    (folder / "DONE").write_text(json.dumps(done))
+    return folder
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one after the other", "at once"])
+def test_each_partition_of_a_run_has_a_child_of_its_own(tmp_path: Path, *, at_once: bool) -> None:
+    parts = [a_partition(tmp_path / text, text) for text in ("first", "second", "third")]
+
+    async def scenario() -> list[list[Outcome]]:
+        async with a_runner() as runner:
+            works = [
+                a_work(functions.file_and_process_id, staged=part, tasks=[(index, 1)])
+                for index, part in enumerate(parts)
+            ]
+            if at_once:
+                return await asyncio.gather(*(runner.run(work) for work in works))
+            return [await runner.run(work) for work in works]
+
+    seen = [value_of(outcome) for [outcome] in asyncio.run(scenario())]
+    assert [text for text, _ in seen] == ["first", "second", "third"]
+    assert len({pid for _, pid in seen}) == 3
+
+
+def test_partition_that_waits_for_its_child_can_be_cancelled(tmp_path: Path) -> None:
+    parts = [a_partition(tmp_path / text, text) for text in ("first", "second")]
+
+    async def scenario() -> list[list[Outcome]]:
+        async with a_runner() as runner:
+            running = asyncio.ensure_future(
+                runner.run(a_work(functions.work_a_while, staged=parts[0], tasks=[(0, 1)]))
+            )
+            await asyncio.sleep(0.3)
+            waiting = asyncio.ensure_future(
+                runner.run(a_work(functions.file_and_process_id, staged=parts[1], tasks=[(1, 1)]))
+            )
+            await asyncio.sleep(0.1)
+            await runner.link.cancel("run-1", [1])
+            return [await waiting, await running]
+
+    [cancelled], [done] = asyncio.run(scenario())
+    assert cancelled.failure is not None
+    assert cancelled.failure.reason == "Cancelled"
+    assert value_of(done) == "done"
 
 
 def test_what_a_child_left_behind_is_killed_with_it() -> None:

@@ -51,7 +51,7 @@ TAKEN = "taken"
 
 
 class RunnerChild:
-    """A child process behind its control socket; bound to at most one run in its life."""
+    """A child process behind its control socket; bound to one partition of one run in its life."""
 
     def __init__(
         self,
@@ -68,6 +68,8 @@ class RunnerChild:
         control, self._out, self._err = descriptors
         self.number = number
         self.run: str | None = None
+        self.staged: Path | None = None
+        """The partition that its run's tasks see here."""
         self.is_cancelled = False
         """The template was asked to end it when a cancelled task runs."""
         self._end = end
@@ -90,7 +92,7 @@ class RunnerChild:
         """Send the pending tasks of a call; the first call sends the function ahead of them."""
         self._works.append(ongoing)
         frames = b"" if self.run is not None else self._begin(ongoing.work)
-        self.run = ongoing.work.run
+        self.run, self.staged = ongoing.work.run, ongoing.work.staged
         self._channel.send(frames + ongoing.frames())
 
     def release(self, ongoing: OngoingWork) -> None:

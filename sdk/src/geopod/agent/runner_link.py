@@ -91,8 +91,9 @@ class RunnerLink:
     async def run(self, work: Work, report: Report, progress: ReportProgress) -> None:
         """Run all tasks of `work`; `report` gets every task's outcome exactly once.
 
-        Tasks of one run share a child, also over several calls (which may overlap: the later
-        call's tasks follow the earlier one's). Waits for the runner to come back if it is gone.
+        Tasks of one run that see the same partition share a child, also over several calls (which
+        may overlap: the later call's tasks follow the earlier one's). Another partition's wait for
+        a child of their own. Waits for the runner to come back if it is gone.
         """
         ongoing = OngoingWork(work, progress)
         self._works.setdefault(work.run, []).append(ongoing)
@@ -110,10 +111,7 @@ class RunnerLink:
 
     async def end_run(self, run: str) -> None:
         """Let the run's child go; no more tasks of it will come."""
-        child = self._by_run.pop(run, None)
-        if child is not None:
-            child.hang_up()
-            asyncio.get_running_loop().call_later(HANG_UP_S, self._kill, child)
+        self._part(run)
 
     async def cancel(self, run: str, indexes: list[int] | None, *, grace_s: float = 30.0) -> None:
         """Cancel tasks of a run (None: all): SIGTERM, `grace_s`, SIGKILL; each is reported.
@@ -123,7 +121,7 @@ class RunnerLink:
         child = self._by_run.get(run)
         for ongoing in self._works.get(run, []):
             ongoing.request_cancel(indexes)
-            if child is None:
+            if child is None or child.staged != ongoing.work.staged:
                 ongoing.settle_cancelled()
         if child is not None:
             child.is_cancelled = True
@@ -186,23 +184,43 @@ class RunnerLink:
     # ---- children
 
     async def _child_for(self, ongoing: OngoingWork) -> RunnerChild | None:
-        """Return the run's child, taking the standby one if there is none yet.
+        """Return the child of the run and its partition, else the standby one as soon as there is.
 
         None: all tasks were cancelled meanwhile.
         """
         run = ongoing.work.run
         while ongoing.pending:
-            if run in self._by_run:
-                return self._by_run[run]
+            known = self._by_run.get(run)
+            if known is not None and known.staged == ongoing.work.staged:
+                return known
+            if known is not None and self._is_busy(known):
+                await self._change()
+                continue
+            self._part(run)
             if self._standby is not None:
                 child, self._standby = self._standby, None
                 self._by_run[run] = child
                 return child
             self._spawn()
-            change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(change)
-            await change
+            await self._change()
         return None
+
+    async def _change(self) -> None:
+        """Return when a child came, went or has nothing more to do."""
+        change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(change)
+        await change
+
+    def _part(self, run: str) -> None:
+        child = self._by_run.pop(run, None)
+        if child is not None:
+            child.hang_up()
+            asyncio.get_running_loop().call_later(HANG_UP_S, self._kill, child)
+
+    def _is_busy(self, child: RunnerChild) -> bool:
+        """Say whether calls are going on that share a child of a run."""
+        works = self._works.get(child.run or "", [])
+        return any(ongoing.work.staged == child.staged for ongoing in works)
 
     def _wake_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -271,5 +289,6 @@ class RunnerLink:
         if child is None:
             return
         child.release(ongoing)
-        if ongoing.pending:
+        if ongoing.pending and child.staged == ongoing.work.staged:
             self._kill(child)
+        self._wake_waiting()
