@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
 
-from geopod.errors import InvalidInputError
+from geopod.api.names import DNS_SUBDOMAIN
+from geopod.errors import InvalidInputError, LayerNotFoundError
 from geopod.errors.wording import value_text
 
 FORMS = (
@@ -21,6 +23,8 @@ FORMS = (
 
 PATH_STARTS = ("/", "./", "../", "~")
 """No name of a layer begins so."""
+VERSION_ENDING = re.compile(r"\.[0-9]+[A-Za-z]?")
+"""Of `dem/v1.2`, `dem/2024.05`: no file's format."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -40,8 +44,6 @@ class LayerRef:
         name = self.timestamps[-1] if timestamp == "latest" and self.timestamps else timestamp
         found = (self.uris or {}).get(name)
         if found is None:
-            from geopod.errors import LayerNotFoundError  # only on the way out
-
             raise LayerNotFoundError.missing(
                 path_id=self.path_id,
                 timestamp_id=timestamp,
@@ -81,10 +83,27 @@ class LayerChoice:
         return {"pathId": self.path_id, "timestampId": self.timestamp_id, **self.extra}
 
 
-def read_layer(layer: Any) -> LayerChoice:
+def looks_like_file(text: str) -> bool:
+    """Say whether a text reads as a path: by how it begins, or by the ending of a format."""
+    ending = Path(text).suffix
+    return text.startswith(PATH_STARTS) or bool(ending and not VERSION_ENDING.fullmatch(ending))
+
+
+def ambiguous_path_id(layer: Any) -> str | None:
+    """Return the pathId of a text that may be a file's path as well; None: it is only one."""
+    if not isinstance(layer, str) or layer.startswith(PATH_STARTS):
+        return None
+    path_id = layer.partition("/")[0]
+    may_be_file = bool(Path(layer).suffix) or Path(layer).exists()
+    return path_id if may_be_file and re.fullmatch(DNS_SUBDOMAIN, path_id) else None
+
+
+def read_layer(layer: Any, *, known: Container[str] | None = None) -> LayerChoice:
     """Return what a user's word for a layer means; raises InvalidInputError for anything else.
 
-    A text is a file path if such a file exists or it looks like one, else `pathId[/timestampId]`.
+    A text is `pathId[/timestampId]` if its pathId is `known` in the catalogue, else a file path if
+    such a file exists. Otherwise its ending decides; where the catalogue was looked at, a text with
+    one is neither.
     """
     match layer:
         case LayerRef():
@@ -92,11 +111,7 @@ def read_layer(layer: Any) -> LayerChoice:
         case Path():
             return _file(layer)
         case str():
-            path = Path(layer)
-            if path.exists() or path.suffix or layer.startswith(PATH_STARTS):
-                return _file(path)
-            path_id, _, timestamp_id = layer.partition("/")
-            return LayerChoice(path_id, timestamp_id or "latest", {})
+            return _text(layer, known)
         case {"pathId": str(path_id), **rest}:
             extra: dict[str, Any] = {str(key): value for key, value in rest.items()}
             return LayerChoice(path_id, str(extra.pop("timestampId", "latest")), extra)
@@ -106,14 +121,31 @@ def read_layer(layer: Any) -> LayerChoice:
             raise InvalidInputError(f"{value_text(layer)} does not name a layer.", fixes=FORMS)
 
 
-def read_layers(layers: Any) -> list[LayerChoice]:
+def _text(text: str, known: Container[str] | None) -> LayerChoice:
+    path, (path_id, _, timestamp_id) = Path(text), text.partition("/")
+    if not (known and path_id in known):
+        if path.exists() or text.startswith(PATH_STARTS):
+            return _file(path)
+        if known is not None and path.suffix:
+            raise LayerNotFoundError(
+                f"{text!r} is neither a file nor a layer: there is no file {path.absolute()}, and "
+                f"no layer {path_id!r} is known.",
+                fixes=("client.layers()", f"an absolute path: Path('/…/{path.name}')"),
+                details={"pathId": path_id, "timestampId": timestamp_id or "latest"},
+            )
+        if looks_like_file(text):
+            return _file(path)
+    return LayerChoice(path_id, timestamp_id or "latest", {})
+
+
+def read_layers(layers: Any, *, known: Container[str] | None = None) -> list[LayerChoice]:
     """Return what the `layers` argument names; one layer alone is refused, it must be a list."""
     if isinstance(layers, (str, Path, Mapping, LayerRef)) or not isinstance(layers, Sequence):
         raise InvalidInputError(
             f"layers={value_text(layers)} is not a list.",
             fixes=("layers=['dem/2024']", "layers=[Path('dem.tif')]"),
         )
-    return [read_layer(layer) for layer in layers]
+    return [read_layer(layer, known=known) for layer in layers]
 
 
 def _file(path: Path) -> LayerChoice:

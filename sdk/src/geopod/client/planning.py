@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from geopod.api.plan import Plan
-from geopod.client.layerlike import read_layer
-from geopod.errors import MissingExtraError
+from geopod.client.layerlike import ambiguous_path_id, read_layer
+from geopod.errors import LayerNotFoundError, MissingExtraError
+
+if TYPE_CHECKING:
+    from geopod.backends.local.catalogue import Catalogue
 
 
 def plan_here(layers: Sequence[Any], *, nodes: int, options: Mapping[str, Any]) -> Plan:
@@ -35,12 +38,21 @@ def plan_here(layers: Sequence[Any], *, nodes: int, options: Mapping[str, Any]) 
         if isinstance(layer, str) and "://" in layer:
             sources.append(_address(layer))
             continue
-        choice = read_layer(layer)
+        choice = read_layer(layer, known=_known(layer, catalogue))
         files = {} if choice.file is None else {choice.path_id: str(choice.file)}
         sources += catalogue.sources([choice.spec()], files)
     wanted = {"layers": sources, "nodes": nodes, "options": dict(options)}
     plan, _ = plan_layers(msgspec.convert(wanted, PlanRequest), own_keys(folder))
     return plan
+
+
+def _known(layer: Any, catalogue: Catalogue) -> set[str]:
+    """Return the pathId of a text that may be a file too, if the catalogue has it."""
+    path_id = ambiguous_path_id(layer)
+    try:
+        return {catalogue.get(path_id).path_id} if path_id is not None else set()
+    except LayerNotFoundError:
+        return set()
 
 
 def _address(href: str) -> dict[str, Any]:

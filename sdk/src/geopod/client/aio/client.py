@@ -14,6 +14,7 @@ from typing_extensions import override
 from geopod.api.names import check_environment_name, check_path_id, environment_name
 from geopod.backends import Backend, Capacity, LayerRecord, Target, open_backend
 from geopod.client import given
+from geopod.client.aio.choices import choose_layers
 from geopod.client.aio.connection import Connection
 from geopod.client.aio.drive import name_timestamps
 from geopod.client.aio.environment import Environment
@@ -22,7 +23,7 @@ from geopod.client.aio.opening import Opening
 from geopod.client.aio.run import Run
 from geopod.client.aio.showing import environment_row, layer_row, run_row
 from geopod.client.keywords import LAYER, in_words_of
-from geopod.client.layerlike import LayerChoice, LayerRef, layer_ref, read_layers
+from geopod.client.layerlike import LayerChoice, LayerRef, layer_ref
 from geopod.client.options import EnvironmentOptions, environment_spec
 from geopod.client.quantities import seconds
 from geopod.display.lists import Search
@@ -131,7 +132,7 @@ class Client:
         options: EnvironmentOptions,
     ) -> Environment:
         """Check everything, then create or update."""
-        choices = read_layers(layers)
+        choices = await choose_layers(layers, self._backend)
         if name is not None:
             check_environment_name(given.text(name, name="name", example="name='ndvi-env'"))
         labels = given.mapping(labels, name="labels", example="labels={'team': 'geo'}")

@@ -19,7 +19,7 @@ from geopod.api.bundles import ArgumentsRef, FunctionBundle, FunctionRef
 from geopod.api.runs import RetryRule, RunOrder
 from geopod.backends import EnvironmentRecord
 from geopod.client import given
-from geopod.client.layerlike import read_layer
+from geopod.client.layerlike import looks_like_file, read_layer
 from geopod.client.quantities import seconds
 from geopod.errors import InvalidInputError
 from geopod.store import Store
@@ -247,9 +247,11 @@ def _plain_name(function: str) -> str:
 def read_target(target: Any, *, name: str) -> dict[str, str]:
     """Return where results are written as the run carries it; `name`: of the argument.
 
-    Of the documented form, `file: {format}` and `partial` may be left out.
+    Of the documented form, `file: {format}` and `partial` may be left out. A text is the name of
+    a layer unless it looks like a path: a folder of that name does not count.
     """
-    choice = read_layer(target)
+    is_name = isinstance(target, str) and target and not looks_like_file(target)
+    choice = read_layer(target, known=(target.partition("/")[0],) if is_name else None)
     if choice.file is not None:
         raise InvalidInputError(
             f"{name}={target!r} is a path; results are written to a layer.",
