@@ -164,6 +164,57 @@ SHAPES = {
         """,
         2,
     ),
+    "single dispatch that calls itself": (
+        """
+        import functools
+        LETTERS = "ab"
+        class Own:
+            pass
+        @functools.singledispatch
+        def told(value):
+            '''What it is.'''
+            return "other", LETTERS
+        @told.register
+        def _(value: int):
+            return "int"
+        @told.register
+        def _(value: list | tuple):
+            return [told(each) for each in value]
+        @told.register(Own)
+        def _(value):
+            return "own"
+        def f(x):
+            return told([x, (), Own(), None]), told.__name__, told.__doc__
+        """,
+        (["int", [], "own", ("other", "ab")], "told", "What it is."),
+    ),
+    "single dispatch itself": (
+        """
+        import functools
+        @functools.singledispatch
+        def f(x):
+            return "other"
+        @f.register
+        def _(x: int):
+            return "int"
+        """,
+        "int",
+    ),
+    "single dispatch of a method": (
+        """
+        import functools
+        class Kind:
+            @functools.singledispatchmethod
+            def of(self, value):
+                return "other"
+            @of.register
+            def _(self, value: int):
+                return "int"
+        def f(x):
+            return Kind().of(x), Kind().of("")
+        """,
+        ("int", "other"),
+    ),
     "cached property": (
         """
         import functools

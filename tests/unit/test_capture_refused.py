@@ -34,6 +34,20 @@ REFUSED = {
         """,
         "global 'S' (set)",
     ),
+    "functions by the type of an argument": (
+        """
+        import functools
+        @functools.singledispatch
+        def told(x):
+            return "other"
+        @told.register
+        def _(x: int):
+            return "int"
+        def f(x):
+            return told(x)
+        """,
+        "global 'told' (functools.singledispatch)",
+    ),
     "enum member": (
         """
         import enum

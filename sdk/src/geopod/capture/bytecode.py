@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import cloudpickle
 from typing_extensions import override
 
+from geopod.capture.dispatchers import is_dispatcher, reduce_dispatcher
 from geopod.capture.names import (
     CACHED,
     all_names,
@@ -86,6 +87,8 @@ class _OwnByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle car
             return copy.copy, (inner,)  # copy of a function is the function itself
         if isinstance(obj, CACHED | functools.cached_property):
             return _reduce_cached(obj)
+        if is_dispatcher(obj):
+            return reduce_dispatcher(obj)
         if isinstance(obj, FunctionType | type | TypeVar):
             self._register(getattr(obj, "__module__", None))
         reduced = super().reducer_override(obj)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, singledispatchmethod
 from operator import is_
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Literal
 
+from geopod.capture.dispatchers import is_dispatcher, parts_of
 from geopod.capture.names import CACHED, all_names, global_names, is_own, marked_function
 
 Role = Literal["global", "closure", "default"]
@@ -74,6 +75,8 @@ def _visit(
         return
     if isinstance(value, ModuleType):
         modules[value.__name__] = value
+    elif is_dispatcher(value):
+        yield from parts_of(value)
     elif isinstance(value, type):
         yield from value.__bases__
         for member in vars(value).values():
@@ -104,6 +107,8 @@ def _functions_of(member: Any) -> Iterator[Any]:
         yield member.__func__
     elif isinstance(member, cached_property):
         yield member.func
+    elif isinstance(member, singledispatchmethod):
+        yield member.dispatcher
     elif isinstance(member, property):
         yield from (part for part in (member.fget, member.fset, member.fdel) if part)
     else:
@@ -145,7 +150,7 @@ def content_of(f: object) -> tuple[Any, ...] | None:
     None: `f` reaches something that may change unnoticed (an array, an instance, a class of the
     user's own), so that only its bytes tell. The tuple never holds `f` itself.
     """
-    if not isinstance(f, FunctionType):
+    if not isinstance(f, FunctionType) or is_dispatcher(f):
         return None
     found = reach(f)
     known = {id(function) for function in found.functions}

@@ -14,6 +14,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from geopod.api.bundles import Captured
+from geopod.capture.dispatchers import is_dispatcher
 from geopod.capture.limits import ROLES, Request, check_object
 from geopod.capture.literal import is_constant, is_json, literal
 from geopod.capture.names import is_own, marked_function, shape_name, type_name
@@ -96,6 +97,8 @@ class _Writer:
     def _add_function(self, function: FunctionType, value: object) -> None:
         definition = find_function(function, name=self.name)
         name = definition.node.name
+        if is_dispatcher(value):  # its text names none of what it calls
+            raise self._refusal("global", name, value)
         kept: list[ast.expr] = []
         bound_to = function.__globals__.get(name, MISSING)
         if value is not function or (marked_function(bound_to) or bound_to) is function:
@@ -223,7 +226,13 @@ class _Writer:
             function=self.name,
             role=ROLES[role],
             name=name,
-            type_name="not defined" if value is MISSING else type_name(value),
+            type_name=_kind(value),
             runs=self.request.node_python,
             client=self.request.client_python,
         )
+
+
+def _kind(value: object) -> str:
+    if value is MISSING:
+        return "not defined"
+    return "functools.singledispatch" if is_dispatcher(value) else type_name(value)
