@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cloudpickle
 import msgspec
 import pytest
+from geopod.agent.arguments import Arguments
 from geopod.agent.runner_link import HandedOver, Outcome, RunnerLink, Work
 from geopod.agent.unpack import write_runner
-from geopod.api.bundles import FunctionBundle, FunctionRef
+from geopod.api.bundles import FunctionBundle, FunctionRef, pack_arguments
 from geopod.backends.local.interpreters import find_interpreter
 from geopod.errors import InterpreterNotFoundError
 
@@ -121,13 +122,31 @@ def a_work(function: Callable[..., Any] | str | FunctionBundle, **options: Any) 
     return Work(function=reference, payload=payload, **(given | options))
 
 
-def a_map(function: Callable[..., Any] | str, items: Sequence[Any], **options: Any) -> Work:
-    """Return work of one task per item, each called as `f(item)`."""
+def arguments_of(data: bytes, form: Literal["pickle", "json"] = "pickle") -> Arguments:
+    """Return an arguments object as an agent holds it; its file has lost its name already."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return Arguments(Path(file.name), form)
+
+
+def a_map(
+    function: Callable[..., Any] | str,
+    items: Sequence[Any],
+    *,
+    chosen: Sequence[int] | None = None,
+    shared: Sequence[bytes | memoryview] = (),
+    **options: Any,
+) -> Work:
+    """Return work of one task per item (or of those chosen), each called as `f(item)`."""
+    blobs = [cloudpickle.dumps([[item], {}]) for item in items]
+    arguments = arguments_of(pack_arguments(blobs, shared))
+    indexes = range(len(items)) if chosen is None else chosen
     return a_work(
         function,
-        tasks=[(index, 1) for index in range(len(items))],
-        arguments=[cloudpickle.dumps([[item], {}]) for item in items],
-        arguments_format="pickle",
+        tasks=[(index, 1) for index in indexes],
+        arguments=arguments,
+        spans=arguments.spans(indexes),
         total=len(items),
         **options,
     )

@@ -153,6 +153,13 @@ def variables_of(*names):
     return [os.environ.get(name) for name in names]
 
 
+def spoil(number, *, table, seen):
+    before = [int(table.sum()), len(seen)]
+    table[:] = number
+    seen.append(number)
+    return before
+
+
 def hog_on_node_one(params, ctx):
     kept = []
     while ctx.index == 1:
@@ -270,6 +277,14 @@ def each_task_has_environment_variables_of_its_own(place):
     assert moon == "/moon"
     with pytest.raises(InvalidInputError, match="is no environment variable"):
         place.env.submit_map(variables_of, [()], environments=[{"TILE": 31}])
+
+
+def keywords_of_all_tasks_are_each_tasks_own(place):
+    shared = {"table": np.zeros(3_000_000, "uint8"), "seen": []}
+    run = place.env.submit_map(spoil, [(number,) for number in range(1, 9)], shared)
+    assert run.results() == [[0, 0]] * 8
+    assert run.rerun(tasks=[2, 5]).results() == [[0, 0]] * 8
+    assert [run.tasks[5].reproduce() for _ in range(2)] == [[0, 0]] * 2
 
 
 def first_failure_of_a_map_is_the_users_class(place):
@@ -573,6 +588,7 @@ CASES: dict[str, Callable[[Any], None]] = {
         function_brings_its_own_files,
         closures_travel_to_the_same_minor,
         each_task_has_environment_variables_of_its_own,
+        keywords_of_all_tasks_are_each_tasks_own,
         first_failure_of_a_map_is_the_users_class,
         failure_is_raised_and_not_what_was_cancelled_for_it,
         input_that_raises_propagates,

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import os
 from collections.abc import Coroutine
 from hashlib import sha256
 from pathlib import Path
@@ -227,7 +228,9 @@ def test_each_task_of_a_map_gets_its_own_arguments(settings: CoordinatorSettings
 
         async def echo(work: Work, position: int) -> Outcome:
             assert work.arguments is not None
-            return await returned(work.arguments[position])(work, position)
+            start, stop = work.spans[position]
+            blob = os.pread(work.arguments.descriptor, stop - start, start)
+            return await returned(blob)(work, position)
 
         async with (
             serving(settings),

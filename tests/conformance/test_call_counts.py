@@ -38,6 +38,10 @@ def array(_params: Any = None) -> Any:
     return np.zeros(MB // 4)
 
 
+def length(_number: int, *, table: Any) -> int:
+    return int(table.size)
+
+
 @contextmanager
 def counted_steps() -> Iterator[list[str]]:
     """Yield a list that gets the name of every function of geopod's that is called meanwhile."""
@@ -201,3 +205,17 @@ def test_a_map_costs_few_writes_and_bytes_per_task(bench: Bench) -> None:
         )
         found.append((writes / tasks / MAP_WRITES, written / tasks / MAP_BYTES))
     assert max(found[-1]) <= 1.0, found
+
+
+def test_keywords_of_all_tasks_are_written_once_and_read_by_children_alone(bench: Bench) -> None:
+    calls, table = [(number,) for number in range(10)], np.zeros(2 * MB, "uint8")
+    before = {name: io_of(pid) for name, pid in bench.pids.items()}
+    files = bench.files()
+    run = bench.environment.submit_map(length, calls, {"table": table})
+    assert run.results() == [2 * MB] * len(calls)
+    after = {name: io_of(pid) for name, pid in bench.pids.items()}
+    written = {name: after[name]["wchar"] - before[name]["wchar"] for name in before}
+    assert 2 * MB < written.pop("client") < 2.1 * MB  # of ten tasks
+    assert max(written.values()) < MB / 10, written
+    assert after["agent"]["rchar"] - before["agent"]["rchar"] < MB / 10
+    assert sum(path.stat().st_size for path in bench.files() - files) < 2.1 * MB

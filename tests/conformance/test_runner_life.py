@@ -62,16 +62,14 @@ def test_overlapping_calls_of_one_run_share_its_child() -> None:
     async def scenario() -> list[list[Outcome]]:
         async with a_runner() as runner:
             calls = [
-                runner.run(a_map(functions.with_process_id, range(at, at + 5)))
-                for at in (0, 100, 200)
+                runner.run(a_map(functions.with_process_id, range(15), chosen=range(at, at + 5)))
+                for at in (0, 5, 10)
             ]
             return await asyncio.gather(*calls)
 
     outcomes = [outcome for call in asyncio.run(scenario()) for outcome in call]
     assert len({value_of(outcome)[1] for outcome in outcomes}) == 1
-    assert sorted(value_of(outcome)[0] for outcome in outcomes) == [
-        at + index for at in (0, 100, 200) for index in range(5)
-    ]
+    assert sorted(value_of(outcome)[0] for outcome in outcomes) == list(range(15))
 
 
 def a_partition(folder: Path, text: str) -> Path:

@@ -16,6 +16,7 @@ from geopod.errors import CaptureError, InvalidInputError
 from hypothesis import given
 from hypothesis import strategies as st
 
+LARGE = 2 << 20
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -30,6 +31,19 @@ def blobs(data: bytes) -> list[bytes]:
     offsets = struct.unpack_from(f"<{count + 1}Q", data, 8)
     assert offsets[-1] == len(data)
     return [data[a:b] for a, b in itertools.pairwise(offsets)]
+
+
+def pieces(data: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return blobs and shared segments of an object that has such, as `api.bundles` has it."""
+    magic, count, segments = struct.unpack_from("<4sII", data)
+    assert magic == b"GPA2"
+    numbers = struct.unpack_from(f"<{count + 1 + 2 * segments}Q", data, 12)
+    offsets, spans = numbers[: count + 1], numbers[count + 1 :]
+    assert spans[-1] == len(data)
+    return (
+        [data[a:b] for a, b in itertools.pairwise(offsets)],
+        [data[a:b] for a, b in zip(spans[::2], spans[1::2], strict=True)],
+    )
 
 
 @given(st.lists(st.tuples(JSON, JSON), max_size=5))
@@ -62,14 +76,44 @@ def test_environment_variables_belong_to_their_task(python, opened):
         encode_arguments([(1,), (2,)], variables=[{}], node_python=python)
 
 
-def test_keywords_belong_to_their_task():
-    _, data = encode_arguments([(1,), (2,)], [{"a": 1}, {"b": 2}], node_python=OWN)
-    assert [unpickled(blob) for blob in blobs(data)] == [[[1], {"a": 1}], [[2], {"b": 2}]]
+def test_keywords_of_all_tasks_are_there_once():
+    table = np.arange(LARGE // 8)
+    calls = [(number,) for number in range(100)]
+    ref, data = encode_arguments(calls, {"table": table}, node_python=OWN)
+    assert table.nbytes < ref.size == len(data) < table.nbytes + 100 * 50
+    tasks, (encoded, buffer) = pieces(data)
+    assert [unpickled(blob) for blob in tasks] == [[[number], {}] for number in range(100)]
+    assert buffer == table.tobytes()
+    assert data.index(buffer) % 64 == 0
+    assert len(encoded) < 200
 
 
-def test_keywords_for_another_number_of_tasks_are_refused():
-    with pytest.raises(InvalidInputError, match="kwargs=1 items for 2 argument lists"):
-        encode_arguments([(1,), (2,)], [{}], node_python=OWN)
+def test_keywords_cross_minors_as_json_once():
+    _, data = encode_arguments([(1,), (2,)], {"text": "é" * LARGE}, node_python=OTHER)
+    tasks, (encoded,) = pieces(data)
+    assert [json.loads(blob) for blob in tasks] == [[[1], {}], [[2], {}]]
+    assert json.loads(encoded) == {"text": "é" * LARGE}
+
+
+def test_instance_of_a_users_class_has_its_large_array_beside_the_pickle(tmp_path):
+    text = """
+        class Model:
+            def __init__(self, weights):
+                self.weights = weights
+        """
+    with user_module(tmp_path, text) as analysis:
+        model = analysis.Model(np.ones(LARGE // 8))
+        _, data = encode_arguments([()], {"model": model, "again": model.weights}, node_python=OWN)
+    _, (encoded, buffer) = pieces(data)
+    found = pickle.loads(encoded, buffers=[buffer])  # noqa: S301, TID251  # made above
+    assert found["model"].weights is found["again"]
+    assert found["again"].sum() == LARGE // 8
+
+
+def test_many_small_arrays_stay_in_the_pickle():
+    _, data = encode_arguments([()], {"all": [np.ones(9)] * 3}, node_python=OWN)
+    _, shared = pieces(data)
+    assert len(shared) == 1
 
 
 def test_plain_values_are_plain_pickles():
@@ -123,7 +167,12 @@ def test_argument_that_cannot_be_pickled_is_named_with_its_task():
 
 def test_argument_that_is_not_json_is_named_on_another_minor():
     with pytest.raises(CaptureError, match=r"task 0: k \(numpy.ndarray\) is not JSON"):
-        encode_arguments([(1,)], [{"k": np.zeros(2)}], node_python=OTHER)
+        encode_arguments([(1,)], {"k": np.zeros(2)}, node_python=OTHER)
+
+
+def test_keyword_that_cannot_be_pickled_is_named():
+    with pytest.raises(CaptureError, match=r"task 0: lock \(_thread.lock\) cannot be pickled"):
+        encode_arguments([(1,)], {"lock": threading.Lock()}, node_python=OWN)
 
 
 def test_numpy_scalar_is_a_number_on_another_minor():

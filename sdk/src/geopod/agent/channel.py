@@ -35,15 +35,22 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection.fileno(), self._read)
 
-    def send(self, frames: bytes) -> None:
-        """Send bytes at once, or as soon as the child reads; nothing is sent when closed."""
+    def send(self, frames: bytes, descriptor: int | None = None) -> None:
+        """Send bytes at once, or as soon as the child reads; nothing is sent when closed.
+
+        `descriptor` rides beside the very first bytes: a socket that was never written to takes
+        some of them.
+        """
         if not self._is_open:
             return
         if self._unsent:
             self._unsent += frames
             return
         try:
-            sent = self._socket.send(frames)
+            if descriptor is None:
+                sent = self._socket.send(frames)
+            else:
+                sent = socket.send_fds(self._socket, [frames], [descriptor])
         except BlockingIOError:
             sent = 0
         except OSError:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from functools import partial
 
 from geopod.agent import reports
+from geopod.agent.arguments import Arguments
 from geopod.agent.commit import Committer
 from geopod.agent.failures import not_committed, not_fetched, not_loadable
-from geopod.agent.inputs import Arguments, RunInputs
+from geopod.agent.inputs import RunInputs
 from geopod.agent.leases import Held, Leases
 from geopod.agent.patience import TROUBLES, until_served
 from geopod.agent.runner_link import RunnerLink
@@ -151,7 +152,7 @@ class Errands:
             payload, arguments = await until_served(
                 partial(self._fetch_inputs, assign), what, lease_s=assign.timeout_s
             )
-            blobs = None if arguments is None else arguments.blobs(held.waiting)
+            spans = () if arguments is None else arguments.spans(held.waiting)
         except TROUBLES as error:
             return not_fetched(error)
         except KeyMissingError as error:
@@ -164,8 +165,8 @@ class Errands:
             function=assign.function,
             payload=payload,
             tasks=list(held.waiting.items()),
-            arguments=blobs,
-            arguments_format=assign.arguments.format if assign.arguments else None,
+            arguments=arguments,
+            spans=spans,
             staged=part.folder if part is not None and sees_layers else None,
             files=part.files if part is not None and not sees_layers else {},
             total=assign.total,

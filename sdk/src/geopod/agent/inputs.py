@@ -2,40 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterable
-from pathlib import Path
-
+from geopod.agent.arguments import Arguments
 from geopod.api import names
-from geopod.api.bundles import (
-    ARGUMENTS_HEADER,
-    ARGUMENTS_MAGIC,
-    ArgumentsRef,
-    FunctionRef,
-    argument_span,
-)
+from geopod.api.bundles import ArgumentsRef, FunctionRef
 from geopod.store import Store
-
-
-class Arguments:
-    """An arguments object (`api.bundles`), mapped: a task's blob is one slice of it."""
-
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        magic, self._count = ARGUMENTS_HEADER.unpack_from(self._map)
-        if magic != ARGUMENTS_MAGIC:
-            raise ValueError(f"{path.name} is no arguments object: it starts with {magic!r}.")
-
-    def blobs(self, indexes: Iterable[int]) -> list[bytes]:
-        """Return the encoded arguments of these tasks; raises ValueError for one there is not."""
-        return [self._blob(index) for index in indexes]
-
-    def _blob(self, index: int) -> bytes:
-        if not 0 <= index < self._count:
-            raise ValueError(f"Task {index} has no arguments: there are {self._count}.")
-        start, stop = argument_span(self._map, index)
-        return self._map[start:stop]
 
 
 class RunInputs:
@@ -68,5 +38,5 @@ class RunInputs:
         """Return the run's arguments; raises KeyMissingError, or ValueError if they are damaged."""
         if run not in self._arguments:
             key = names.arguments_key(self._environment_uid, reference.sha256)
-            self._arguments[run] = Arguments(await self._store.fetch(key))
+            self._arguments[run] = Arguments(await self._store.fetch(key), reference.format)
         return self._arguments[run]

@@ -33,22 +33,12 @@ class OngoingWork:
         self._woken: asyncio.Future[None] | None = None
 
     def frames(self) -> bytes:
-        """Return RUN for the pending tasks, their arguments end to end in the body."""
-        arguments = self.work.arguments
-        tasks: list[tuple[int, int, int, int]] = []
-        blobs: list[bytes] = []
-        at = 0
-        for (index, attempt), position in self.pending.items():
-            blob = arguments[position] if arguments is not None else b""
-            tasks.append((index, attempt, at, at + len(blob)))
-            blobs.append(blob)
-            at += len(blob)
-        header = {
-            "t": "RUN",
-            "tasks": tasks,
-            "argumentsFormat": self.work.arguments_format if arguments is not None else None,
-        }
-        return pack(encode_header(header), b"".join(blobs))
+        """Return RUN for the pending tasks, and where their arguments lie."""
+        spans = self.work.spans
+        tasks = [
+            (*key, *spans[position]) if spans else key for key, position in self.pending.items()
+        ]
+        return pack(encode_header({"t": "RUN", "tasks": tasks}))
 
     def finish(self, outcome: Outcome) -> bool:
         """Take a task's outcome; False if it has one already or is none of these."""

@@ -91,9 +91,13 @@ class RunnerChild:
     def assign(self, ongoing: OngoingWork) -> None:
         """Send the pending tasks of a call; the first call sends the function ahead of them."""
         self._works.append(ongoing)
-        frames = b"" if self.run is not None else self._begin(ongoing.work)
-        self.run, self.staged = ongoing.work.run, ongoing.work.staged
-        self._channel.send(frames + ongoing.frames())
+        work = ongoing.work
+        if self.run is not None:
+            self._channel.send(ongoing.frames())
+            return
+        self.run, self.staged = work.run, work.staged
+        descriptor = None if work.arguments is None else work.arguments.descriptor
+        self._channel.send(self._begin(work) + ongoing.frames(), descriptor)
 
     def release(self, ongoing: OngoingWork) -> None:
         """Forget a call that is over."""
@@ -145,6 +149,7 @@ class RunnerChild:
             "total": work.total,
             "node": work.node,
             "writeTo": work.write_to,
+            "arguments": None if work.arguments is None else work.arguments.header(),
         }
         return pack(encode_header(header), work.payload)
 

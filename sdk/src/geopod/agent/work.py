@@ -14,7 +14,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from geopod.api.bundles import FunctionRef
+from geopod.agent.arguments import Arguments
+from geopod.api.bundles import FunctionRef, Span
 from geopod.api.results import Failure
 
 ValueKind = Literal["json", "npy", "tree", "arrow", "geoarrow", "raster", "bytes", "list", "pickle"]
@@ -31,9 +32,10 @@ class Work:
     """The function's bytes, as `api.bundles` describes them."""
     tasks: Sequence[tuple[int, int]]
     """(index, attempt) of each task."""
-    arguments: Sequence[bytes] | None = None
-    """Map: one encoded blob per task, in the order of `tasks`; None: `f(params)`."""
-    arguments_format: Literal["pickle", "json"] | None = None
+    arguments: Arguments | None = None
+    """Map: the run's; None: `f(params)`."""
+    spans: Sequence[Span] = ()
+    """Map: where each task's blob lies in them, in the order of `tasks`."""
     staged: Path | None = None
     """The staged partition's folder (`DONE` in it); None: no layers."""
     files: Mapping[str, Path] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import cloudpickle
 from typing_extensions import override
 
+from geopod.api.bundles import MAX_SEGMENTS
 from geopod.capture.dispatchers import is_dispatcher, reduce_dispatcher
 from geopod.capture.names import (
     CACHED,
@@ -34,6 +35,8 @@ from geopod.capture.names import (
 
 PROTOCOL = 5
 CLOUDPICKLE_VERSION: str = cloudpickle.__version__
+LARGE_BUFFER_BYTES = 1 << 20
+"""The node maps larger buffers for each task anew; below it a copy takes no longer."""
 PLAIN_TYPES = frozenset({type(None), bool, int, float, str, bytes})
 _registry = threading.RLock()
 """cloudpickle's list of modules by value is the process's, not the pickler's."""
@@ -69,7 +72,7 @@ class _OwnByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle car
         self,
         file: io.BytesIO,
         names: Iterable[str],
-        take_buffer: Callable[[pickle.PickleBuffer], None] | None = None,
+        take_buffer: Callable[[pickle.PickleBuffer], object] | None = None,
     ) -> None:
         super().__init__(file, protocol=PROTOCOL, buffer_callback=take_buffer)
         self.names = frozenset(names)
@@ -149,7 +152,7 @@ def _complete(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any
 def _pickler(
     file: io.BytesIO,
     names: Iterable[str],
-    take_buffer: Callable[[pickle.PickleBuffer], None] | None = None,
+    take_buffer: Callable[[pickle.PickleBuffer], object] | None = None,
 ) -> Iterator[_OwnByValue]:
     with _registry:
         pickler = _OwnByValue(file, names, take_buffer)
@@ -160,7 +163,38 @@ def _pickler(
                 cloudpickle.unregister_pickle_by_value(module)
 
 
-def pickle_by_value(value: object, names: Iterable[str] = ()) -> bytes:
+class _Aside(list[memoryview]):
+    """Large buffers that lie beside a pickle, not in it."""
+
+    def take(self, buffer: pickle.PickleBuffer) -> bool:
+        """Keep a large buffer; True: it goes into the pickle."""
+        raw = buffer.raw()
+        if raw.nbytes < LARGE_BUFFER_BYTES or len(self) + 1 == MAX_SEGMENTS:
+            return True
+        self.append(raw)
+        return False
+
+
+def pickle_apart(value: object) -> list[bytes | memoryview]:
+    """Return `value` as a pickle and, after it, the large buffers that it needs, not copied."""
+    aside = _Aside()
+    return [_pickle(value, aside), *aside]
+
+
+def _pickle(value: object, aside: _Aside | None = None) -> bytes:
+    """Return a plain pickle of `value` where nodes can read that, else one by value."""
+    file = io.BytesIO()
+    take = None if aside is None else aside.take
+    try:
+        _ByReference(file, PROTOCOL, buffer_callback=take).dump(value)
+    except (_NeedsValueError, pickle.PicklingError, TypeError, AttributeError):
+        return pickle_by_value(value, aside=aside)
+    return file.getvalue()
+
+
+def pickle_by_value(
+    value: object, names: Iterable[str] = (), *, aside: _Aside | None = None
+) -> bytes:
     """Return `value` as a pickle that needs none of the user's own modules on the node.
 
     `names`: what is kept of modules that `value` holds as modules, besides what the functions in
@@ -170,7 +204,9 @@ def pickle_by_value(value: object, names: Iterable[str] = ()) -> bytes:
     kept = frozenset(names)
     while True:
         file = io.BytesIO()
-        with _pickler(file, kept) as pickler:
+        if aside is not None:
+            aside.clear()  # what an earlier try took
+        with _pickler(file, kept, None if aside is None else aside.take) as pickler:
             pickler.dump(value)
         if not pickler.has_modules or pickler.used <= kept:
             return file.getvalue()
@@ -208,12 +244,7 @@ def pickle_arguments(args: Sequence[Any], kwargs: dict[str, Any], *more: Any) ->
     value = [list(args), kwargs, *more]
     if not kwargs and all(type(member) in PLAIN_TYPES for member in args):
         return pickle.dumps(value, PROTOCOL)
-    file = io.BytesIO()
-    try:
-        _ByReference(file, PROTOCOL).dump(value)
-    except (_NeedsValueError, pickle.PicklingError, TypeError, AttributeError):
-        return pickle_by_value(value)
-    return file.getvalue()
+    return _pickle(value)
 
 
 def find_unpicklable(value: object, names: Iterable[str] = ()) -> tuple[str, object] | None:

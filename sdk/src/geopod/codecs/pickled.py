@@ -6,6 +6,7 @@ One of the three modules that touch pickle. Encoding passes bytes on unopened.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +26,12 @@ class PickledResult:
     sha256: str
     source: Source
 
-    def load(self) -> Any:
-        """Unpickle the value; raises what its classes raise, ImportError where they are missing."""
-        return pickle.loads(read_bytes(self.source))  # noqa: S301  # the caller asked for it
+    def load(self, buffers: Iterable[memoryview] = ()) -> Any:
+        """Unpickle the value; raises what its classes raise, ImportError where they are missing.
+
+        `buffers`: out-of-band ones, which lie beside the pickle.
+        """
+        return pickle.loads(read_bytes(self.source), buffers=buffers)  # noqa: S301  # the caller asked for it
 
     @override
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import CoroutineType, FrameType
@@ -23,7 +23,9 @@ from typing import Any, NoReturn
 
 import cloudpickle
 
+from .arguments import Arguments
 from .context import Cancellation, Context, Place, enter
+from .dialing import receive
 from .exceptions import describe, exit_code_of, print_exit_words
 from .frames import FrameReader, pack_json, unpack_json
 from .handover import Refused, Writer
@@ -37,8 +39,6 @@ from .streams import flush_streams, stream_sizes, take_streams
 from .variables import task_variables
 
 MINOR = "{}.{}".format(*sys.version_info)
-READ_BYTES = 1 << 16
-"""From 128 KiB on the buffer of a read is mapped and unmapped by the kernel: 40 µs each time."""
 EXIT_BROKEN = 70
 """EX_SOFTWARE: the agent's side of the socket broke."""
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -62,6 +62,8 @@ class Child:
         self._function: Callable[..., Any] | None = None
         self._has_context = False
         self._begin: dict[str, Any] = {}
+        self._descriptors: list[int] = []
+        self._arguments: Arguments | None = None
         self._staged = Staged(None, {})
         self._place = Place(run="", total=1, scratch="", core=None)
         self._offsets = stream_sizes()
@@ -73,7 +75,7 @@ class Child:
         self._rehearse()
         touch_heap(self._control)
         reader = FrameReader(joins_parts=True)
-        while received := self._control.recv(READ_BYTES):
+        while received := receive(self._control, self._descriptors):
             for header, body in reader.feed(received):
                 self._obey(unpack_json(header), body)
         self._leave()
@@ -82,7 +84,7 @@ class Child:
         if message["t"] == "BEGIN":
             self._load(message, body)
         elif self._function is not None:
-            self._run_batch(message, body)
+            self._run_batch(message["tasks"])
 
     def _rehearse(self) -> None:
         """Run a task that nobody hears of: the first one of a run would take 0.8 ms longer."""
@@ -105,25 +107,26 @@ class Child:
             )
             self._function = _load_function(begin, payload)
             self._has_context = declares_context(self._function)
+            if given := begin["arguments"]:
+                decode = DECODERS[given["format"]]
+                self._arguments = Arguments(self._descriptors.pop(), decode, given["shared"])
         except BaseException as failed:  # noqa: BLE001  # recorded: it goes to the agent as text
             self._outbox.send({"t": "NOT_LOADABLE", "exception": describe(failed)})
         self._page.rest()
 
-    def _run_batch(self, batch: dict[str, Any], arguments: bytes) -> None:
-        decode = DECODERS[batch["argumentsFormat"]]
-        tasks = batch["tasks"]
+    def _run_batch(self, tasks: list[list[int]]) -> None:
         self._outbox.begin_batch(len(tasks))
-        for index, attempt, start, stop in tasks:
+        for index, attempt, *span in tasks:
             if self._cancellation.requested:
                 self._leave()
-            self._run_task(index, attempt, partial(decode, arguments[start:stop]))
+            self._run_task(index, attempt, span)
         self._page.rest()
         enter(None)
         self._outbox.end_batch()
         if self._cancellation.requested:
             self._leave()
 
-    def _run_task(self, index: int, attempt: int, arguments: Callable[[], Any]) -> None:
+    def _run_task(self, index: int, attempt: int, span: list[int]) -> None:
         started_ns = time.monotonic_ns()
         self._page.begin(index, started_ns, *self._offsets)
         params = None
@@ -131,10 +134,11 @@ class Child:
         inline: bytes | None = None
         try:
             context = self._context(index, attempt)
-            given = arguments()
-            if given is None:
+            if self._arguments is None:
                 params = self._staged.params()
-                given = (params,), {}
+                given: Sequence[Any] = ((params,), {})
+            else:
+                given = self._arguments.read(*span)
             with task_variables(*given[2:]):
                 value = self._call(given[0], given[1], context)
             if os.getpid() != self._pid:
@@ -249,9 +253,10 @@ REHEARSAL = pack_json(
         "scratch": "",
         "total": 1,
         "writeTo": None,
+        "arguments": None,
     },
     cloudpickle.dumps(lambda params: params.get(0), protocol=5),
-) + pack_json({"t": "RUN", "tasks": [[0, 1, 0, 0]], "argumentsFormat": None})
+) + pack_json({"t": "RUN", "tasks": [[0, 1]]})
 
 
 def serve_child(control: socket.socket, page: Page, streams: tuple[int, int]) -> NoReturn:
@@ -283,12 +288,7 @@ def _load_function(begin: dict[str, Any], payload: bytes) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # callable() was asked
 
 
-DECODERS: dict[str | None, Callable[[bytes], Any]] = {
-    "pickle": pickle.loads,  # the one place that unpickles, in a sandbox
-    "json": json.loads,
-    None: lambda _blob: None,
-}
-"""`[args, kwargs]` or `[args, kwargs, variables]` of a task; None: the function gets params."""
+DECODERS: dict[str, Callable[..., Any]] = {"pickle": pickle.loads, "json": json.loads}
 
 
 def _dump(value: Any) -> bytes:

@@ -1,8 +1,8 @@
 """Frames on the runner's Unix sockets: `<u32 header length><u32 body length><header><body>`.
 
 Little endian; the header is a JSON object with a tag `t`, the body raw bytes; at most 1 MiB each.
-A longer body (a function, arguments) goes ahead in frames tagged PART, which only the runner's
-side joins. File descriptors ride beside the header of CHILD alone.
+A longer body (a function) goes ahead in frames tagged PART, which only the runner's side joins.
+File descriptors ride beside the header of CHILD, and a map's arguments beside that of BEGIN.
 """
 
 from __future__ import annotations

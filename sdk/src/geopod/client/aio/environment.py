@@ -143,7 +143,7 @@ class Environment(Kept):
         options: RunOptions,
         *,
         arguments: Sequence[tuple[Any, ...]] | None = None,
-        keywords: Sequence[Mapping[str, Any]] | None = None,
+        keywords: Mapping[str, Any] | None = None,
         variables: Sequence[Mapping[str, str]] | None = None,
     ) -> Run:
         if self.record.state.phase == "Terminated":
@@ -216,15 +216,14 @@ class Environment(Kept):
     ) -> Run:
         """Start one task per element of `args` (a tuple of positional arguments each).
 
-        `kwargs`: keyword arguments of every task. `environments`: environment variables, one dict
-        per task, None for a task without; they are set while it runs.
+        `kwargs`: keyword arguments of every task, sent once. `environments`: environment variables,
+        one dict per task, None for a task without; they are set while it runs.
         """
         several = given.listed(args, name="args", example="args=[(1,), (2,)]")
         calls = [read_arguments(arguments) for arguments in several]
         keywords = variables = None
         if kwargs:
-            shared = given.mapping(kwargs, name="kwargs", example="kwargs={'scale': 10}")
-            keywords = [shared] * len(calls)
+            keywords = given.mapping(kwargs, name="kwargs", example="kwargs={'scale': 10}")
         if environments is not None:
             example = "environments=[{'TILE': '31UFU'}, None]"
             variables = given.variables(environments, name="environments", example=example)

@@ -7,13 +7,16 @@ a partition is staged again from its sources, as a node stages it.
 from __future__ import annotations
 
 import asyncio
+import mmap
+import os
 import shutil
 import sys
 import tempfile
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from geopod.api import names
-from geopod.api.bundles import argument_span
+from geopod.api.bundles import ArgumentPlaces
 from geopod.api.plan import decode_plan
 from geopod.client.aio.bundled import Bundle
 from geopod.client.installed import differing
@@ -29,6 +32,7 @@ from geopod.codecs import PickledResult
 from geopod.codecs.plain import decode_json
 from geopod.errors import MissingExtraError, PythonVersionMismatchError
 from geopod.errors.wording import items_text
+from geopod.runner.arguments import Arguments
 from geopod.runner.context import Cancellation, Context, Place, enter
 from geopod.runner.loading import declares_context, load_source
 from geopod.runner.params import Staged
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 
 Given = tuple[list[Any], dict[str, Any], dict[str, str]]
 """A task's positional and keyword arguments, and its environment variables."""
+ReadGiven = Callable[[], Given]
+"""Reads them anew: a call may change its own."""
 OWN_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -49,8 +55,7 @@ class Reproduction:
     def __init__(
         self,
         function: Callable[..., Any] | Bundle,
-        given: Given | None,
-        staged: Staged,
+        given: ReadGiven,
         context: Context,
         scratch: Path,
     ) -> None:
@@ -59,7 +64,6 @@ class Reproduction:
         self.function = function.load() if isinstance(function, Bundle) else function
         """What the user sent."""
         self._given = given
-        self._staged = staged
         self._context = context
         self._scratch = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
 
@@ -69,7 +73,7 @@ class Reproduction:
         `debug`: step into it with pdb, from its first line; raises BdbQuit when the debugger is
         left. An `async def` gives a coroutine.
         """
-        args, kwargs, variables = self._given or ([self._staged.params()], {}, {})
+        args, kwargs, variables = self._given()
         if declares_context(self.function):
             kwargs = {**kwargs, "ctx": self._context}
         with self._as_task(variables):
@@ -112,15 +116,13 @@ async def _prepared(task: Task, scratch: Path) -> Reproduction:
     function = await _function(task, scratch)
     await _warn_of_packages(task)
     record = await run.record(task.index)
-    given = None
-    staged = Staged(None, {})
     if order.arguments is not None:
+        staged = Staged(None, {})
         key = names.arguments_key(order.environment, order.arguments.sha256)
-        whole = await run.store.get(key)
-        blob = whole[slice(*argument_span(whole, task.index))]
-        given = _open(blob, order.arguments.format)
+        given = _given(await run.store.fetch(key), task.index, order.arguments.format)
     else:
         staged = await _staged(task, scratch)
+        given = partial(_params, staged)
     place = Place(run=order.uid, total=run.total, scratch=str(scratch), core=staged.core)
     context = Context(
         index=task.index,
@@ -129,7 +131,7 @@ async def _prepared(task: Task, scratch: Path) -> Reproduction:
         cancellation=Cancellation(),
         report=_unheard,
     )
-    return Reproduction(function, given, staged, context, scratch)
+    return Reproduction(function, given, context, scratch)
 
 
 async def _warn_of_packages(task: Task) -> None:
@@ -203,14 +205,30 @@ async def _function(task: Task, scratch: Path) -> Callable[..., Any] | Bundle:
     return _unpickled(payload, reference.sha256)  # type: ignore[no-any-return]  # what the user sent
 
 
-def _unpickled(payload: bytes, sha256: str = "") -> Any:
+def _unpickled(payload: bytes, sha256: str = "", *, buffers: Iterable[memoryview] = ()) -> Any:
     """Open a pickle that the caller sent and now asks for."""
-    return PickledResult("function", len(payload), sha256, payload).load()
+    return PickledResult("function", len(payload), sha256, payload).load(buffers)
 
 
-def _open(blob: bytes, form: str) -> Given:
-    args, kwargs, *more = _unpickled(blob) if form == "pickle" else decode_json(blob)
-    return list(args), dict(kwargs), dict(*more)
+def _params(staged: Staged) -> Given:
+    return [staged.params()], {}, {}
+
+
+def _given(path: Path, index: int, form: str) -> ReadGiven:
+    """Return what reads a task's arguments, also when the file has lost its name."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        places = ArgumentPlaces(whole)
+        span = places.span(index)
+        descriptor = os.dup(file.fileno())
+
+    def read() -> Given:
+        args, kwargs, *more = arguments.read(*span)
+        return list(args), dict(kwargs), dict(*more)
+
+    weakref.finalize(read, os.close, descriptor)
+    decode = _unpickled if form == "pickle" else decode_json
+    arguments = Arguments(descriptor, decode, places.shared)
+    return read
 
 
 async def _staged(task: Task, scratch: Path) -> Staged:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from geopod.api import names
-from geopod.api.bundles import ArgumentsRef, argument_span, digest, pack_arguments
+from geopod.api.bundles import ArgumentPlaces, ArgumentsRef, digest, pack_arguments
 from geopod.api.runs import RunOrder
 from geopod.client import given
 from geopod.client.aio.submission import Retry, read_retries, run_name
@@ -84,7 +84,9 @@ async def _some_arguments(
     store: Store, order: RunOrder, arguments: ArgumentsRef, indexes: list[int]
 ) -> ArgumentsRef:
     whole = await store.get(names.arguments_key(order.environment, arguments.sha256))
-    packed = pack_arguments([whole[slice(*argument_span(whole, index))] for index in indexes])
+    places, view = ArgumentPlaces(whole), memoryview(whole)
+    shared = [view[slice(*span)] for span in places.shared]
+    packed = pack_arguments([whole[slice(*places.span(index))] for index in indexes], shared)
     sha256 = digest(packed)
     await store.put(names.arguments_key(order.environment, sha256), packed)
     return ArgumentsRef(
