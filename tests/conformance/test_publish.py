@@ -12,6 +12,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
 from geopod.errors import InconsistentPartsError, ShapeMismatchError, UnsupportedGridError
 from geopod.layers.headers import read_header
 from geopod.layers.publish import (
@@ -275,6 +276,84 @@ def test_vector_parts_of_two_schemas_are_refused(tmp_path):
 
     with pytest.raises(InconsistentPartsError, match="1 of 2 parts differ: node 1 has"):
         write_vector([*first, VectorPart(node=1, path=second[0].path)], tmp_path / "o.parquet")
+
+
+FORMATS = ["parquet", "gpkg", "fgb", "geojson"]
+SINGLE_FILES = FORMATS[1:]
+
+
+def written(folder, frames, output_format="parquet"):
+    """What other software reads of a layer to which each node added one frame."""
+    parts = []
+    for node, frame in enumerate(frames):
+        frame.to_parquet(folder / f"{node}.parquet")
+        parts.append(VectorPart(node=node, path=folder / f"{node}.parquet"))
+    target = write_vector(parts, folder / f"layer.{output_format}", output_format=output_format)
+    reader = geopandas.read_parquet if output_format == "parquet" else geopandas.read_file
+    assert read_header(layer_source(target)).vector.header.feature_count == sum(map(len, frames))
+    return reader(target)
+
+
+def points(*shapes, crs="EPSG:4326", **columns):
+    return geopandas.GeoDataFrame(columns, geometry=list(shapes), crs=crs)
+
+
+PLACE = shapely.Point(5, 52)
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_columns_in_another_order_are_the_same_columns(tmp_path, output_format):
+    first = points(PLACE, PLACE, a=[1, 2], b=[-1, -2])
+    other = points(PLACE, a=[3], b=[-3])[["b", "a", "geometry"]]
+
+    found = written(tmp_path, [first, other], output_format)
+
+    assert sorted(found["a"]) == [1, 2, 3]
+    assert sorted(found["b"]) == [-3, -2, -1]
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize("turn", [1, -1])
+def test_column_without_a_value_has_the_type_of_the_other_parts(tmp_path, output_format, turn):
+    frames = [
+        points(PLACE, PLACE, name=["é", None], number=[3, 2]),
+        points(PLACE, name=[None], number=[None]),
+    ]
+
+    found = written(tmp_path, frames[::turn], output_format)
+
+    assert sorted(found["name"].dropna()) == ["é"]
+    assert sorted(found["number"].dropna()) == [2, 3]
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_column_without_any_value_is_written(tmp_path, output_format):
+    found = written(tmp_path, [points(PLACE, a=[1], name=[None])], output_format)
+
+    assert found["name"].isna().all()
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_part_without_rows_has_no_type_that_others_must_have(tmp_path, output_format):
+    frames = [points(a=[], crs=None), points(PLACE, a=["x"])]
+
+    found = written(tmp_path, frames, output_format)
+
+    assert found["a"].tolist() == ["x"]
+    assert found.crs == "EPSG:4326"
+
+
+def test_parts_that_differ_are_told_by_what_differs_alone(tmp_path):
+    frames = [points(PLACE, a=[1], b=[1]), points(PLACE, a=[1.5], b=[1], crs="EPSG:32616")]
+
+    with pytest.raises(InconsistentPartsError) as caught:
+        written(tmp_path, frames)
+
+    assert caught.value.fact == (
+        "1 of 2 parts differ: node 1 has columns {'a': 'double'}, crs EPSG:32616, "
+        "node 0 has columns {'a': 'int64'}, crs EPSG:4326."
+    )
 
 
 def test_feature_in_two_parts_is_refused(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geopod.errors import InconsistentPartsError
-from geopod.layers.parquet import ParquetLayer, open_parquet, read_parquet
+from geopod.layers.crs import parse_crs
+from geopod.layers.parquet import ParquetLayer, open_parquet
 
 VectorFormat = Literal["parquet", "gpkg", "fgb", "geojson"]
-_DRIVERS = {"gpkg": "GPKG", "fgb": "FlatGeobuf", "geojson": "GeoJSON"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,41 +32,83 @@ def write_vector(
 ) -> Path:
     """Write the parts, in node order, as one layer at `target`.
 
-    `parquet`: a folder with one file per node; else one file, streamed batch by batch. Raises
-    InconsistentPartsError (E312) if the parts differ in columns, types or CRS, or if one `_fid`
-    is in two of them.
+    `parquet`: a folder with one file per node; else one file, streamed batch by batch. A part
+    without rows has nothing to say of the layer, a column without values nothing of its type.
+    Raises InconsistentPartsError (E312) if the parts differ in columns, types or CRS, if one `_fid`
+    is in two of them, and for what the format cannot hold.
     """
     if not parts:
         raise ValueError("a vector layer of no parts")
     ordered = sorted(parts, key=lambda part: part.node)
-    layers = [open_parquet([part.path], path_id=target.stem) for part in ordered]
-    _check_alike(ordered, layers)
-    _check_fids(ordered, layers)
+    opened = [(part, open_parquet([part.path], path_id=target.stem)) for part in ordered]
+    opened = [(part, layer) for part, layer in opened if layer.rows] or opened[:1]
+    layers = [layer for _, layer in opened]
+    schema = _common_schema([part for part, _ in opened], layers)
+    _check_fids([part for part, _ in opened], layers)
     if output_format == "parquet":
         target.mkdir(parents=True, exist_ok=True)
-        for part in ordered:
-            shutil.copyfile(part.path, target / f"part-{part.node:05d}.parquet")
+        for part, layer in opened:
+            file = target / f"part-{part.node:05d}.parquet"
+            if layer.schema.equals(schema):
+                shutil.copyfile(part.path, file)
+            else:
+                _write_alike(part.path, layer, schema, file)
     else:
-        _write_one_file(layers, target, driver=_DRIVERS[output_format])
+        from geopod.layers.publish_files import write_one_file  # loads geopandas
+
+        write_one_file(layers, schema, target, output_format=output_format)
     return target
 
 
-def _check_alike(parts: Sequence[VectorPart], layers: Sequence[ParquetLayer]) -> None:
-    first = _traits(layers[0])
-    wrong = [number for number, layer in enumerate(layers) if _traits(layer) != first]
+def _common_schema(parts: Sequence[VectorPart], layers: Sequence[ParquetLayer]) -> pa.Schema:
+    """Return the attributes in the first part's order, each of the type that holds all parts'."""
+    schema = layers[0].schema
+    for layer in layers[1:]:
+        for place, field in enumerate(schema):
+            if field.name in layer.columns:
+                kind = _wider(field.type, layer.schema.field(field.name).type)
+                schema = schema.set(place, field.with_type(kind))
+    first = _traits(layers[0], schema)
+    wrong = [
+        (part, found)
+        for part, layer in zip(parts, layers, strict=True)
+        if (found := _traits(layer, schema)) != first
+    ]
     if wrong:
+        part, found = wrong[0]
         raise InconsistentPartsError.differ(
             wrong=len(wrong),
             total=len(parts),
-            node=parts[wrong[0]].node,
-            has=_traits(layers[wrong[0]]),
-            first=first,
+            node=part.node,
+            has=_difference(found, first),
+            first=_difference(first, found),
         )
+    return schema
 
 
-def _traits(layer: ParquetLayer) -> dict[str, Any]:
-    columns = {field.name: str(field.type) for field in layer.schema}
-    return {"schema": columns, "crs": layer.crs, "geometry": layer.geometry}
+def _wider(first: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """Return a type that holds the values of both, the first one if there is none."""
+    pairs = {(pa.null(), other): other, (pa.string(), pa.large_string()): other}
+    return pairs.get((first, other), first)
+
+
+def _traits(layer: ParquetLayer, schema: pa.Schema) -> dict[str, Any]:
+    """Return what must be equal in all parts, types that `schema` widens as it has them."""
+    types = {}
+    for field in layer.schema:
+        wanted = schema.field(field.name).type if field.name in schema.names else field.type
+        types[field.name] = str(wanted if _wider(field.type, wanted) == wanted else field.type)
+    return {"columns": types, "crs": layer.crs, "geometry": layer.geometry}
+
+
+def _difference(traits: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return what of the traits is not in the others: of columns these alone, of a CRS its name."""
+    told = {key: value for key, value in traits.items() if value != other[key]}
+    if "columns" in told:
+        told["columns"] = dict(sorted(told["columns"].items() - other["columns"].items()))
+    if told.get("crs"):
+        told["crs"] = parse_crs(told["crs"]).to_string()[:80]
+    return told
 
 
 def _check_fids(parts: Sequence[VectorPart], layers: Sequence[ParquetLayer]) -> None:
@@ -90,25 +132,13 @@ def _check_fids(parts: Sequence[VectorPart], layers: Sequence[ParquetLayer]) -> 
         )
 
 
-def _write_one_file(layers: Sequence[ParquetLayer], target: Path, *, driver: str) -> None:
-    import pyogrio  # loads geopandas
-
-    first = layers[0]
-    geometry = first.geometry
-    schema = pa.schema([*first.schema, pa.field(geometry, pa.binary())])
-    pyogrio.raw.write_arrow(
-        pa.RecordBatchReader.from_batches(schema, _batches(layers, schema)),
-        target,
-        driver=driver,
-        layer=target.stem,
-        geometry_name=geometry,
-        geometry_type="Unknown",
-        crs=first.crs,
-    )
-
-
-def _batches(layers: Sequence[ParquetLayer], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for layer in layers:
-        for features in read_parquet(layer, None):
-            columns = [*features.attributes.columns, features.wkb]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+def _write_alike(source: Path, layer: ParquetLayer, schema: pa.Schema, target: Path) -> None:
+    """Copy a part with its attributes in the order and of the types of `schema`."""
+    with pq.ParquetFile(source) as file:
+        others = [name for name in file.schema_arrow.names if name not in layer.columns]
+        fields = [*schema, *(file.schema_arrow.field(name) for name in others)]
+        wanted = pa.schema(fields, metadata=file.schema_arrow.metadata)
+        with pq.ParquetWriter(target, wanted, compression="zstd") as writer:
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group).select(wanted.names)
+                writer.write_table(rows.cast(wanted))
