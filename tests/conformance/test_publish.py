@@ -356,6 +356,79 @@ def test_parts_that_differ_are_told_by_what_differs_alone(tmp_path):
     )
 
 
+@pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        pytest.param([shapely.Point(1, 2, 3), shapely.Point(4, 5, 6)], id="heights"),
+        pytest.param([shapely.Point(1, 2), None, shapely.Polygon([(0, 0), (1, 0), (0, 1)])],
+                     id="none and others"),
+        pytest.param([shapely.Point(1, 2, 3), None], id="heights and none"),
+    ],
+)  # fmt: skip
+def test_geometries_of_all_formats_are_those_returned(tmp_path, output_format, shapes):
+    frames = [points(*shapes, a=list(range(len(shapes))))]
+
+    found = written(tmp_path, frames, output_format).sort_values("a")
+
+    assert [shape and shape.wkt for shape in found.geometry] == [
+        shape and shape.wkt for shape in shapes
+    ]
+
+
+@pytest.mark.parametrize("output_format", SINGLE_FILES)
+def test_column_of_row_numbers_is_a_column(tmp_path, output_format):
+    """GeoPackage's own row numbers have that name unless told otherwise."""
+    frames = [points(PLACE, PLACE, fid=[7, 0], FID_=[1, 2]), points(PLACE, fid=[7], FID_=[3])]
+
+    found = written(tmp_path, frames, output_format)
+
+    assert sorted(zip(found["fid"], found["FID_"], strict=True)) == [(0, 2), (7, 1), (7, 3)]
+
+
+@pytest.mark.parametrize("output_format", SINGLE_FILES)
+def test_numbers_without_sign_are_equal_as_far_as_there_are_such(tmp_path, output_format):
+    large = np.array([2**53 + 1, 2**62 + 1], "uint64")
+
+    found = written(tmp_path, [points(PLACE, PLACE, a=large)], output_format)
+
+    assert sorted(map(int, found["a"])) == large.tolist()
+
+
+HIGH = [shapely.Point(1, 2, 3), shapely.LineString([(0, 0, 1), (1, 1, 1)])]
+OWN_CRS = "+proj=aea +lat_1=29.5 +lat_2=42.5 +lon_0=-96"
+
+
+@pytest.mark.parametrize(
+    ("output_format", "frame", "words"),
+    [
+        *(
+            pytest.param(one, points(PLACE, a=np.array([2**63], "uint64")), "9223372036854775808",
+                         id=f"{one}-large")
+            for one in SINGLE_FILES
+        ),
+        *(
+            pytest.param(one, points(PLACE, a=[1], A=[2]), "columns a, A have one name there",
+                         id=f"{one}-same name")
+            for one in SINGLE_FILES
+        ),
+        pytest.param("gpkg", points(PLACE, a=[np.timedelta64(1, "s")]), "field a is not supported",
+                     id="duration"),
+        pytest.param("fgb", points(*HIGH), "heights .* not of LineString Z, Point Z",
+                     id="heights of two types"),
+        pytest.param("geojson", points(PLACE, crs=OWN_CRS), "read as EPSG:4326", id="own CRS"),
+        pytest.param("geojson", points(PLACE, crs=None), "they have no CRS", id="no CRS"),
+    ],
+)  # fmt: skip
+def test_what_a_format_cannot_hold_is_refused(tmp_path, output_format, frame, words):
+    with pytest.raises(InconsistentPartsError, match=f"cannot hold the features: .*{words}"):
+        written(tmp_path, [frame], output_format)
+
+
+def test_geojson_of_longitudes_and_latitudes_is_written(tmp_path):
+    assert written(tmp_path, [points(PLACE, crs="OGC:CRS84")], "geojson").geometry[0] == PLACE
+
+
 def test_feature_in_two_parts_is_refused(tmp_path):
     parts = vector_parts(tmp_path, scene_polygons(10), nodes=1)
 
