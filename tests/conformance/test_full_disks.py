@@ -10,9 +10,10 @@ from contextlib import contextmanager
 import cloudpickle
 import pytest
 import runner_functions as functions
-from geopod.errors import GatewayUnavailableError
+from geopod.errors import ConfigError, GatewayUnavailableError
 from geopod.store.channel import Patience
 from geopod_gateway.app import Gateway
+from local_builders import left_of, ready, story
 from runner_builders import a_runner, a_work, until, value_of
 from store_builders import UID, a_store, running, some_settings
 
@@ -92,3 +93,42 @@ def test_full_store_refuses_by_name_keeps_what_it_has_and_takes_more_when_it_has
     with small_disk(store_folder):
         asyncio.run(scenario())
         assert [it.name for it in (store_folder / ".part").iterdir()] == []
+
+
+def fill(folder):
+    with (folder / "fill").open("wb") as file, pytest.raises(OSError, match=FULL):
+        file.write(bytes(2 * DISK_BYTES))
+
+
+def test_environment_is_ended_and_removed_though_its_record_cannot_be_written(tmp_path):
+    async def act(backend):
+        record = await ready(backend)
+        fill(tmp_path)
+        with pytest.raises(ConfigError, match=f"{FULL.lower()}. The nodes of 'env' have ended"):
+            await backend.terminate_environment("env", wait=True)
+        left = left_of(record.uid)
+        found = {it.about: it for it in await backend.diagnose("env")}
+        assert not found["disk"].ok
+        with pytest.raises(ConfigError, match=FULL.lower()):
+            await backend.apply_layer("dem", {"timestamps": []})
+        await backend.delete_environment("env", results=True)
+        return left, await backend.list_environments()
+
+    with small_disk(tmp_path):
+        try:
+            assert story(tmp_path / "home", act) == ({}, [])
+        finally:
+            (tmp_path / "fill").unlink()
+
+
+def test_what_was_staged_makes_room_for_the_word_that_an_environment_was_ended(tmp_path):
+    async def act(backend):
+        record = await ready(backend)
+        staged = backend.folder.environment("env") / "scratch" / "staged"
+        staged.write_bytes(bytes(1 << 20))
+        fill(tmp_path)
+        await backend.terminate_environment("env", wait=True)
+        return (await backend.get_environment("env")).state.phase, left_of(record.uid)
+
+    with small_disk(tmp_path):
+        assert story(tmp_path / "home", act) == ("Terminated", {})

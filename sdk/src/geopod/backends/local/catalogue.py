@@ -13,7 +13,7 @@ from geopod.api import names
 from geopod.backends import LayerRecord
 from geopod.backends.local.admission import check_layer
 from geopod.backends.local.secrets import bind
-from geopod.backends.local.state import StateFolder, write_whole
+from geopod.backends.local.state import StateFolder, unusable, write_whole
 from geopod.errors import DuplicateKeyError, InvalidInputError, LayerNotFoundError
 
 LATEST = "latest"
@@ -54,8 +54,11 @@ class Catalogue:
             path_id=path_id, spec={**old, **spec, "timestamps": list(stamps.values())}
         )
         folder = self._folder.layer(path_id)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        write_whole(folder / "layer.json", msgspec.json.encode(record.spec))
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            write_whole(folder / "layer.json", msgspec.json.encode(record.spec))
+        except OSError as error:
+            raise unusable(self._folder.root, error) from error
         return record
 
     def get(self, path_id: str, *, timestamp_id: str = LATEST) -> LayerRecord:

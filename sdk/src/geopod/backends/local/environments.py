@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from geopod.backends.local.presence import is_alive
 from geopod.backends.local.standing import is_settled, standing
 from geopod.backends.local.state import StateFolder, StoredEnvironment, new_uid
 from geopod.backends.local.unfinished import cancel_unfinished
-from geopod.errors import InvalidInputError, UnschedulableError
+from geopod.errors import ConfigError, InvalidInputError, UnschedulableError
 from geopod.errors.wording import items_text
 
 LOOK_AGAIN_S = 0.25
@@ -227,16 +227,32 @@ class Environments:
                 return known
             return msgspec.structs.replace(known, terminated=now, terminated_by=user_name())
 
-        record = await self.change(name, change, wake=False)
+        try:
+            record = await self.change(name, change, wake=False)
+        except ConfigError:
+            record = await self._terminate_unwritten(name, change)
         if wait:
             await launch.until_ended(self._folder, record)
         with self._folder.locked(f"start-{record.name}"):
             if not is_alive(self._folder, record.name):
                 cancel_unfinished(self._folder.store, record.uid, now=now)
 
+    async def _terminate_unwritten(self, name: str, change: Change) -> StoredEnvironment:
+        """End the processes though the disk is full: what they have staged may be the room."""
+        record = self._folder.read_environment(name)
+        await launch.stop(self._folder, record)
+        scratch = self._folder.environment(record.name) / "scratch"
+        await asyncio.to_thread(shutil.rmtree, scratch, True)  # noqa: FBT003  # ignore_errors
+        try:
+            return await self.change(name, change, wake=False)
+        except ConfigError as error:
+            fact = f"{error.fact} The nodes of {record.name!r} have ended; the next run wakes them."
+            raise ConfigError(fact, fixes=error.fixes, details=error.details) from error
+
     async def delete(self, name: str, *, results: bool) -> StoredEnvironment:
         """End an environment and forget it; its runs' results stay unless `results`."""
-        await self.terminate(name, wait=True)
+        with suppress(ConfigError):  # its nodes have ended; removing it makes room
+            await self.terminate(name, wait=True)
         record = self._folder.read_environment(name)
         with self._folder.locked(record.name):
             self._folder.remove_environment(record, by=user_name())

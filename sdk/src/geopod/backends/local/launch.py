@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -91,6 +92,20 @@ async def until_ended(folder: StateFolder, record: StoredEnvironment) -> None:
                 spoke = True
         if process is not None and spoke:
             await _readable(process)
+    finally:
+        if process is not None:
+            os.close(process)
+
+
+async def stop(folder: StateFolder, record: StoredEnvironment) -> None:
+    """End an environment's processes without its record; the next run wakes it."""
+    running = folder.read_running(record.name)
+    if running is None or not is_alive(folder, record.name):
+        return
+    process = _process_handle(running.pid)
+    try:
+        os.kill(running.pid, signal.SIGTERM)
+        await (until_ended(folder, record) if process is None else _readable(process))
     finally:
         if process is not None:
             os.close(process)

@@ -8,6 +8,7 @@ passes through has strings for paths: `pathlib` alone took half of its time.
 # ruff: noqa: PTH103, PTH108, PTH110  # see above
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
@@ -39,6 +40,7 @@ __all__ = [
 
 ENVIRONMENT_NAME_LIMIT = 253
 """No name is longer on any backend; what it really bounds is a file's name."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SERIAL = itertools.count()
 Record = TypeVar("Record")
 
@@ -116,7 +118,8 @@ class StateFolder:
     def remove_environment(self, record: StoredEnvironment, *, by: str) -> None:
         """Remove an environment's folder; its results lie in the store and stay."""
         gone = Gone(uid=record.uid, at=time.time(), by=by)
-        write_whole(self.root / "gone" / f"{record.name}.json", msgspec.json.encode(gone))
+        with suppress(OSError):  # a full disk is no reason to keep what fills it
+            write_whole(self.root / "gone" / f"{record.name}.json", msgspec.json.encode(gone))
         folder = self.environment(record.name)
         (folder / "environment.json").unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -147,7 +150,7 @@ class StateFolder:
 
     def write_report(self, name: str, report: Report) -> None:
         """Store how an environment stands for readers that come when nothing of it lives."""
-        with suppress(FileNotFoundError):  # the environment was removed meanwhile
+        with suppress(OSError):  # it was removed meanwhile, or the disk is full: nodes go on
             write_whole(self.environment(name) / "status.json", msgspec.json.encode(report))
 
     def read_running(self, name: str) -> Running | None:
@@ -246,7 +249,10 @@ def new_uid() -> str:
 def unusable(root: Path, error: OSError) -> ConfigError:
     """Return what to raise where the system refuses a state folder."""
     words = (error.strerror or str(error)).lower()
-    return ConfigError.unusable_folder(folder=str(root), words=words)
+    found = ConfigError.unusable_folder(folder=str(root), words=words)
+    if error.errno in NO_ROOM:
+        found.fixes = ("free some space: env.delete(results=True)", *found.fixes)
+    return found
 
 
 def write_whole(path: Path, data: bytes) -> None:
