@@ -178,6 +178,42 @@ def test_partition_of_a_node_that_is_away_runs_elsewhere_over_its_own_pixels(loc
     assert sum(values) == int(grid.values().sum())
 
 
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_every_pixel_counts_once_though_processes_die_while_it_is_read(
+    local_home, chance, victim, tmp_path
+):
+    grid = raster_spec(rows=512, cols=512, block=64)
+    dem = write_raster(tmp_path / "dem.tif", grid, compress="deflate")
+    layers = [{"pathId": "dem", "timestampId": "dem"}]
+    text = """
+def f(params):
+    import time
+    sums = []
+    for _ in range(5):
+        sums.append(int(params["dem"]["raster"].sum()))
+        time.sleep(0.1)
+    assert len(set(sums)) == 1
+    return sums[0]
+"""
+
+    async def act(backend):
+        record = await backend.apply_environment(
+            "env", {**SPEC, "nodes": 4, "layers": layers}, labels={}, sources={"dem": dem}
+        )
+        await until(backend, "env", "Ready")
+        order = an_order(record.uid, text, retries=RetryRule(limit=KILLS))
+        running = asyncio.ensure_future(finished(backend, order))
+        for _ in range(KILLS):
+            await kill_one(record.uid, victim, chance, within_s=0.4)
+        state = await running
+        assert state.phase == "Succeeded", state
+        return await values_of(backend, order)
+
+    values = story(local_home, act)
+    assert len(set(values)) == 4
+    assert sum(values) == int(grid.values().sum())
+
+
 def test_killed_child_costs_the_task_at_hand_alone(local_home, chance):
     async def act(backend):
         uid = (await ready(backend, **SPEC)).uid
