@@ -11,7 +11,7 @@ import geopod
 import pytest
 from geopod.capture import LargeCaptureWarning
 from geopod.client import aio, sync
-from geopod.client.loop import shared_loop
+from geopod.client.loop import LoopThread, shared_loop
 from geopod.client.quantities import seconds
 from geopod.errors import (
     DuplicateKeyError,
@@ -262,15 +262,21 @@ def test_keyword_arguments_are_one_dict_for_all_tasks():
     assert backend.orders == {}
 
 
-def test_large_capture_is_warned_of_at_the_users_line():
-    env = sync.Client(aio.Client(ScriptedBackend([1], python=PYTHON)), shared_loop()).environment(
-        "e"
-    )
+@pytest.mark.parametrize("turns", [True, False], ids=["here", "in the thread"])
+def test_large_capture_is_warned_of_at_the_users_line(turns):
+    loop = LoopThread()
+    env = sync.Client(aio.Client(ScriptedBackend([1], python=PYTHON)), loop).environment("e")
     table = b"x" * (300 << 10)
 
-    with pytest.warns(LargeCaptureWarning, match="'table'") as caught:
-        env.submit(lambda params: table)
-    assert caught[0].filename == __file__
+    def ask():
+        with pytest.warns(LargeCaptureWarning, match="'table'") as caught:
+            env.submit(lambda params: table)
+        return caught[0].filename
+
+    async def notebook():
+        return ask()
+
+    assert (ask() if turns else asyncio.run(notebook())) == __file__
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), True, "1e3", "", "2 hours", None])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +10,7 @@ from typing import Literal
 from geopod.capture.reach import Reached
 from geopod.errors import FunctionTooLargeError
 from geopod.errors.wording import size_text
+from geopod.process.caller import warn
 
 Send = Literal["auto", "source", "pickle"]
 WARN_OBJECT_BYTES = 256 << 10
@@ -20,8 +19,6 @@ MAX_OBJECT_BYTES = 16 << 20
 """Sent with the function and loaded by every child: ray-project/ray#65479."""
 MAX_BUNDLE_BYTES = 256 << 20
 ROLES = {"global": "global", "closure": "closure variable", "default": "default"}
-NOT_THE_USERS = (str(Path(__file__).parents[1]), str(Path(warnings.__file__).with_name("asyncio")))
-"""Between the user's line and here lie our own frames and, in a plain call, those of a loop."""
 
 
 class LargeCaptureWarning(UserWarning):
@@ -58,17 +55,8 @@ def check_object(function: str, item: Reached, size: int) -> None:
             role=role, name=item.name, size=size, limit=MAX_OBJECT_BYTES
         )
     if size > WARN_OBJECT_BYTES:
-        warnings.warn(
+        warn(
             f"{role} {item.name!r} of {function!r} is {size_text(size)} and travels with the "
             "function to every node; files=[…] or include_data=[…] sends it once.",
             LargeCaptureWarning,
-            stacklevel=_stack_level(),
         )
-
-
-def _stack_level() -> int:
-    """Return the level of the first frame outside geopod, so that the warning names user code."""
-    level, frame = 1, sys._getframe(1)  # noqa: SLF001  # the warnings module counts these frames
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(NOT_THE_USERS):
-        level, frame = level + 1, frame.f_back
-    return level

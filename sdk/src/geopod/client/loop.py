@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
@@ -13,6 +14,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from geopod.errors import GeopodError, InvalidInputError
+from geopod.process.caller import ASKED_FROM
 
 Value = TypeVar("Value")
 _END = object()
@@ -110,7 +112,9 @@ class LoopThread:
         ended = threading.Event()
         with self._counting:
             self._asking += 1
+        token = ASKED_FROM.set(sys._getframe())  # noqa: SLF001  # the context goes to the other thread
         future = asyncio.run_coroutine_threadsafe(self._whole(work, ended), self._loop)
+        ASKED_FROM.reset(token)
         future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._leave))
         self._wanted.set()
         try:
