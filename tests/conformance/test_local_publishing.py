@@ -9,6 +9,8 @@ import geopod
 import numpy as np
 import pytest
 import rasterio
+from geopod.api.results import Entry
+from geopod.coordinator.publishing import Part, PlacedWindow, PublishRequest, publish_parts
 from geopod.errors import GeopodError, InconsistentPartsError
 from layer_builders import raster_spec, write_raster, write_with_nodata
 
@@ -83,3 +85,44 @@ def test_array_that_is_no_raster_is_refused_by_name(tmp_path, geopod_home, conve
 
     with pytest.raises(GeopodError, match="The parts are no GeoTIFF: "):
         add_later(source, convert)
+
+
+def test_equal_arrays_of_two_places_are_two_results(tmp_path):
+    """Masks are often 0 everywhere; the second one was taken for the first one published again."""
+    array = tmp_path / "zeros.npy"
+    np.save(array, np.zeros((1, 8, 8), "uint8"))
+    entry = Entry(
+        codec="npy",
+        sha256="a",
+        bytes=array.stat().st_size,
+        meta={"shape": [1, 8, 8], "dtype": "|u1"},
+    )
+
+    def add(left):
+        window = PlacedWindow(
+            key="dem",
+            core=(0, 0, 8, 8),
+            padded=(0, 0, 8, 8),
+            crs="EPSG:32616",
+            transform=(10.0, 0.0, left, 0.0, -10.0, 4_000_000.0),
+            dtype="uint8",
+        )
+        request = PublishRequest(
+            folder=str(tmp_path / "layer"),
+            path_id="mask",
+            timestamp="now",
+            kind="raster",
+            format="tif",
+            parts=(Part(node=0, entry=entry, path=str(array), windows=(window,)),),
+            run="run",
+            function_sha256="f" * 64,
+            created="2024-05-01T10:00:00Z",
+        )
+        work = tmp_path / f"work-{len(list(tmp_path.iterdir()))}"
+        work.mkdir()
+        return publish_parts(request, work)
+
+    west, east = 500_000.0, 500_080.0
+    assert [add(left)["revision"] for left in (west, east, west)] == [1, 2, 2]
+    lefts = [rasterio.open(path).bounds.left for path in add(east)["files"]]
+    assert lefts == [west, east]
