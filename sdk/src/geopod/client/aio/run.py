@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,7 @@ from geopod.client.aio.rerun import choose_tasks, rerun_order
 from geopod.client.aio.showing import task_row
 from geopod.client.aio.statistics import RunStats, run_provenance, run_stats
 from geopod.client.aio.submission import Retry, read_target
-from geopod.client.aio.task import Task
+from geopod.client.aio.task import Task, within
 from geopod.client.aio.watched import WatchedRun
 from geopod.client.layerlike import LayerRef, layer_ref
 from geopod.client.quantities import seconds
@@ -143,10 +144,13 @@ class Run(WatchedRun):
         return gather_results(self, found, errors)
 
     async def as_completed(self, timeout: float | str | None = None) -> AsyncGenerator[Task, None]:
-        """Yield tasks as they end, failed ones too."""
+        """Yield tasks as they end, failed ones too.
+
+        After `timeout`, counted from the first that is asked for, raises WaitTimeoutError.
+        """
         limit = None if timeout is None else seconds(timeout, name="timeout")
-        async with asyncio.timeout(limit):
-            async for record in self._records():
+        async with aclosing(self._records()) as records:
+            async for record in within(limit, records, lambda: self.stopped_waiting(limit)):
                 yield Task(self, record.index)
 
     async def rerun(

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -48,7 +48,8 @@ class Retry:
     def rule(self) -> RetryRule:
         """Return the rule as the run carries it; raises InvalidInputError for an unknown class."""
         unknown = [word for word in self.on if word not in RETRY_WORDS]
-        if unknown or not 0 <= self.limit <= 10:  # noqa: PLR2004  # the resource's own limit
+        is_count = isinstance(self.limit, int) and not isinstance(self.limit, bool)
+        if unknown or not is_count or not 0 <= self.limit <= 10:  # noqa: PLR2004  # the resource's
             raise InvalidInputError(
                 f"Retry(limit={self.limit}, on={self.on}) is not valid: limit is 0 to 10, on names "
                 f"{', '.join(RETRY_WORDS)}.",
@@ -170,6 +171,7 @@ def _prepared(
     `_types`: of the options' values, for True and 1.0 equal 1.
     """
     given.one_of(options.on_empty, ON_EMPTY, name="on_empty")
+    given.one_of(options.send, get_args(capture.Send), name="send")
     tags = given.texts(options.tags, name="tags", example="tags=['survey']")
     timeout_s = seconds(options.task_timeout, name="task_timeout")
     if not timeout_s:

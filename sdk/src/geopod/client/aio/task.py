@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
@@ -12,11 +13,14 @@ from geopod.api.compact import in_ranges
 from geopod.client.aio.explain import Explanation, explain_task
 from geopod.client.aio.reproduce import Reproduction, prepare
 from geopod.client.quantities import seconds
-from geopod.errors import GeopodError
+from geopod.errors import GeopodError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from geopod.api.results import LogLine, TaskRecord
     from geopod.client.aio.run import Run
+
+
+Value = TypeVar("Value")
 
 
 class Task:
@@ -79,9 +83,15 @@ class Task:
         return self.state == "cancelled"
 
     async def _settled(self, timeout: float | str | None) -> None:
-        async with asyncio.timeout(None if timeout is None else seconds(timeout, name="timeout")):
-            while await self.run.record(self.index) is None and not self.run.done:
-                await self.run.next_state()
+        limit = None if timeout is None else seconds(timeout, name="timeout")
+        try:
+            async with asyncio.timeout(limit) as waiting:
+                while await self.run.record(self.index) is None and not self.run.done:
+                    await self.run.next_state()
+        except TimeoutError as error:
+            if not waiting.expired():
+                raise
+            raise self.run.stopped_waiting(limit) from error
 
     async def result(
         self, timeout: float | str | None = None, *, allow_pickle: bool = False
@@ -135,9 +145,18 @@ class Task:
 _callbacks: set[asyncio.Future[None]] = set()
 
 
-async def as_completed(tasks: Iterable[Task]) -> AsyncGenerator[Task, None]:
-    """Yield tasks, of any runs, as they end."""
+async def as_completed(
+    tasks: Iterable[Task], timeout: float | str | None = None
+) -> AsyncGenerator[Task, None]:
+    """Yield tasks, of any runs, as they end; after `timeout` raises WaitTimeoutError."""
+    limit = None if timeout is None else seconds(timeout, name="timeout")
+    wanted = list(tasks)
+    async with aclosing(_settling(wanted)) as ended:
+        async for task in within(limit, ended, lambda: _stopped(wanted, limit)):
+            yield task
 
+
+async def _settling(tasks: Iterable[Task]) -> AsyncGenerator[Task, None]:
     async def settled(task: Task) -> Task:
         await task._settled(None)  # noqa: SLF001  # the task's own part
         return task
@@ -149,3 +168,33 @@ async def as_completed(tasks: Iterable[Task]) -> AsyncGenerator[Task, None]:
     finally:  # whoever stops early waits for none of them any more
         for rest in waiting:
             rest.cancel()
+
+
+def _stopped(tasks: list[Task], after_s: float | None) -> WaitTimeoutError:
+    """Return the error that names the run of a task that has not ended."""
+    left = next((task for task in tasks if not task.done()), tasks[0])
+    return left.run.stopped_waiting(after_s)
+
+
+async def within(
+    limit_s: float | None,
+    values: AsyncGenerator[Value, None],
+    late: Callable[[], WaitTimeoutError],
+) -> AsyncGenerator[Value, None]:
+    """Yield the values until the time is over; then raise `late()`.
+
+    One timeout around all of them would belong to whichever task asks for the first.
+    """
+    loop = asyncio.get_running_loop()
+    due = None if limit_s is None else loop.time() + limit_s
+    while True:
+        try:
+            async with asyncio.timeout_at(due) as waiting:
+                value = await anext(values)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            if not waiting.expired():
+                raise
+            raise late() from error
+        yield value

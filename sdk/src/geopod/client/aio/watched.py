@@ -179,14 +179,20 @@ class WatchedRun(ABC):
             except TimeoutError as error:
                 if not waiting.expired():
                     raise
-                raise WaitTimeoutError.stopped_waiting(
-                    after_s=limit or 0.0,
-                    run=self.name,
-                    done=self.state.succeeded + self.state.failed,
-                    total=self.total,
-                    remaining_s=line.remaining_s,
-                ) from error
+                raise self.stopped_waiting(limit, remaining_s=line.remaining_s) from error
         return self
+
+    def stopped_waiting(
+        self, after_s: float | None, *, remaining_s: float | None = None
+    ) -> WaitTimeoutError:
+        """Return the error of who waited so long and no longer."""
+        return WaitTimeoutError.stopped_waiting(
+            after_s=after_s or 0.0,
+            run=self.name,
+            done=self.state.succeeded + self.state.failed,
+            total=self.total,
+            remaining_s=remaining_s,
+        )
 
     def error_of(self, record: TaskRecord) -> GeopodError:
         """Return the public error of a failed task's record."""

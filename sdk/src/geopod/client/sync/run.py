@@ -279,12 +279,12 @@ def _behind(runs: Iterable[Run]) -> list[aio.Run]:
 
 
 @mirrors(aio.as_completed)
-def as_completed(tasks: Iterable[Task]) -> Iterator[Task]:
+def as_completed(tasks: Iterable[Task], timeout: float | str | None = None) -> Iterator[Task]:
     loop = shared_loop()
     plain = {id(task._aio): task for task in tasks}  # noqa: SLF001  # same module
     behind = [task._aio for task in plain.values()]  # noqa: SLF001
     with _leaving([task.run for task in behind], loop):
-        for ended in loop.iterate(aio.as_completed(behind)):
+        for ended in loop.iterate(aio.as_completed(behind, timeout)):
             yield plain[id(ended)]
 
 
