@@ -5,14 +5,25 @@ Oracle: rasterio on the published file.
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
 import geopod
 import numpy as np
 import pytest
 import rasterio
 from geopod.api.results import Entry
+from geopod.codecs.array import load_array
 from geopod.coordinator.publishing import Part, PlacedWindow, PublishRequest, publish_parts
-from geopod.errors import GeopodError, InconsistentPartsError
-from layer_builders import raster_spec, write_raster, write_with_nodata
+from geopod.errors import GeopodError, InconsistentPartsError, NotAFileResultError
+from layer_builders import (
+    raster_spec,
+    scene_polygons,
+    write_raster,
+    write_south_up,
+    write_with_nodata,
+)
 
 SPEC = {"rows": 20, "cols": 30}
 
@@ -87,42 +98,98 @@ def test_array_that_is_no_raster_is_refused_by_name(tmp_path, geopod_home, conve
         add_later(source, convert)
 
 
+def published(folder, *files, kind="raster"):
+    """What a layer consists of to which each node added a file, or an array with its window."""
+    parts = []
+    for node, (path, codec, windows) in enumerate(files):
+        meta = {"mediaType": "image/tiff"}
+        if codec == "npy":
+            array = load_array(path)
+            meta = {"shape": list(array.shape), "dtype": array.dtype.str}
+        size = path.stat().st_size
+        entry = Entry(codec=codec, sha256=f"{codec} {path.name}", bytes=size, meta=meta)
+        parts.append(Part(node=node, entry=entry, path=str(path), windows=windows))
+    request = PublishRequest(
+        folder=str(folder / "layer"),
+        path_id="made",
+        timestamp="now",
+        kind=kind,
+        format="tif" if kind == "raster" else "parquet",
+        parts=tuple(parts),
+        run="run",
+        function_sha256="f" * 64,
+        created="2024-05-01T10:00:00Z",
+    )
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        return publish_parts(request, Path(work))
+
+
+def a_window(left, **changes):
+    usual = {
+        "key": "dem",
+        "core": (0, 0, 8, 8),
+        "padded": (0, 0, 8, 8),
+        "crs": "EPSG:32616",
+        "transform": (10.0, 0.0, left, 0.0, -10.0, 4_000_000.0),
+        "dtype": "uint8",
+    }
+    return PlacedWindow(**{**usual, **changes})
+
+
 def test_equal_arrays_of_two_places_are_two_results(tmp_path):
     """Masks are often 0 everywhere; the second one was taken for the first one published again."""
     array = tmp_path / "zeros.npy"
     np.save(array, np.zeros((1, 8, 8), "uint8"))
-    entry = Entry(
-        codec="npy",
-        sha256="a",
-        bytes=array.stat().st_size,
-        meta={"shape": [1, 8, 8], "dtype": "|u1"},
-    )
-
-    def add(left):
-        window = PlacedWindow(
-            key="dem",
-            core=(0, 0, 8, 8),
-            padded=(0, 0, 8, 8),
-            crs="EPSG:32616",
-            transform=(10.0, 0.0, left, 0.0, -10.0, 4_000_000.0),
-            dtype="uint8",
-        )
-        request = PublishRequest(
-            folder=str(tmp_path / "layer"),
-            path_id="mask",
-            timestamp="now",
-            kind="raster",
-            format="tif",
-            parts=(Part(node=0, entry=entry, path=str(array), windows=(window,)),),
-            run="run",
-            function_sha256="f" * 64,
-            created="2024-05-01T10:00:00Z",
-        )
-        work = tmp_path / f"work-{len(list(tmp_path.iterdir()))}"
-        work.mkdir()
-        return publish_parts(request, work)
-
     west, east = 500_000.0, 500_080.0
-    assert [add(left)["revision"] for left in (west, east, west)] == [1, 2, 2]
-    lefts = [rasterio.open(path).bounds.left for path in add(east)["files"]]
-    assert lefts == [west, east]
+
+    answers = [
+        published(tmp_path, (array, "npy", (a_window(left),))) for left in (west, east, west)
+    ]
+
+    assert [answer["revision"] for answer in answers] == [1, 2, 2]
+    assert [rasterio.open(path).bounds.left for path in answers[2]["files"]] == [west, east]
+
+
+@pytest.mark.parametrize("codec", ["geotiff", "bytes"])
+def test_rasters_whose_first_row_is_the_southern_one_are_turned(tmp_path, codec):
+    """As arrays of NetCDF often come; the first part decides nothing about the others."""
+    spec = raster_spec(rows=700, cols=9)
+    files = [
+        write_raster(tmp_path / "0.tif", replace(spec, rows=300)),
+        write_south_up(
+            tmp_path / "1.tif", replace(spec, rows=400, origin=(500_000.0, 3_997_000.0))
+        ),
+    ]
+
+    for order in (files, files[::-1]):
+        folder = tmp_path / f"from {order[0].stem}"
+        folder.mkdir()
+        (path,) = published(folder, *((file, codec, ()) for file in order))["files"]
+
+        with rasterio.open(path) as source, rasterio.open(files[0]) as north:
+            assert source.bounds == spec.bounds
+            assert np.array_equal(source.read()[:, :300], north.read())
+            assert np.array_equal(source.read()[:, 300:], replace(spec, rows=400).values())
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"crs": None}, "Of what node 0 returned: the raster has no CRS"),
+        ({"transform": None}, "Of what node 0 returned: the raster: no transform"),
+    ],
+)
+def test_raster_without_a_place_is_told_by_its_node(tmp_path, changes, words):
+    path = write_raster(tmp_path / "0.tif", raster_spec(), **changes)
+
+    with pytest.raises(InconsistentPartsError, match=words):
+        published(tmp_path, (path, "bytes", ()))
+
+
+def test_features_that_no_layer_can_have_are_told_by_their_node(tmp_path):
+    path = tmp_path / "0.parquet"
+    scene_polygons(9).to_parquet(path, geometry_encoding="geoarrow")
+
+    with pytest.raises(NotAFileResultError, match=r"node 0 returned .* which no layer can have"):
+        published(tmp_path, (path, "bytes", ()), kind="vector")

@@ -23,9 +23,12 @@ from geopod.api.results import Entry
 from geopod.codecs.raster import nodata_number
 from geopod.errors import (
     GeopodError,
+    InconsistentPartsError,
     LayerAccessError,
+    LayerCRSError,
     NotAFileResultError,
     ShapeMismatchError,
+    UnsupportedGridError,
 )
 from geopod.layers.access import OWN_MACHINE, Access, read_access
 from geopod.layers.buckets import open_shelf
@@ -201,10 +204,16 @@ def _take_out(part: Part, work: Path, suffixes: dict[str, str]) -> Path:
 def _reading(part: Part) -> Iterator[None]:
     """Say of a part that is no file of a layer which node returned it, not where it was looked for.
 
-    Raises NotAFileResultError.
+    Raises NotAFileResultError, InconsistentPartsError for a raster without a CRS or a grid.
     """
     try:
         yield
+    except (LayerCRSError, UnsupportedGridError) as error:
+        raise InconsistentPartsError(
+            f"Of what node {part.node} returned: {error.fact}",
+            fixes=("return {'raster', 'transform', 'crs'}", "return an array of core shape"),
+            details={**error.details, "node": part.node},
+        ) from error
     except LayerAccessError as error:
         what = str(part.entry.meta.get("mediaType", "a file"))
         raise NotAFileResultError.returned(
@@ -242,7 +251,8 @@ def _grid_of(path: Path, part: Part, window: PlacedWindow | None) -> RasterGrid:
         is_alike = np.dtype(part.entry.meta["dtype"]).newbyteorder("=") == window.dtype
         nodata = nodata_number(window.nodata) if is_alike else None
         return RasterGrid(crs=window.crs, transform=window.transform, nodata=nodata)
-    source = LayerSource(key="part", path_id="part", timestamp="part", hrefs=(str(path),))
+    name = "the raster"
+    source = LayerSource(key=name, path_id=name, timestamp=name, hrefs=(str(path),))
     raster = read_header(source).raster
     if raster is None:
         raise NotAFileResultError.returned(node=part.node, type_name="a vector file")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.dtypes import check_dtype
 
@@ -66,6 +67,8 @@ class Piece:
     crs: str
     trim: tuple[int, int]
     """Rows and columns to leave out at the top and left of the array."""
+    is_south_up: bool = False
+    """Its first row is the southern one."""
 
     @property
     def traits(self) -> dict[str, Any]:
@@ -154,7 +157,9 @@ def _measure_geotiff(part: RasterPart, grid: RasterGrid) -> Piece:
     with rasterio.open(part.path, driver="GTiff") as source:
         crs = source.crs.to_wkt() if source.crs else ""
         dtype = np.dtype(_READ_AS.get(source.dtypes[0], source.dtypes[0]))
-        there = source.transform
+        there, is_south_up = source.transform, source.transform.e > 0
+        if is_south_up:
+            there = there @ Affine(1.0, 0.0, 0.0, 0.0, -1.0, source.height)
         column, row = (there.c - c) / a, (there.f - f) / e
         drift = max(
             abs(there.a / a - 1) * source.width,
@@ -176,6 +181,7 @@ def _measure_geotiff(part: RasterPart, grid: RasterGrid) -> Piece:
             nodata=exact_nodata(source, 1) if may_round(dtype) else source.nodata,
             crs=grid.crs if crs and same_crs(crs, grid.crs) else crs,
             trim=(0, 0),
+            is_south_up=is_south_up,
         )
 
 

@@ -119,7 +119,7 @@ def _read_strips(piece: Piece) -> Iterator[tuple[int, NDArray[Any]]]:
 @contextmanager
 def _open_part(piece: Piece) -> Iterator[Any]:
     """Return a function (first row, rows) -> pixels of the piece's window."""
-    _, _, _, width = piece.window
+    _, _, height, width = piece.window
     top, left = piece.trim
     if piece.part.path.suffix == ".npy":
         array = load_array(piece.part.path)
@@ -127,7 +127,12 @@ def _open_part(piece: Piece) -> Iterator[Any]:
         yield lambda row, rows: bands[:, top + row : top + row + rows, left : left + width]
         return
     with rasterio.open(piece.part.path, driver="GTiff") as source:
-        yield lambda row, rows: source.read(window=RasterioWindow(0, row, width, rows))
+        if piece.is_south_up:
+            yield lambda row, rows: source.read(
+                window=RasterioWindow(0, height - row - rows, width, rows)
+            )[:, ::-1]
+        else:
+            yield lambda row, rows: source.read(window=RasterioWindow(0, row, width, rows))
 
 
 def _copy_to_cog(plain: Path, target: Path, dtype: np.dtype[Any]) -> None:

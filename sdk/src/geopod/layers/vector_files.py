@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from geopod.codecs import features
 from geopod.layers.ogr import OgrLayer, open_ogr, read_ogr
+from geopod.layers.parquet import open_parquet
 from geopod.layers.sources import PARQUET, find_source
 
 GEOMETRY = "geometry"
@@ -17,10 +18,11 @@ GEOMETRY = "geometry"
 def as_geoparquet(path: Path, *, workdir: Path) -> Path:
     """Return a vector file as GeoParquet: itself, or a copy in `workdir`; its FIDs are left out.
 
-    Raises LayerAccessError for a file of no format that layers may have.
+    Raises LayerAccessError for a file that no layer may have.
     """
     source = find_source(str(path.resolve()), path_id=path.stem)
     if source.driver == PARQUET:
+        open_parquet([source.place], path_id=path.stem)
         return path
     layer = open_ogr([source], path_id=path.stem)
     schema = pa.schema([*layer.schema, pa.field(GEOMETRY, pa.binary())])
