@@ -482,6 +482,23 @@ def test_items_are_what_stac_1_1_wants(tmp_path, dtype):
     JsonSchemaSTACValidator().validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(raster_spec(crs="+proj=longlat +R=1737400", pixel=0.1, origin=(0.0, 9.0)),
+                     id="the Moon"),
+        pytest.param(raster_spec(origin=(5e9, 5e9)), id="far off its projection"),
+    ],
+)  # fmt: skip
+def test_what_has_no_longitudes_and_latitudes_is_published_without(tmp_path, spec):
+    revision = publish(tmp_path, a_publication(), lambda path: write_raster(path, spec))
+
+    item = json.loads((tmp_path / revision.item).read_text())
+    assert item["geometry"] is None
+    assert "bbox" not in item
+    JsonSchemaSTACValidator().validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
+
+
 def test_item_of_a_mosaic_says_where_each_file_lies(tmp_path):
     paths = [
         write_raster(tmp_path / "west.tif", raster_spec(dtype="uint8")),

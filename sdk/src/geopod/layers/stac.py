@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
+
+from pyproj.exceptions import ProjError
 
 from geopod.layers.crs import Box, transformer
 from geopod.layers.grids import shift_transform
@@ -125,9 +128,13 @@ def _describe(opened: OpenedHeader) -> tuple[Box | None, dict[str, Any], list[di
     return (float(low[0]), float(low[1]), float(high[0]), float(high[1])), projection, []
 
 
-def _in_degrees(bounds: Box, crs: str) -> Box:
-    west, south, east, north = transformer(crs, "OGC:CRS84").transform_bounds(*bounds)
-    return (west, south, east, north)
+def _in_degrees(bounds: Box, crs: str) -> Box | None:
+    """Return the bounds; None where they have none, off the projection or off the Earth."""
+    try:
+        west, south, east, north = transformer(crs, "OGC:CRS84").transform_bounds(*bounds)
+    except ProjError:
+        return None
+    return (west, south, east, north) if all(map(isfinite, (west, south, east, north))) else None
 
 
 def _rectangle(box: Box) -> dict[str, Any]:
