@@ -1,4 +1,4 @@
-"""The agent's end of the runner: keeps a standby child and one child per run, trusts neither.
+"""The agent's end of the runner: keeps a standby child and one per run, trusts neither.
 
 The child that waits gets function and tasks in one write; the next one is asked for when that
 write has been answered, so that its fork never competes with the first answer.
@@ -32,7 +32,7 @@ HANG_UP_S = 1.0
 
 
 class RunnerLink:
-    """One node's runner: its warm template, a standby child, and one child per run."""
+    """One node's runner: its warm template, a standby child, one child per run and partition."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """One child: loads one run's function and runs its tasks; the only place that unpickles.
 
-It serves one run on its node and is never shared. It speaks to the agent over its own socket and
-tells the template by a shared page what it is doing. Whatever it does costs this process alone.
+It serves one partition of one run and is never shared. It speaks to the agent over its own socket
+and tells the template by a shared page what it is doing. Whatever it does costs this process alone.
 """
 
 from __future__ import annotations

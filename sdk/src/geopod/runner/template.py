@@ -1,4 +1,4 @@
-"""The warm process that forks one child per run, watches its limits and reaps it.
+"""The warm process that forks one child per run and partition, watches its limits and reaps it.
 
 It has one thread and never runs or unpickles what users send. It dials the agent, again after
 the agent has gone; without an agent there are no children.
