@@ -167,9 +167,11 @@ def test_partition_of_a_node_that_is_away_runs_elsewhere_over_its_own_pixels(loc
         os.kill(coordinator, signal.SIGKILL)  # the next one does not know them
         text = "def f(params): return int(params['dem']['raster'].sum())"
         order = an_order(record.uid, text)
-        state = await finished(backend, order)
-        for pid in away:
-            os.kill(pid, signal.SIGCONT)
+        try:
+            state = await finished(backend, order)
+        finally:
+            for pid in away:
+                os.kill(pid, signal.SIGCONT)
         assert state.phase == "Succeeded", state
         return await values_of(backend, order)
 
