@@ -28,7 +28,14 @@ from geopod.layers.publish import (
 )
 from geopod.layers.publish_rasters import is_cog
 from geopod.layers.stac import build_item
-from layer_builders import raster_spec, scene_polygons, shifted_spec, write_raster
+from layer_builders import (
+    raster_spec,
+    scene_polygons,
+    shifted_spec,
+    write_alpha,
+    write_mask_band,
+    write_raster,
+)
 from matplotlib import cbook
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from staging_builders import layer_source, stage_job
@@ -198,6 +205,59 @@ def test_nodata_that_would_be_written_as_another_is_refused(tmp_path):
 
     with pytest.raises(InconsistentPartsError, match="nodata -9223372036854775808 of int64"):
         assemble_raster([a_part(tmp_path, 0, (0, 0, 9, 9), "int64")], grid, tmp_path / "o.tif")
+
+
+def test_four_bands_of_8_bits_are_all_delivered(tmp_path):
+    """GDAL takes the last one for transparency, unless told otherwise."""
+    part = a_part(tmp_path, 0, (0, 0, 10, 10), "uint8", bands=4)
+
+    target = assemble_raster([part], GRID, tmp_path / "o.tif")
+
+    job = stage_job(tmp_path, layer_source(target), nodes=2)
+    assert [job.core(part, "o").shape[0] for part in job] == [4, 4]
+
+
+def as_one(folder, path):
+    return assemble_raster([RasterPart(node=0, path=path)], GRID, folder / "o.tif")
+
+
+def test_meaning_of_a_returned_file_is_kept(tmp_path):
+    scaled = write_raster(tmp_path / "a.tif", raster_spec(dtype="int16"))
+    with rasterio.open(scaled, "r+") as source:
+        source.scales, source.offsets, source.units = (0.1,), (5.0,), ("m",)
+    with rasterio.open(as_one(tmp_path, scaled)) as source:
+        assert (source.scales, source.offsets, source.units) == ((0.1,), (5.0,), ("m",))
+
+    coloured = write_raster(tmp_path / "b.tif", raster_spec(dtype="uint8"), photometric="palette")
+    with rasterio.open(coloured, "r+") as source:
+        source.write_colormap(1, {0: (9, 8, 7, 255)})
+    with rasterio.open(as_one(tmp_path, coloured)) as source:
+        assert source.colormap(1)[0] == (9, 8, 7, 255)
+
+    seen_through = write_alpha(tmp_path / "c.tif", raster_spec(dtype="int16", bands=2))
+    with rasterio.open(as_one(tmp_path, seen_through)) as source, rasterio.open(seen_through) as it:
+        assert np.array_equal(source.dataset_mask(), it.dataset_mask())
+        assert np.array_equal(source.read(), it.read())
+
+
+def test_scales_that_differ_are_refused(tmp_path):
+    parts = []
+    for node in range(2):
+        spec = raster_spec(dtype="int16", cols=48, origin=(500_000.0 + 480 * node, 4_000_000.0))
+        path = write_raster(tmp_path / f"{node}.tif", spec)
+        parts.append(RasterPart(node=node, path=path))
+    with rasterio.open(parts[1].path, "r+") as source:
+        source.scales = (0.1,)
+
+    with pytest.raises(InconsistentPartsError, match=r"node 1 has .*0\.1"):
+        assemble_raster(parts, GRID, tmp_path / "o.tif")
+
+
+def test_mask_beside_the_pixels_is_refused(tmp_path):
+    path = write_mask_band(tmp_path / "a.tif", raster_spec(dtype="uint8"))
+
+    with pytest.raises(InconsistentPartsError, match="node 0 has a mask beside its pixels"):
+        as_one(tmp_path, path)
 
 
 def test_holes_are_nodata_when_asked(tmp_path):

@@ -13,6 +13,7 @@ from geopod.codecs import MalformedValueError, RasterFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 SLANTED = Affine(30.0, 0.5, 500_000.0, 0.25, -30.0, 4_600_000.0)
@@ -83,6 +84,15 @@ NODATA = {
 def test_nodata_is_kept(tmp_path, dtype, nodata):
     with open_result(encoded(raster(np.ones((2, 2), dtype), nodata=nodata), tmp_path)) as source:
         assert np.array_equal(source.nodata, nodata, equal_nan=True)
+
+
+@pytest.mark.parametrize("bands", [2, 3, 4, 5])
+def test_no_band_is_taken_for_transparency(tmp_path, bands):
+    """GDAL's default for four bands of 8 bits: where the last is 0, no software shows a pixel."""
+    array = np.zeros((bands, 3, 3), "u1")
+    with open_result(encoded(raster(array), tmp_path)) as source:
+        assert ColorInterp.alpha not in source.colorinterp
+        assert (source.dataset_mask() == 255).all()
 
 
 @pytest.mark.parametrize("dtype", [">i2", ">f4", ">u8", ">c8"])

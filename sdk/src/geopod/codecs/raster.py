@@ -22,6 +22,8 @@ TILE = 256
 PREDICTORS = {"f": 3, "i": 2, "u": 2}
 """TIFF's horizontal differencing for integers, its floating point predictor for floats."""
 EXTENT_KEYS = ("xMin", "yMin", "xMax", "yMax")
+NO_ALPHA = "NO"
+"""GDAL takes the last of four bands of 8 bits for transparency, unless told otherwise."""
 STORED_AS = {"bool": np.uint8, "float16": np.float32}
 """Types that GeoTIFF lacks, and the smallest one that holds each of their values."""
 
@@ -103,6 +105,7 @@ def _profile(pixels: NDArray[Any], dtype: np.dtype[Any], nodata: float | None) -
         "predictor": PREDICTORS.get(dtype.kind, 1),
         "interleave": "band",
         "bigtiff": "IF_SAFER",
+        "alpha": NO_ALPHA,
     }
     if min(height, width) >= TILE:
         profile.update(tiled=True, blockxsize=TILE, blockysize=TILE)

@@ -6,8 +6,8 @@ Parts are disjoint windows of one lattice, of one type; nothing is written here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.dtypes import check_dtype
+from rasterio.enums import MaskFlags
 
 from geopod.codecs.array import load_array
 from geopod.codecs.doubles import may_round
@@ -67,6 +68,8 @@ class Piece:
     crs: str
     trim: tuple[int, int]
     """Rows and columns to leave out at the top and left of the array."""
+    meaning: Mapping[str, Any] = field(default_factory=dict)
+    """Scale and offset of the bands, where a file says some."""
     is_south_up: bool = False
     """Its first row is the southern one."""
 
@@ -74,7 +77,8 @@ class Piece:
     def traits(self) -> dict[str, Any]:
         """What must be equal in all parts."""
         nodata = "nan" if self.nodata is not None and math.isnan(self.nodata) else self.nodata
-        return {"dtype": self.dtype, "nodata": nodata, "bands": self.count, "crs": self.crs}
+        plain = {"dtype": self.dtype, "nodata": nodata, "bands": self.count, "crs": self.crs}
+        return {**plain, **self.meaning}
 
 
 def measure_part(part: RasterPart, grid: RasterGrid) -> Piece:
@@ -156,6 +160,12 @@ def _measure_geotiff(part: RasterPart, grid: RasterGrid) -> Piece:
     a, _, c, _, e, f = grid.transform
     with rasterio.open(part.path, driver="GTiff") as source:
         crs = source.crs.to_wkt() if source.crs else ""
+        if source.mask_flag_enums[0] == [MaskFlags.per_dataset]:
+            raise InconsistentPartsError(
+                f"The raster of node {part.node} has a mask beside its pixels: it would be lost.",
+                fixes=("return {'raster', 'transform', 'crs', 'nodata'}",),
+                details={"node": part.node},
+            )
         dtype = np.dtype(_READ_AS.get(source.dtypes[0], source.dtypes[0]))
         there, is_south_up = source.transform, source.transform.e > 0
         if is_south_up:
@@ -181,8 +191,16 @@ def _measure_geotiff(part: RasterPart, grid: RasterGrid) -> Piece:
             nodata=exact_nodata(source, 1) if may_round(dtype) else source.nodata,
             crs=grid.crs if crs and same_crs(crs, grid.crs) else crs,
             trim=(0, 0),
+            meaning=_meaning(source),
             is_south_up=is_south_up,
         )
+
+
+def _meaning(source: Any) -> dict[str, Any]:
+    """Return how a file's pixels are to be understood, if not as they are."""
+    if (set(source.scales), set(source.offsets)) == ({1.0}, {0.0}):
+        return {}
+    return {"scales": source.scales, "offsets": source.offsets}
 
 
 def _first_overlap(windows: NDArray[np.int64]) -> tuple[int, int] | None:

@@ -17,10 +17,11 @@ import rasterio
 import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterioWindow
 
 from geopod.codecs.array import load_array
-from geopod.codecs.raster import PREDICTORS
+from geopod.codecs.raster import NO_ALPHA, PREDICTORS
 from geopod.layers.gdal import gdal_settings
 from geopod.layers.grids import Window, shift_transform
 from geopod.layers.publish_pieces import (
@@ -95,8 +96,11 @@ def _write_plain(pieces: Sequence[Piece], frame: Window, grid: RasterGrid, path:
         "interleave": "band",
         "bigtiff": "IF_SAFER",
         "sparse_ok": True,
+        "alpha": NO_ALPHA,
     }
     with rasterio.open(path, "w", **profile) as target:
+        if first.part.path.suffix != ".npy":
+            _copy_meaning(first.part.path, target)
         for piece in pieces:
             row, column = piece.window[0] - frame[0], piece.window[1] - frame[1]
             for offset, pixels in _read_strips(piece):
@@ -104,6 +108,19 @@ def _write_plain(pieces: Sequence[Piece], frame: Window, grid: RasterGrid, path:
                 target.write(pixels.astype(first.dtype, copy=False), window=window)
         for number, name in enumerate(grid.bands[: first.count], start=1):
             target.set_band_description(number, name)
+
+
+def _copy_meaning(path: Path, target: Any) -> None:
+    """Take over what a file says of its bands: colours, scale, offset, unit."""
+    with rasterio.open(path, driver="GTiff") as source:
+        for number, colour in enumerate(source.colorinterp, start=1):
+            if colour is ColorInterp.palette:
+                target.write_colormap(number, source.colormap(number))
+        target.colorinterp = source.colorinterp
+        if (set(source.scales), set(source.offsets)) != ({1.0}, {0.0}):
+            target.scales, target.offsets = source.scales, source.offsets
+        if any(source.units):
+            target.units = [unit or "" for unit in source.units]
 
 
 def _read_strips(piece: Piece) -> Iterator[tuple[int, NDArray[Any]]]:
