@@ -20,6 +20,7 @@ from geopod.errors.runs import TIMES
 from layer_builders import UTM, raster_spec, scene_polygons, write_raster
 from local_builders import (
     an_order,
+    applied,
     asleep,
     ended,
     finished,
@@ -125,6 +126,27 @@ def test_refreshed_environment_sees_the_bytes_that_are_there_now(act_on, dem):
         write_raster(dem, SPEC, SPEC.values() * 0 + 1)
         await backend.refresh_environment("env")
         await until(backend, "env", "Ready")
+        order = an_order(record.uid, COUNT)
+        state = await finished(backend, order)
+        assert state.phase == "Succeeded", state.failures
+        return sum(total for total, _ in await values_of(backend, order))
+
+    assert act_on(act) == SPEC.values().size
+
+
+@pytest.mark.parametrize("change", ["bytes", "layers"])
+def test_run_that_follows_a_change_at_once_waits_for_its_plan(act_on, dem, change):
+    async def act(backend):
+        record = await ready(backend, nodes=2, layers=[DEM])
+        assert (await finished(backend, an_order(record.uid, COUNT))).phase == "Succeeded"
+        ones = write_raster(dem.with_name("ones.tif"), SPEC, SPEC.values() * 0 + 1)
+        if change == "bytes":
+            ones.replace(dem)
+            await backend.refresh_environment("env")
+        else:
+            stamps = [{"id": "2024", "uris": [str(ones)]}]
+            await backend.apply_layer("ones", {"type": "raster", "timestamps": stamps})
+            await applied(backend, "env", nodes=2, layers=[{**DEM, "pathId": "ones"}])
         order = an_order(record.uid, COUNT)
         state = await finished(backend, order)
         assert state.phase == "Succeeded", state.failures

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from dispatch_builders import START, World, a_map, a_plan, an_order, with_retries
 from geopod.api.results import TaskReason
@@ -119,6 +121,16 @@ def test_another_number_of_nodes_counts_for_later_runs_only():
     world.work_until_done()
     assert sorted(world.manifest["before"]) == [0, 1]
     assert sorted(world.manifest["after"]) == [0, 1, 2]
+
+
+def test_a_run_waits_for_the_plan_of_other_layers_though_there_are_as_many_nodes():
+    world = World(nodes=2)
+    world.do(NodesResized(2))
+    world.submit(an_order())
+    assert world.read().message.startswith("Waits for the partition plan")
+    world.do(PartitionsPlanned(replace(a_plan(2), sha256="b" * 64)))
+    world.work_until_done()
+    assert world.read().plan_sha256 == "b" * 64
 
 
 def test_a_subset_of_partitions_keeps_their_numbers():

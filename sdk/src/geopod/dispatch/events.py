@@ -113,7 +113,7 @@ class NodeDrained:
 
 @dataclass(frozen=True, slots=True)
 class NodesResized:
-    """The environment has another number of nodes; later runs wait for the plan that fits."""
+    """The environment has so many nodes and is planned anew: later runs wait for that plan."""
 
     nodes: int
 

@@ -81,10 +81,11 @@ def drain(state: State, index: int, actions: list[Action]) -> None:
 
 
 def resize(state: State, event: NodesResized) -> None:
-    """Take another number of nodes; a plan for another number no longer serves new runs."""
-    state.size = event.nodes
-    if state.plan is not None and state.plan.count != event.nodes:
-        state.plan = None
+    """Take the number of nodes; the plan that was serves no new run, even if it is for as many.
+
+    The layers may be other ones now, or other bytes.
+    """
+    state.size, state.plan = event.nodes, None
     state.may_admit = True
 
 

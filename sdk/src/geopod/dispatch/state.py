@@ -153,7 +153,7 @@ class State:
     now: float = 0.0
     """Time of the latest event; never goes back."""
     plan: Plan | None = None
-    """What per-node runs are bound to; None while there is no plan for `size` nodes."""
+    """What per-node runs are bound to; None while nodes and layers are being planned."""
     runs: dict[str, Run] = field(default_factory=dict)
     """By uid, finished ones until `RunClosed`."""
     queue: list[QueueKey] = field(default_factory=list)

@@ -139,8 +139,8 @@ class Supervisor:
             refresh = needs_plan(before, record)
             nodes, sleeps = record.spec.get("nodes", 1), record.spec.get("suspend", False)
             if refresh or nodes != before.spec.get("nodes", 1):
+                self._link.configure(nodes=nodes, refresh=refresh)  # before any client hears of it
                 self._say("Updating", "the layers are planned anew")
-                self._link.configure(nodes=nodes, refresh=refresh)
             elif sleeps != before.spec.get("suspend", False):
                 self._link.configure(nodes=None, refresh=False)
             if sleeps:
