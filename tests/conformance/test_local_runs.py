@@ -21,6 +21,8 @@ from local_builders import (
 ADD_ONE = "def f(x): return x + 1"
 SLOW = "import time\ndef f(x):\n    time.sleep(0.05)\n    return x"
 
+WANTED = [2, 3, 1, 2, 1, 3]
+
 
 class TestRuns:
     def test_map_returns_every_result_in_order(self, local_home):
@@ -58,6 +60,17 @@ class TestRuns:
                 await finished(backend, other)
 
         story(local_home, act)
+
+    def test_run_that_is_sent_right_after_scaling_has_the_new_number_of_tasks(self, local_home):
+        async def act(backend):
+            record = await ready(backend)
+            totals = []
+            for nodes in WANTED:
+                await backend.scale_environment("env", nodes)
+                totals.append((await finished(backend, an_order(record.uid))).total)
+            return totals
+
+        assert story(local_home, act) == WANTED
 
     def test_several_runs_share_one_connection(self, local_home):
         async def act(backend):

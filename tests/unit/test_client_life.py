@@ -283,6 +283,17 @@ def test_environment_that_is_late_says_what_it_waits_for(reason, error, fact):
     assert caught.value.fixes
 
 
+@pytest.mark.parametrize("nodes", ["3", 3.0])
+def test_number_of_nodes_is_kept_as_a_whole_number(nodes):
+    async def work():
+        environment = await aio.Client(scripted()).environment("e", progress=False)
+        await environment.scale(nodes)
+        return environment.record.spec["nodes"]
+
+    kept = asyncio.run(work())
+    assert (kept, type(kept)) == (3, int)
+
+
 def test_more_requirements_join_those_there_are():
     backend = scripted()
 

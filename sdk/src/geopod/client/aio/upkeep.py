@@ -38,8 +38,8 @@ class Kept(Planned):
 
     async def scale(self, nodes: int) -> None:
         """Change the number of nodes (0 to 1000); later runs have as many partitions."""
-        validate({**self.record.spec, "nodes": nodes})
-        await self._backend.scale_environment(self.name, nodes)
+        wanted = validate({**self.record.spec, "nodes": nodes})
+        await self._backend.scale_environment(self.name, wanted["nodes"])
         await self.refresh_state()
 
     async def refresh(self) -> None:
