@@ -249,6 +249,12 @@ def test_target_that_names_nothing_is_refused(target):
         complete_target(order, {"dem": DEM})
 
 
+def test_format_that_a_layer_cannot_have_is_refused():
+    order = an_order(write_to={"pathId": "dem", "timestampId": "2025", "format": "gpkg"})
+    with pytest.raises(InvalidInputError, match="A raster layer cannot be written as 'gpkg'"):
+        complete_target(order, {"dem": DEM})
+
+
 def test_figures_stay_bounded_and_near_the_truth():
     figures = RunFigures()
     entry = Entry(codec="json", sha256="", bytes=3)

@@ -29,7 +29,6 @@ PUBLISHING = (sys.executable, "-P", "-m", "geopod.coordinator.publishing")
 COPIES = {"npy": 3, "geotiff": 6}
 """How often a part's bytes lie on scratch: fetched, uncompressed, and in the layer's file."""
 OTHER_COPIES = 3
-DEFAULT_FORMATS = {"raster": "tif", "vector": "parquet"}
 NOTHING_SHA256 = sha256(b"null").hexdigest()
 """Of what a function's None is stored as."""
 

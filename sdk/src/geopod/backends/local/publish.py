@@ -20,7 +20,8 @@ from geopod.backends.local.state import StateFolder, safe_name, write_whole
 from geopod.backends.local.unfinished import stored_state
 from geopod.coordinator import layer_ends
 from geopod.coordinator.finished import finished_run
-from geopod.coordinator.publication import DEFAULT_FORMATS, Published, Target, publish_runs
+from geopod.coordinator.formats import FORMATS, chosen_format
+from geopod.coordinator.publication import Published, Target, publish_runs
 from geopod.errors import GeopodError, InvalidInputError, RunNotFoundError
 from geopod.store import Store
 
@@ -39,7 +40,8 @@ class Publisher:
     def complete(self, order: RunOrder) -> RunOrder:
         """Return the order with kind and format of the layer that its results go to.
 
-        Raises LayerNotFoundError, or InvalidInputError for a layer that says neither.
+        Raises LayerNotFoundError, InvalidInputError for a layer that says neither or cannot have
+        the format, ConfigError for a timestamp that no folder can be called.
         """
         target = order.write_to
         if target is None or "kind" in target:
@@ -47,7 +49,8 @@ class Publisher:
         layer = self._catalogue.get(target["pathId"], timestamp_id=target["timestampId"])
         _check_timestamp("write_to", target["pathId"], target["timestampId"])
         kind = self._kind_of(layer)
-        whole = {"format": DEFAULT_FORMATS[kind], **target, "kind": kind}
+        safe_name(target["timestampId"])
+        whole = {**target, "format": chosen_format(kind, target.get("format")), "kind": kind}
         return msgspec.structs.replace(order, write_to=whole)
 
     def show(self, order: RunOrder, state: RunState) -> RunState:
@@ -107,7 +110,7 @@ class Publisher:
             path_id=path_id,
             timestamp=timestamp_id,
             kind=kind,
-            format=wanted.get("format") or DEFAULT_FORMATS[kind],
+            format=chosen_format(kind, wanted.get("format")),
             partial=layer_ends.is_partial(wanted),
         )
         finished = [await finished_run(order, state, find=self._find_base) for order, state in runs]
@@ -137,7 +140,7 @@ class Publisher:
     def _kind_of(self, layer: LayerRecord) -> str:
         """Return raster or vector: as the layer says, else as its first file looks."""
         kind = layer.spec.get("type")
-        if kind in DEFAULT_FORMATS:
+        if kind in FORMATS:
             return str(kind)
         stamps = layer.spec.get("timestamps", ())
         if not stamps:

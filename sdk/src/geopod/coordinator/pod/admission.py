@@ -11,7 +11,7 @@ import msgspec
 from geopod.api.layer_sources import LATEST
 from geopod.api.reasons import RunCondition, sentence
 from geopod.api.runs import RunOrder
-from geopod.coordinator.publication import DEFAULT_FORMATS
+from geopod.coordinator.formats import FORMATS, chosen_format
 from geopod.errors import GeopodError, InvalidInputError
 
 
@@ -47,14 +47,14 @@ def unready(environment: str, trouble: GeopodError) -> Refusal:
 def complete_target(order: RunOrder, layers: Mapping[str, Mapping[str, Any]]) -> RunOrder:
     """Return the order with kind and format of the layer that its results go to.
 
-    `layers`: pathId -> `Layer.spec`. Raises InvalidInputError for a layer that is not there, or a
-    timestamp that names none.
+    `layers`: pathId -> `Layer.spec`. Raises InvalidInputError for a layer that is not there or
+    cannot have the format, and a timestamp that names none.
     """
     target = order.write_to
     if target is None:
         return order
     spec = layers.get(target["pathId"])
-    if spec is None or spec.get("type") not in DEFAULT_FORMATS:
+    if spec is None or spec.get("type") not in FORMATS:
         raise InvalidInputError.value(
             name="spec.writeToLayer.pathId", value=target["pathId"], why="names no Layer"
         )
@@ -63,5 +63,6 @@ def complete_target(order: RunOrder, layers: Mapping[str, Mapping[str, Any]]) ->
             name="spec.writeToLayer.timestampId", value=LATEST, why="names no timestamp"
         )
     kind = spec["type"]
-    wanted = (spec.get("writeTo") or {}).get("format") or DEFAULT_FORMATS[kind]
-    return msgspec.structs.replace(order, write_to={"format": wanted, **target, "kind": kind})
+    wanted = target.get("format") or (spec.get("writeTo") or {}).get("format")
+    whole = {**target, "format": chosen_format(kind, wanted), "kind": kind}
+    return msgspec.structs.replace(order, write_to=whole)

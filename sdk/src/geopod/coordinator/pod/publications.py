@@ -27,9 +27,9 @@ from geopod.cluster.problems import NotFoundApiError
 from geopod.cluster.watching import Listing
 from geopod.coordinator import layer_ends
 from geopod.coordinator.finished import FinishedRun, finished_run
+from geopod.coordinator.formats import chosen_format
 from geopod.coordinator.pod.office import Object, Office
 from geopod.coordinator.publication import (
-    DEFAULT_FORMATS,
     Scratch,
     Target,
     publish_runs,
@@ -216,7 +216,7 @@ def target_of(layer: Mapping[str, Any], stamp: str, wanted_format: str | None) -
         path_id=path_id,
         timestamp=stamp,
         kind=kind,
-        format=wanted_format or write_to.get("format") or DEFAULT_FORMATS[kind],
+        format=chosen_format(kind, wanted_format or write_to.get("format")),
         secret=((spec.get("credentials") or {}).get("secretName") or "") if is_bucket else "",
     )
 
