@@ -52,6 +52,13 @@ ENVIRONMENTS = [
         "env='A B' is refused: string should match pattern '^[-._a-zA-Z][-._a-zA-Z0-9]*$'.",
     ),
     ({"secrets": [{"nam": "x"}]}, "secrets[0]['name']={'nam': 'x'} is refused: field required."),
+    (
+        {"labels": {"tries": 3}},
+        (
+            "labels={'tries': 3} is no label: texts of at most 63 letters, digits, '-', '_' and "
+            "'.', with a letter or digit at either end."
+        ),
+    ),
     ({"template": {"foo": 1}}, "template['foo']=1 is refused: extra inputs are not permitted."),
 ]
 
@@ -94,3 +101,21 @@ def test_layer_names_the_keyword(tmp_path, keywords, fact):
 @pytest.mark.parametrize(("ttl", "idle_s"), [("10m", 600), ("2h", 1800), (None, 1800)])
 def test_environment_that_lives_shortly_idles_no_longer(ttl, idle_s):
     assert environment_spec({"ttl": ttl}, layers=(), files=())["idle"]["afterSeconds"] == idle_s
+
+
+@pytest.mark.parametrize("labels", [{"team": ""}, {"geopod.example/team": "geo-1.a_b"}])
+def test_labels_are_taken_as_kubernetes_takes_them(labels):
+    backend = ScriptedBackend([1], python=f"3.{sys.version_info.minor}")
+    asyncio.run(aio.Client(backend).environment("e", labels=labels, progress=False))
+    assert backend.environments["e"].labels == labels
+
+
+WRONG = [{"a b": "c"}, {"a": "c d"}, {"a": None}, {"": "c"}, {"A B/c": "d"}, {"a": "x" * 64}]
+
+
+@pytest.mark.parametrize("labels", WRONG, ids=str)
+def test_labels_that_kubernetes_would_refuse_are_none(labels):
+    backend = ScriptedBackend([1], python=f"3.{sys.version_info.minor}")
+    with pytest.raises(InvalidInputError, match="is no label"):
+        asyncio.run(aio.Client(backend).environment("e", labels=labels, progress=False))
+    assert not backend.environments

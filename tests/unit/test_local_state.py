@@ -42,6 +42,20 @@ def test_environment_is_found_by_name_and_by_uid(folder):
     assert folder.read_environment(record.uid) == record
 
 
+@pytest.mark.parametrize("text", ["", "{", '{"name": 3}'])
+def test_record_that_cannot_be_read_hides_no_other_and_is_replaced(folder, text):
+    there, broken = a_record(), a_record("broken")
+    for record in (there, broken):
+        folder.write_environment(record)
+    for name in ("environment", "status", "running"):
+        (folder.environment("broken") / f"{name}.json").write_text(text)
+    assert folder.environments() == [there]
+    assert folder.read_report("broken") is None
+    assert folder.read_running("broken") is None
+    folder.write_environment(broken)
+    assert folder.read_environment("broken") == broken
+
+
 def test_missing_environment_names_those_that_exist(folder):
     folder.write_environment(a_record("ndvi-env"))
     with pytest.raises(

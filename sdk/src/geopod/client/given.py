@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 from geopod.api.compact import join_ranges
+from geopod.api.names import DNS_SUBDOMAIN
 from geopod.errors import DuplicateKeyError, InvalidInputError
 from geopod.errors.wording import items_text
 
 ROW_OF_INDEXES = 1000
 """So many indexes are told in a message at most: they join to few ranges."""
+LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 VARIABLE = re.compile(r"[^=\0]+")
 """Name of an environment variable, as the system takes it."""
 
@@ -78,6 +80,23 @@ def mapping(value: Any, *, name: str, example: str) -> dict[str, Any]:
             name=name, value=value, why="has a name that is no text", fix=example
         )
     return dict(value)
+
+
+def labels(value: Any) -> dict[str, str]:
+    """Return labels, which have the form that Kubernetes gives them."""
+    example = "labels={'team': 'geo'}"
+    for key, text in (found := mapping(value, name="labels", example=example)).items():
+        prefix, _, name = key.rpartition("/")
+        is_key = LABEL.fullmatch(name) and (not prefix or re.fullmatch(DNS_SUBDOMAIN, prefix))
+        if not (is_key and isinstance(text, str) and (not text or LABEL.fullmatch(text))):
+            raise InvalidInputError.value(
+                name="labels",
+                value={key: text},
+                why="is no label: texts of at most 63 letters, digits, '-', '_' and '.', with a "
+                "letter or digit at either end",
+                fix=example,
+            )
+    return found
 
 
 def variables(value: Any, *, name: str, example: str) -> list[dict[str, str]]:

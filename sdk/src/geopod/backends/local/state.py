@@ -227,8 +227,8 @@ class StateFolder:
     def _read_run(self, name: str) -> RunOrder | None:
         try:
             return _read(self._run(name), RunOrder)
-        except (ConfigError, msgspec.DecodeError):
-            return None  # no name of ours, or an order that another release wrote
+        except ConfigError:
+            return None
 
 
 def state_root() -> Path:
@@ -272,6 +272,8 @@ def _read(path: Path, kind: type[Record]) -> Record | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, NotADirectoryError):
+        return None
+    except msgspec.DecodeError:  # of another release, or cut off: it must not hide the others
         return None
 
 

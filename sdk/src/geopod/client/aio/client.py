@@ -135,7 +135,7 @@ class Client:
         choices = await choose_layers(layers, self._backend)
         if name is not None:
             check_environment_name(given.text(name, name="name", example="name='ndvi-env'"))
-        labels = given.mapping(labels, name="labels", example="labels={'team': 'geo'}")
+        labels = given.labels(labels)
         files = given.listed(files, name="files", example="files=['model.pt']")
         wanted = [choice.spec() for choice in choices]
         given.check_keys(wanted, ())
