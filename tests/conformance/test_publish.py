@@ -404,6 +404,26 @@ def test_part_without_rows_has_no_type_that_others_must_have(tmp_path, output_fo
     assert found.crs == "EPSG:4326"
 
 
+@pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize("turn", [1, -1])
+@pytest.mark.parametrize(
+    ("narrow", "wide"), [("int32", "int64"), ("int32", "float64"), ("uint8", "uint32")]
+)
+def test_numbers_of_a_smaller_type_are_those_of_a_larger_one(
+    tmp_path, output_format, turn, narrow, wide
+):
+    """GDAL reads a GeoJSON's numbers as the smallest type that holds those of this file."""
+    most = np.iinfo(narrow).max
+    frames = [
+        points(PLACE, a=np.array([most], narrow)),
+        points(PLACE, a=np.array([2**31 + 1], wide)),
+    ]
+
+    found = written(tmp_path, frames[::turn], output_format)
+
+    assert sorted(found["a"]) == sorted([most, 2**31 + 1])
+
+
 def test_parts_that_differ_are_told_by_what_differs_alone(tmp_path):
     frames = [points(PLACE, a=[1], b=[1]), points(PLACE, a=[1.5], b=[1], crs="EPSG:32616")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,19 @@ from geopod.errors import InconsistentPartsError
 from geopod.layers.crs import parse_crs
 from geopod.layers.parquet import ParquetLayer, open_parquet
 
+# GDAL reads a GeoJSON's numbers as the smallest type that holds those of this file.
+_HELD_BY: Mapping[pa.DataType, tuple[pa.DataType, ...]] = {
+    pa.string(): (pa.large_string(),),
+    pa.binary(): (pa.large_binary(),),
+    pa.int8(): (pa.int16(), pa.int32(), pa.int64(), pa.float64()),
+    pa.int16(): (pa.int32(), pa.int64(), pa.float64()),
+    pa.int32(): (pa.int64(), pa.float64()),
+    pa.uint8(): (pa.uint16(), pa.uint32(), pa.uint64(), pa.float64()),
+    pa.uint16(): (pa.uint32(), pa.uint64(), pa.float64()),
+    pa.uint32(): (pa.uint64(), pa.float64()),
+    pa.float32(): (pa.float64(),),
+}
+"""Types by one whose values they hold, all of them and all their digits."""
 VectorFormat = Literal["parquet", "gpkg", "fgb", "geojson"]
 
 
@@ -87,9 +100,11 @@ def _common_schema(parts: Sequence[VectorPart], layers: Sequence[ParquetLayer]) 
 
 
 def _wider(first: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """Return a type that holds the values of both, the first one if there is none."""
-    pairs = {(pa.null(), other): other, (pa.string(), pa.large_string()): other}
-    return pairs.get((first, other), first)
+    """Return the type that holds all values of both, the first one if neither does."""
+    for narrow, wide in ((first, other), (other, first)):
+        if pa.types.is_null(narrow) or wide in _HELD_BY.get(narrow, ()):
+            return wide
+    return first
 
 
 def _traits(layer: ParquetLayer, schema: pa.Schema) -> dict[str, Any]:
