@@ -155,6 +155,19 @@ def test_run_that_follows_a_change_at_once_waits_for_its_plan(act_on, dem, chang
     assert act_on(act) == SPEC.values().size
 
 
+def test_refresh_wakes_an_environment_that_sees_the_bytes_that_are_there_now(act_on, dem):
+    async def act(backend):
+        record = await asleep(backend, nodes=2, layers=[DEM], idle={"afterSeconds": 0.5})
+        write_raster(dem, SPEC, SPEC.values() * 0 + 1)
+        await backend.refresh_environment("env")
+        order = an_order(record.uid, COUNT)
+        state = await finished(backend, order)
+        assert state.phase == "Succeeded", state.failures
+        return sum(total for total, _ in await values_of(backend, order))
+
+    assert act_on(act) == SPEC.values().size
+
+
 def test_woken_environment_does_not_stage_again(act_on):
     async def act(backend):
         record = await asleep(backend, nodes=4, layers=[DEM], idle={"afterSeconds": 0.5})

@@ -96,8 +96,16 @@ def test_layer_that_is_in_no_catalogue_is_named_with_the_nearest():
 
 def test_environment_without_layers_needs_no_planning():
     assert planning_request({"nodes": 3}, {}, POD) == ({}, None)
-    settings = coordinator_settings({"spec": {"nodes": 3, "minReadyNodes": 2}}, {}, POD)
+    manifest = {"metadata": {}, "spec": {"nodes": 3, "minReadyNodes": 2}}
+    settings = coordinator_settings(manifest, {}, POD)
     assert (settings.nodes, settings.min_ready_nodes, settings.redial_grace_s) == (3, 2, 30.0)
+    assert not settings.refreshed
+
+
+def test_a_coordinator_that_starts_later_knows_of_the_last_refresh():
+    asked = {"annotations": {names.ANNOTATION_REFRESH: "2026-05-05T12:00:00Z"}}
+    settings = coordinator_settings({"metadata": asked, "spec": {}}, {}, POD)
+    assert settings.refreshed == "2026-05-05T12:00:00Z"
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,17 @@ def test_killed_planning_is_asked_again_and_a_failed_one_is_not(
     assert isinstance(plan, PlanFailed) is not made
 
 
+def test_plan_from_before_a_refresh_is_not_taken_for_one_after_it(tmp_path):
+    tries, store = tmp_path / "tries", MemoryStore()
+    script = SCRIPT.format(tries=str(tries), deaths=0, code=0, plan=PLAN)
+    asked = []
+    for refreshed in ("", "", "2", "2", "3"):
+        planner = Planner(store, "e", command=(sys.executable, "-c", script))  # each a new process
+        asyncio.run(planner.make({}, nodes=2, anew=False, refreshed=refreshed))
+        asked.append(len(tries.read_text()))
+    assert asked == [1, 1, 2, 2, 3]
+
+
 def test_store_that_stays_full_is_told_in_the_end(monkeypatch):
     monkeypatch.setattr(patience, "PAUSE_S", (0.01, 0.02))
     asked = []

@@ -71,12 +71,17 @@ class Planner:
         self._command = command
 
     async def make(
-        self, request: dict[str, Any], *, nodes: int, anew: bool
+        self, request: dict[str, Any], *, nodes: int, anew: bool, refreshed: str = ""
     ) -> StoredPlan | PlanFailed:
-        """Return the plan of these layers for `nodes` nodes; `anew`: read the headers again."""
+        """Return the plan of these layers for `nodes` nodes; `anew`: read the headers again.
+
+        `refreshed`: names the last time that this was asked for. A plan from before is none of it,
+        though whoever was asked had no time to make another, or nobody was there.
+        """
         data = msgspec.json.encode({**request, "nodes": nodes}, order="sorted")
+        request_sha256 = sha256(data + refreshed.encode()).hexdigest()
         if not anew:
-            known = await self._recall(data)
+            known = await self._recall(request_sha256)
             if known is not None:
                 return known
         answer = await self._ask(data)
@@ -84,7 +89,7 @@ class Planner:
             return answer
         name = plan_sha256(answer)
         await self._keep(names.plan_key(self._environment_uid, name), answer)
-        key = PlanKey(request_sha256=sha256(data).hexdigest(), plan_sha256=name)
+        key = PlanKey(request_sha256=request_sha256, plan_sha256=name)
         await self._keep(self._latest, msgspec.json.encode(key))
         return StoredPlan(sha256=name, plan=decode_plan(answer))
 
@@ -125,11 +130,11 @@ class Planner:
     def _latest(self) -> str:
         return names.plan_key(self._environment_uid, "latest")
 
-    async def _recall(self, request: bytes) -> StoredPlan | None:
+    async def _recall(self, request_sha256: str) -> StoredPlan | None:
         """Return the plan that an earlier coordinator made for the very same request."""
         try:
             key = msgspec.json.decode(await self._store.get(self._latest), type=PlanKey)
-            if key.request_sha256 != sha256(request).hexdigest():
+            if key.request_sha256 != request_sha256:
                 return None
             return await self.read(key.plan_sha256)
         except KeyMissingError:

@@ -110,7 +110,9 @@ class CoordinatorProcess:
         self._planning = self._spawn(self._make_plan(settings, anew=anew))
 
     async def _make_plan(self, settings: CoordinatorSettings, *, anew: bool) -> None:
-        plan = await self._planner.make(settings.planning, nodes=settings.nodes, anew=anew)
+        plan = await self._planner.make(
+            settings.planning, nodes=settings.nodes, anew=anew, refreshed=settings.refreshed
+        )
         self.coordinator.planned(plan)
 
     async def _bound_plan(self, run: UnfinishedRun) -> StoredPlan | None:

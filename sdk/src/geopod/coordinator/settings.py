@@ -32,6 +32,8 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     """TCP port for agents; None: none. 0: any free one, named in the log."""
     planning: dict[str, Any] = {}
     """`geopod.coordinator.planning.PlanRequest` as JSON, without `nodes`; no layers: `{}`."""
+    refreshed: str = ""
+    """Names the last time that the layers were asked to be planned anew; empty: never."""
     unplannable: PlanFailed | None = None
     """Why planning cannot even begin: a layer that is in no catalogue."""
     state_file: str = ""

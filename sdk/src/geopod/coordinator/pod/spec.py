@@ -35,6 +35,7 @@ def coordinator_settings(
         agent_host="",
         agent_port=pod.port,
         planning=planning,
+        refreshed=refresh_text(manifest),
         unplannable=unplannable,
         max_concurrent_runs=spec.get("maxConcurrentRuns", 8),
         max_queued_runs=spec.get("maxQueuedRuns", 1000),
