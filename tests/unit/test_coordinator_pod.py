@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from coordinator_builders import an_order
-from geopod.api import tokens
+from geopod.api import names, tokens
 from geopod.api.layer_sources import catalogue_spec, find_timestamp, on_volume
 from geopod.api.results import Entry, TaskRecord
 from geopod.api.runs import EnvironmentState
