@@ -206,6 +206,16 @@ def test_nodata_is_a_number_that_an_answer_carries(nodata: Any, plain: Any, tmp_
     assert (meta["nodata"], type(meta["nodata"])) == (plain, type(plain))
 
 
+@pytest.mark.parametrize("number", [NAN, float("inf"), "x"])
+def test_what_is_no_transform_makes_no_raster(number: Any, tmp_path: Path) -> None:
+    """NaN is no JSON: saying it ended the child."""
+    value = {"raster": np.zeros((1, 1)), "transform": [1, 0, number, 0, -1, 0]}
+
+    assert handed(value, tmp_path).kind == "tree"
+    with pytest.raises(Refused, match="NotAFileResult"):
+        handed(value, tmp_path, write_to="raster")
+
+
 def masked(values: list[Any], mask: list[int], dtype: str) -> Any:
     return np.ma.masked_array(np.array([values], dtype=dtype), [mask])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from typing import Any
@@ -154,7 +155,8 @@ def _six(transform: Any) -> list[float] | None:
         numbers = [float(number) for number in tuple(transform)[:NUMBERS_OF_TRANSFORM]]
     except (TypeError, ValueError):
         return None
-    return numbers if len(numbers) == NUMBERS_OF_TRANSFORM else None
+    is_whole = len(numbers) == NUMBERS_OF_TRANSFORM and all(map(math.isfinite, numbers))
+    return numbers if is_whole else None
 
 
 def crs_text(crs: Any) -> str | None:
