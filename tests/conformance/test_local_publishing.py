@@ -13,6 +13,7 @@ import geopod
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from geopod.api.results import Entry
 from geopod.codecs.array import load_array
 from geopod.coordinator.publishing import Part, PlacedWindow, PublishRequest, publish_parts
@@ -88,6 +89,7 @@ def test_whole_numbers_of_64_bits_are_equal(tmp_path, geopod_home):
     "convert",
     [
         pytest.param(lambda array: array.astype("M8[s]"), id="dates"),
+        pytest.param(lambda array: array.astype("S5"), id="text"),
         pytest.param(lambda array: array[:0], id="no bands"),
     ],
 )
@@ -178,6 +180,10 @@ def test_rasters_whose_first_row_is_the_southern_one_are_turned(tmp_path, codec)
     [
         ({"crs": None}, "Of what node 0 returned: the raster has no CRS"),
         ({"transform": None}, "Of what node 0 returned: the raster: no transform"),
+        (
+            {"transform": Affine(0.0, 10.0, 0.0, 4e6, 0.0, -10.0)},
+            r"node 0 is rotated: .*\(0\.0, 10",
+        ),
     ],
 )
 def test_raster_without_a_place_is_told_by_its_node(tmp_path, changes, words):

@@ -28,6 +28,7 @@ from geopod.layers.grids import Coefficients, Window
 
 ON_GRID = 1e-3
 """A GeoTIFF whose corner lies less than this part of a pixel off the lattice is on it."""
+_SAME_GRID = "return the transform that params gave"
 _READ_AS = {"complex_int16": "complex64"}
 """Types of GDAL that numpy lacks, and what rasterio reads them as."""
 
@@ -82,7 +83,10 @@ class Piece:
 
 
 def measure_part(part: RasterPart, grid: RasterGrid) -> Piece:
-    """Return where a part lies; raises ShapeMismatchError, InconsistentPartsError off the grid."""
+    """Return where a part lies; raises ShapeMismatchError.
+
+    InconsistentPartsError for a part off the grid, or of values that are no pixels.
+    """
     if part.path.suffix != ".npy":
         return _measure_geotiff(part, grid)
     if part.core is None:
@@ -95,11 +99,17 @@ def measure_part(part: RasterPart, grid: RasterGrid) -> Piece:
             node=part.node, shape=array.shape, core=part.core[2:], padded=padded[2:]
         )
     is_core = shape == part.core[2:]
+    dtype = np.dtype(STORED_AS.get(array.dtype.name, array.dtype)).name
+    if not check_dtype(dtype):
+        raise InconsistentPartsError(
+            f"The parts are no GeoTIFF: it has no {array.dtype}.",
+            fixes=("return numbers, as array.astype('int64')",),
+        )
     return Piece(
         part=part,
         window=part.core,
         count=1 if array.ndim == 2 else array.shape[0],  # noqa: PLR2004  # (row, column)
-        dtype=np.dtype(STORED_AS.get(array.dtype.name, array.dtype)).name,
+        dtype=dtype,
         nodata=grid.nodata,
         crs=grid.crs,
         trim=(0, 0) if is_core else (part.core[0] - padded[0], part.core[1] - padded[1]),
@@ -107,11 +117,8 @@ def measure_part(part: RasterPart, grid: RasterGrid) -> Piece:
 
 
 def check_writable(piece: Piece) -> None:
-    """Raise InconsistentPartsError for pixels or nodata that GeoTIFF does not have."""
-    dtype = np.dtype(piece.dtype)
-    words = wrong_nodata(dtype, piece.nodata)
-    if not check_dtype(dtype):
-        words = f"it has no {piece.dtype}; return numbers, as array.astype('int64')"
+    """Raise InconsistentPartsError for bands or nodata that GeoTIFF does not have."""
+    words = wrong_nodata(np.dtype(piece.dtype), piece.nodata)
     if piece.count < 1:
         words = "they have no bands"
     if words:
@@ -170,6 +177,12 @@ def _measure_geotiff(part: RasterPart, grid: RasterGrid) -> Piece:
         there, is_south_up = source.transform, source.transform.e > 0
         if is_south_up:
             there = there @ Affine(1.0, 0.0, 0.0, 0.0, -1.0, source.height)
+        if there.b or there.d:
+            raise InconsistentPartsError(
+                f"The raster of node {part.node} is rotated: its transform is {there[:6]}.",
+                fixes=("return an Affine, not GDAL's order of numbers", _SAME_GRID),
+                details={"node": part.node, "transform": list(there)[:6]},
+            )
         column, row = (there.c - c) / a, (there.f - f) / e
         drift = max(
             abs(there.a / a - 1) * source.width,
@@ -177,10 +190,10 @@ def _measure_geotiff(part: RasterPart, grid: RasterGrid) -> Piece:
             abs(column - round(column)),
             abs(row - round(row)),
         )
-        if drift > ON_GRID or there.b or there.d:
+        if drift > ON_GRID:
             raise InconsistentPartsError(
                 f"The raster of node {part.node} lies {drift:.3g} px off the grid of the layer.",
-                fixes=("return the transform that params gave", "return an array of core shape"),
+                fixes=(_SAME_GRID, "return an array of core shape"),
                 details={"node": part.node, "transform": list(there)[:6]},
             )
         return Piece(
