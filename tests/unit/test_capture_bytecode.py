@@ -5,6 +5,7 @@ import pickle
 import sys
 
 import cloudpickle
+import geopod
 import numpy as np
 import pytest
 from capture_builders import OWN, captured_names, program, unpickled, user_module
@@ -490,6 +491,19 @@ def test_what_cannot_be_pickled_is_named_with_its_type_and_line(tmp_path, text, 
         "fix: 1) open it inside ndvi(), or pass what opens it"
     )
     assert isinstance(caught.value, TypeError)
+
+
+def test_client_in_a_function_is_named_and_not_what_is_inside_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOPOD_HOME", str(tmp_path))
+    client = geopod.connect("local")
+
+    def ndvi(params):
+        return client
+
+    with pytest.raises(UnpicklableFunctionError) as caught:
+        capture(ndvi)
+    client.close()
+    assert "closure variable 'client' is a geopod.client.sync.client.Client" in str(caught.value)
 
 
 def test_all_objects_that_cannot_be_pickled_are_named(tmp_path):

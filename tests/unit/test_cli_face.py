@@ -180,7 +180,14 @@ FIXES = {fix for _, error, _ in SENTENCES for fix in error.fixes}
 
 
 def test_every_command_stands_for_a_fix_that_errors_tell():
-    others = {"run.explain()", "run.results(errors='return')", "env.scale(1)"}  # told elsewhere
+    others = {  # told elsewhere
+        "run.explain()",
+        "run.download(folder)",
+        "run.results(errors='return')",
+        "run.rerun(tasks='all')",
+        "env.scale(1)",
+        "free some space: env.delete(results=True)",
+    }
     assert set(COMMANDS_OF_FIXES) <= FIXES | others
     python = {fix for fix in FIXES if fix.startswith(("client.", "env.", "run.", "task."))}
     calls = {fix for fix in python if fix.endswith("()")}
@@ -191,10 +198,16 @@ def test_fixes_are_told_as_commands(told, capsys):
     assert call("layer", "show", "nowhere") == 2
     assert "fix: 1) geopod layer list\n" in capsys.readouterr().err
     lost = errors.NodeLostError(
-        "was lost.", fixes=("run.rerun()", "task.reproduce()"), run="r", task=3
+        "was lost.",
+        fixes=("run.rerun()", "task.reproduce()", "run.download(folder)"),
+        run="r",
+        task=3,
     )
     cli.tell(lost)
-    assert "1) geopod runs rerun r 2) geopod runs reproduce r 3\n" in capsys.readouterr().err
+    assert (
+        "1) geopod runs rerun r 2) geopod runs reproduce r 3 3) geopod runs results r --download "
+        "FOLDER\n"
+    ) in capsys.readouterr().err
 
 
 def test_interrupt_exits_with_130(backend, monkeypatch):

@@ -8,7 +8,7 @@ import sys
 import pytest
 from geopod.client import aio
 from geopod.client.aio.submission import read_target
-from geopod.client.layerlike import read_layer
+from geopod.client.layerlike import LayerRef, read_layer
 from geopod.errors import InvalidInputError, LayerNotFoundError
 from geopod.testing import ScriptedBackend
 
@@ -91,3 +91,18 @@ def test_target_is_a_layer_also_beside_a_folder_of_its_name(folder, text):
 def test_target_that_looks_like_a_path_is_none(text):
     with pytest.raises(InvalidInputError, match="is a path; results are written to a layer"):
         read_target(text, name="write_to")
+
+
+def test_address_is_told_how_to_become_a_layer():
+    with pytest.raises(InvalidInputError) as caught:
+        chosen("s3://bucket/Dem.tif?versionId=1")
+    assert caught.value.fact.endswith("is an address; environments take layers of the catalogue.")
+    assert caught.value.fixes[0] == "client.add_layer('dem', 's3://bucket/Dem.tif?versionId=1')"
+
+
+def test_timestamp_that_a_layer_lacks_is_told_with_those_it_has():
+    layer = LayerRef("dem", "raster", ("2023", "2024"), {"2023": ("a.tif",), "2024": ("b.tif",)})
+    assert layer.files() == ("b.tif",)
+    with pytest.raises(LayerNotFoundError) as caught:
+        layer.files("2025")
+    assert caught.value.fact == "Layer 'dem' has no timestamp '2025'; it has '2023', '2024'."

@@ -371,3 +371,15 @@ def test_client_that_was_left_open_is_closed_once_at_the_end():
         [sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, timeout=180, check=False
     )
     assert (ended.stdout, ended.stderr, ended.returncode) == ("closed\n" * 2, "", 0)
+
+
+def test_download_onto_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+
+    async def work():
+        environment = await aio.Client(scripted()).environment("e", progress=False)
+        run = await environment.submit(plain)
+        await run.download(tmp_path / "file")
+
+    with pytest.raises(InvalidInputError, match=r"folder=.* is no folder"):
+        asyncio.run(work())

@@ -58,8 +58,9 @@ def test_record_that_cannot_be_read_hides_no_other_and_is_replaced(folder, text)
 
 def test_missing_environment_names_those_that_exist(folder):
     folder.write_environment(a_record("ndvi-env"))
+    folder.write_environment(a_record("ended-env", terminated=1.0))
     with pytest.raises(
-        EnvironmentNotFoundError, match=r"No environment 'dem-env'.*Yours: ndvi-env"
+        EnvironmentNotFoundError, match=r"No environment 'dem-env'.*Yours: ndvi-env\."
     ):
         folder.read_environment("dem-env")
 

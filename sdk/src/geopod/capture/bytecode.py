@@ -279,6 +279,8 @@ def pickling_error(value: object, names: frozenset[str]) -> Exception | None:
 
 
 def _parts(value: object) -> Iterator[tuple[str, object]]:
+    if type(value).__module__.partition(".")[0] == "geopod":
+        return  # a client, an environment, a run: what is inside tells users nothing
     if isinstance(value, dict):
         yield from ((f"[{key!r}]", part) for key, part in value.items())
     elif isinstance(value, list | tuple):

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from geopod.api.names import DNS_SUBDOMAIN
 from geopod.errors import InvalidInputError, LayerNotFoundError
-from geopod.errors.wording import value_text
+from geopod.errors.wording import items_text, value_text
 
 FORMS = (
     "{'pathId': 'dem', 'timestampId': '2024'}",
@@ -44,11 +44,11 @@ class LayerRef:
         name = self.timestamps[-1] if timestamp == "latest" and self.timestamps else timestamp
         found = (self.uris or {}).get(name)
         if found is None:
-            raise LayerNotFoundError.missing(
-                path_id=self.path_id,
-                timestamp_id=timestamp,
-                namespace="",
-                nearest={self.path_id: self.timestamps},
+            there = items_text([repr(stamp) for stamp in self.timestamps]) or "none"
+            raise LayerNotFoundError(
+                f"Layer {self.path_id!r} has no timestamp {timestamp!r}; it has {there}.",
+                fixes=("client.layers()",),
+                details={"pathId": self.path_id, "timestampId": timestamp},
             )
         return found
 
@@ -123,6 +123,12 @@ def read_layer(layer: Any, *, known: Container[str] | None = None) -> LayerChoic
 
 def _text(text: str, known: Container[str] | None) -> LayerChoice:
     path, (path_id, _, timestamp_id) = Path(text), text.partition("/")
+    if "://" in text:
+        stem = Path(text.partition("?")[0]).stem.lower() or "dem"
+        raise InvalidInputError(
+            f"{value_text(text)} is an address; environments take layers of the catalogue.",
+            fixes=(f"client.add_layer({stem!r}, {text!r})", f"then layers=[{stem!r}]"),
+        )
     if not (known and path_id in known):
         if path.exists() or text.startswith(PATH_STARTS):
             return _file(path)

@@ -96,7 +96,7 @@ class StateFolder:
                 namespace="local",
                 target="local",
                 history=self._history(name),
-                yours=[each.name for each in self.environments()],
+                yours=[it.name for it in self.environments() if it.terminated is None],
             )
         return found
 

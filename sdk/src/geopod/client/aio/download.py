@@ -11,6 +11,7 @@ from pathlib import Path
 from geopod import codecs
 from geopod.api.results import SHARED_BYTES, Entry, TaskRecord
 from geopod.coordinator.manifest import read_result
+from geopod.errors import InvalidInputError
 from geopod.store import Store
 
 
@@ -19,7 +20,12 @@ async def download_results(store: Store, records: Iterable[TaskRecord], folder: 
 
     A file appears whole or not at all: a download that broke off goes on where it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InvalidInputError.value(
+            name="folder", value=str(folder), why="is no folder", fix="folder='results'"
+        ) from error
     written = []
     for record in sorted(records, key=lambda record: record.index):
         entry = record.entry
