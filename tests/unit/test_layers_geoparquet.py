@@ -132,3 +132,31 @@ def test_columns_that_are_views_are_staged(tmp_path, values, mode):
     assert header.header.columns == ("v",)
     rows = pa.concat_tables([job.rows(part, "a") for part in job])
     assert rows.sort_by("_fid")["v"].to_pylist() == values.to_pylist()
+
+
+def two_files(folder, *columns):
+    """A layer of two files: the columns of each, in their order."""
+    for number, names in enumerate(columns):
+        part = folder / f"data-{number}"
+        part.mkdir()
+        opened(part, [*((name, [f"{name}{number}"] * 3) for name in names), ("geometry", POINTS)])
+    hrefs = tuple(str(path) for path in sorted(folder.glob("data-*/a.parquet")))
+    return layer_source(folder / "a.parquet", hrefs=hrefs)
+
+
+def test_files_may_have_their_columns_in_another_order(tmp_path):
+    job = stage_job(tmp_path, two_files(tmp_path, "xy", "yx"), nodes=1)
+
+    rows = job.rows(0, "a").sort_by("_fid")
+    assert rows["x"].to_pylist() == ["x0"] * 3 + ["x1"] * 3
+    assert rows["y"].to_pylist() == ["y0"] * 3 + ["y1"] * 3
+
+
+@pytest.mark.parametrize(
+    ("second", "words"), [("xyz", "has columns z,"), ("y", "has no columns x,")]
+)
+def test_file_of_other_columns_is_told_by_them(tmp_path, second, words):
+    with pytest.raises(
+        LayerAccessError, match=f"data-1/a.parquet {words} other than data-0/a.parquet"
+    ):
+        read_header(two_files(tmp_path, "xy", second))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -53,11 +54,10 @@ def open_parquet(files: Sequence[Place], *, path_id: str) -> ParquetLayer:
     layers = [_read_footer(part, path_id=path_id) for part in parts]
     first = layers[0]
     for other in layers[1:]:
-        if (other.geometry, other.columns, other.crs) != (first.geometry, first.columns, first.crs):
+        if words := _difference(other, first):
             raise LayerAccessError.unreachable(
                 path_id=path_id,
-                words=f"{other.files[0].name} has other columns or another CRS than "
-                f"{first.files[0].name}",
+                words=f"{_name(other.files[0])} {words}, other than {_name(first.files[0])}",
             )
     has_covering = all(layer.covering == first.covering for layer in layers)
     return ParquetLayer(
@@ -71,6 +71,25 @@ def open_parquet(files: Sequence[Place], *, path_id: str) -> ParquetLayer:
         schema=first.schema,
         index=first.index,
     )
+
+
+def _difference(other: ParquetLayer, first: ParquetLayer) -> str | None:
+    """Return what a file has that is not the first one's; columns may be in another order."""
+    if other.crs != first.crs:
+        return "has another CRS"
+    if other.geometry != first.geometry:
+        return f"has its geometry in {other.geometry!r}"
+    columns = [name for name in other.columns if name not in first.columns]
+    if columns:
+        return f"has columns {', '.join(columns)}"
+    missing = [name for name in first.columns if name not in other.columns]
+    return f"has no columns {', '.join(missing)}" if missing else None
+
+
+def _name(place: Place) -> str:
+    """Return a file's name with that of its folder: parts of datasets have the same names."""
+    path = urlsplit(place.href).path if isinstance(place, RemoteFile) else str(place)
+    return "/".join(path.split("/")[-2:])
 
 
 def read_parquet(
