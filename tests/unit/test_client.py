@@ -192,6 +192,37 @@ def test_a_rerun_whose_results_are_no_layer_does_not_pass_for_one():
         run(work())
 
 
+def test_a_rerun_over_another_number_of_partitions_is_refused_before_it_runs():
+    async def work():
+        client = aio.Client(scripted(1, ValueError("first")))
+        env = await client.environment("e", nodes=2)
+        first = await env.submit(plain)
+        await first.wait(progress=False)
+        await env.scale(4)
+        await first.rerun()
+
+    with pytest.raises(InconsistentPartsError, match="nothing was run again"):
+        run(work())
+
+
+def test_results_of_two_plans_are_not_put_together():
+    backend = scripted(1, ValueError("first"))
+
+    async def work():
+        client = aio.Client(backend)
+        env = await client.environment("e", nodes=2)
+        first = await env.submit(plain)
+        await first.wait(progress=False)
+        first.state = msgspec.structs.replace(first.state, plan_sha256="a" * 64)
+        backend._script = ["of another partition"]
+        again = await (await first.rerun()).wait(progress=False)
+        again.state = msgspec.structs.replace(again.state, plan_sha256="b" * 64)
+        await again.results(errors="return")
+
+    with pytest.raises(InconsistentPartsError, match="their results are no whole"):
+        run(work())
+
+
 def test_rerun_leaves_out_of_memory_alone_unless_it_is_named():
     async def work(reasons):
         client = aio.Client(scripted(1, OUT_OF_MEMORY))

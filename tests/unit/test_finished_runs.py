@@ -164,7 +164,7 @@ def test_partitions_of_two_plans_are_no_layer(runs):
     runs.add("first", {0: True, 1: False}, plan="a" * 64)
     runs.add("again", {1: True}, plan="b" * 64, partitions=[1], rerun_of="first")
 
-    with pytest.raises(InconsistentPartsError, match="results are of different partitions"):
+    with pytest.raises(InconsistentPartsError, match="different partitions; nothing is pub"):
         runs.read("again")
 
 

@@ -106,10 +106,8 @@ def _check_fit(run: FinishedRun, base: FinishedRun, *, is_per_node: bool) -> Non
         )
     plans = {run.plan_sha256, base.plan_sha256} - {""}
     if is_per_node and len(plans) > 1:
-        raise InconsistentPartsError(
-            f"The layers were cut anew between {base.name!r} and its rerun {run.name!r}: their "
-            "results are of different partitions; nothing is published.",
-            fixes=("run.rerun(tasks='all'), then add_to_layer", "env.submit(f, write_to=…)"),
+        raise InconsistentPartsError.cut_anew(
+            base=base.name, run=run.name, so="nothing is published"
         )
 
 

@@ -137,6 +137,17 @@ class InconsistentPartsError(RunFailedError):
             details={"node": node, "has": dict(has), "first": dict(first)},
         )
 
+    @classmethod
+    def cut_anew(cls, *, base: str, run: str = "", so: str) -> Self:
+        """The nodes' parts are others now than those of `base`; `run`: its rerun, if it ran."""
+        until = f" and its rerun {run!r}" if run else " and now"
+        return cls(
+            f"The layers were cut anew between {base!r}{until}: tasks of the same number are of "
+            f"different partitions; {so}.",
+            fixes=("env.submit(f)",),
+            details={"base": base, "run": run},
+        )
+
 
 class WaitTimeoutError(GeopodError, TimeoutError):
     """The waiting ended, not the run."""

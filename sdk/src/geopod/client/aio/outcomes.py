@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geopod.display.lists import Results
-from geopod.errors import GeopodError, ResultExpiredError, RunFailedError, from_condition
+from geopod.errors import (
+    GeopodError,
+    InconsistentPartsError,
+    ResultExpiredError,
+    RunFailedError,
+    from_condition,
+)
 
 if TYPE_CHECKING:
     from geopod.client.aio.run import Errors, Run
@@ -28,7 +34,10 @@ class Outcomes(NamedTuple):
 
 
 async def read_outcomes(run: Run, *, allow_pickle: bool) -> Outcomes:
-    """Return every task's result or exception; a rerun's replace those of the run before."""
+    """Return every task's result or exception; a rerun's replace those of the run before.
+
+    Raises InconsistentPartsError when those are of other partitions.
+    """
     values: list[Any] = []
     exceptions: dict[int, GeopodError] = {}
     for place, index in enumerate(run.indexes):
@@ -40,6 +49,11 @@ async def read_outcomes(run: Run, *, allow_pickle: bool) -> Outcomes:
     own = Outcomes(run.indexes, values, exceptions)
     if run.base is None:
         return own
+    plans = {run.state.plan_sha256, run.base.state.plan_sha256} - {""}
+    if run.order.mode == "PerNode" and len(plans) > 1:
+        raise InconsistentPartsError.cut_anew(
+            base=run.base.name, run=run.name, so="their results are no whole"
+        )
     return _merged(await read_outcomes(run.base, allow_pickle=allow_pickle), own, run)
 
 

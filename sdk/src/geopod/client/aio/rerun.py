@@ -15,7 +15,7 @@ from geopod.api.runs import RunOrder
 from geopod.client import given
 from geopod.client.aio.submission import Retry, read_retries, run_name
 from geopod.client.quantities import seconds
-from geopod.errors import InvalidInputError
+from geopod.errors import InconsistentPartsError, InvalidInputError
 
 if TYPE_CHECKING:
     from geopod.client.aio.run import Run
@@ -44,6 +44,20 @@ async def choose_tasks(run: Run, tasks: str | Sequence[int], reasons: Sequence[s
         if wanted:
             chosen.append(index)
     return chosen
+
+
+async def check_cut(run: Run) -> None:
+    """Raise InconsistentPartsError when the environment's partitions are not those of the run."""
+    home = await run.home()
+    if run.order.mode != "PerNode" or home is None:
+        return
+    first = run
+    while first.base is not None:
+        first = first.base
+    plans = {run.state.plan_sha256, home.record.state.plan_sha256} - {""}
+    has_other_nodes = first.order.partitions is None and first.total not in {0, home.nodes}
+    if len(plans) > 1 or has_other_nodes:
+        raise InconsistentPartsError.cut_anew(base=run.name, so="nothing was run again")
 
 
 async def rerun_order(

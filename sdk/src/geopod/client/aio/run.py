@@ -19,7 +19,7 @@ from geopod.client.aio.download import download_results
 from geopod.client.aio.explain import Explanation, explain_run
 from geopod.client.aio.logs import read_logs, why_no_logs
 from geopod.client.aio.outcomes import gather_results, read_outcomes
-from geopod.client.aio.rerun import choose_tasks, rerun_order
+from geopod.client.aio.rerun import check_cut, choose_tasks, rerun_order
 from geopod.client.aio.showing import task_row
 from geopod.client.aio.statistics import RunStats, run_provenance, run_stats
 from geopod.client.aio.submission import Retry, read_target
@@ -163,9 +163,11 @@ class Run(WatchedRun):
     ) -> Run:
         """Run chosen tasks again as a new run, whose `results()` merges with what this one had.
 
-        `"failed"` leaves out OutOfMemory unless `reasons` names it.
+        `"failed"` leaves out OutOfMemory unless `reasons` names it. Raises InconsistentPartsError
+        where the environment's partitions are other ones by now.
         """
         await self.wait(progress=False)
+        await check_cut(self)
         indexes = await choose_tasks(self, tasks, reasons)
         store = self._backend.store(self.order.environment)
         order = await rerun_order(
