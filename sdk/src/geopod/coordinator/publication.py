@@ -247,16 +247,24 @@ async def _assemble(request: bytes, environ: Mapping[str, str] | None) -> dict[s
     finally:
         if child.returncode is None:
             child.kill()
-    if child.returncode != 0:
-        lines = words.decode("utf-8", "replace").strip().splitlines()
-        raise InconsistentPartsError(
-            f"Assembling the parts ended with exit code {child.returncode}: "
-            f"{lines[-1] if lines else 'no words'}.",
-        )
+    if child.returncode:
+        raise InconsistentPartsError(_ended(child.returncode, words))
     answer: dict[str, Any] = msgspec.json.decode(told)
     if "error" in answer:
         raise GeopodError.from_wire(**answer["error"])
     return answer
+
+
+def _ended(code: int, words: bytes) -> str:
+    """Return how a publishing process ended that did not answer."""
+    if code < 0:
+        return (
+            f"Assembling the parts was ended by signal {-code}, as where memory has run out; "
+            "nothing is published."
+        )
+    lines = words.decode("utf-8", "replace").strip().splitlines()
+    last = lines[-1] if lines else "no words"
+    return f"Assembling the parts ended with exit code {code}: {last.rstrip('.')}."
 
 
 def _windows(plan: Plan | None, partition: int) -> list[dict[str, Any]]:
