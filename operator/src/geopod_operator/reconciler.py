@@ -12,6 +12,7 @@ from typing import cast
 
 from geopod.errors import GeopodError, PermissionDeniedError
 
+from geopod_operator.answers import child_tells_of_others, status_tells_of_others
 from geopod_operator.cluster import Cluster
 from geopod_operator.environment.absent import Absence, plan_absent
 from geopod_operator.environment.catalogue import plan_layer, plan_runtime
@@ -85,7 +86,7 @@ class Reconciler:
         if found is not None and found["metadata"].get("uid"):
             status = (plan_layer if kind == LAYER else plan_runtime)(found, self._clocks.now())
             if status is not None:
-                self._keep(await self._cluster.write_status(kind, found, status))
+                await self._write_status(kind, found, status)
         return None
 
     # ---- one environment
@@ -163,10 +164,10 @@ class Reconciler:
         conflict = await self._write_runs(observed.runs, outcome)
         if outcome.finalizers is not None:
             changed = await self._cluster.set_finalizers(environment, outcome.finalizers)
-            self._keep(changed)
+            if changed is not None:
+                self._stores.put(changed)
         if outcome.status is not None:
-            written = await self._cluster.write_status(ENVIRONMENT, environment, outcome.status)
-            self._keep(written)
+            await self._write_status(ENVIRONMENT, environment, outcome.status)
         memory.note_counts(self._clocks.monotonic(), are_held=outcome.holds_counts)
         for event in outcome.events:
             if event.about is None:
@@ -199,7 +200,8 @@ class Reconciler:
             if _is_refusal(error):
                 memory.refused[ref] = getattr(error, "message", error.fact)
             raise
-        self._stores.put(applied)
+        if not child_tells_of_others(self._stores.held(applied), applied):
+            self._stores.put(applied)
         memory.applied[ref] = applied["metadata"].get("generation", 0)
 
     async def _delete(self, namespace: str, deletes: Iterable[Delete]) -> None:
@@ -284,9 +286,11 @@ class Reconciler:
         memory.age(at)
         return memory
 
-    def _keep(self, found: Raw | None) -> None:
-        if found is not None:
-            self._stores.put(found)
+    async def _write_status(self, kind: str, about: Raw, status: Raw) -> None:
+        """Write a status; what others did meanwhile is left for the watch to tell."""
+        written = await self._cluster.write_status(kind, about, status)
+        if written and not status_tells_of_others(self._stores.held(written), written, status):
+            self._stores.put(written)
 
 
 def _is_refusal(error: GeopodError) -> bool:

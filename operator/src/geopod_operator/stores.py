@@ -130,13 +130,19 @@ class Stores:
         """Return the namespaces in which geopod made something."""
         return sorted(self._children)
 
+    def held(self, like: Raw) -> Raw | None:
+        """Return what is held of an object, however old."""
+        if like["kind"] in OWN:
+            return self._objects[like["kind"]].get(key_of(like))
+        return self._children.get(key_of(like)[0], {}).get(ref_of(like))
+
     # ---- writing
 
     def put(self, found: Raw) -> bool:
         """Keep an object unless a newer one is here; return whether it is news."""
         namespace, _ = key = key_of(found)
         kind = found["kind"]
-        held = self._one(found)
+        held = self.held(found)
         if held is not None and _version(held) >= _version(found):
             return False
         slim = kept(found)
@@ -152,7 +158,7 @@ class Stores:
         """Forget an object that is gone (or left the filter of its watch)."""
         namespace, name = key = key_of(found)
         kind = found["kind"]
-        if _is_successor(self._one(found), found):
+        if _is_successor(self.held(found), found):
             return
         if kind not in OWN:
             self._children.get(namespace, {}).pop(ref_of(found), None)
@@ -204,11 +210,6 @@ class Stores:
             if self.put(item):
                 concerned |= self.concerned(item)
         return concerned
-
-    def _one(self, like: Raw) -> Raw | None:
-        if like["kind"] in OWN:
-            return self._objects[like["kind"]].get(key_of(like))
-        return self._children.get(key_of(like)[0], {}).get(ref_of(like))
 
     def _held(self, kind: str) -> list[Raw]:
         if kind in OWN:
