@@ -1,5 +1,6 @@
 """Layers through the local backend's processes: planned, staged, used, and published again."""
 
+import zlib
 from contextlib import aclosing
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from local_builders import (
     until,
     values_of,
 )
+from zarr_builders import temperatures, write_zarr
 
 SPEC = raster_spec()
 DEM = {"pathId": "dem", "timestampId": "2024"}
@@ -166,6 +168,28 @@ def test_refresh_wakes_an_environment_that_sees_the_bytes_that_are_there_now(act
         return sum(total for total, _ in await values_of(backend, order))
 
     assert act_on(act) == SPEC.values().size
+
+
+def test_refreshed_environment_sees_new_chunks_under_the_same_metadata(act_on, tmp_path):
+    store = write_zarr(tmp_path / "era.zarr")
+    total = "def f(params): return float(params['now']['raster'].sum(dtype='f8'))"
+
+    async def act(backend):
+        stamps = [{"id": "now", "uris": [f"{store}#t2m"]}]
+        await backend.apply_layer("t2m", {"type": "raster", "timestamps": stamps})
+        layers = [{"pathId": "t2m", "timestampId": "now"}]
+        record = await ready(backend, nodes=2, layers=layers)
+        sums = []
+        for _ in range(2):
+            order = an_order(record.uid, total)
+            assert (await finished(backend, order)).phase == "Succeeded"
+            sums.append(sum(await values_of(backend, order)))
+            for chunk in (store / "t2m").glob("[0-9]*"):
+                chunk.write_bytes(zlib.compress(bytes(10 * 10 * 4)))
+            await backend.refresh_environment("env")
+        return sums
+
+    assert act_on(act) == [float(temperatures().sum(dtype="f8")), 0.0]
 
 
 def test_woken_environment_does_not_stage_again(act_on):

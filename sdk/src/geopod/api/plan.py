@@ -98,6 +98,9 @@ class LayerPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     date: str | None = None
     raster: RasterHeader | None = None
     vector: VectorHeader | None = None
+    refreshed: str | msgspec.UnsetType = msgspec.UNSET
+    """The refresh after which it is read anew, of a layer whose `version` may stay the same though
+    its bytes change (Zarr): with it the plan has another name, and nodes stage it again."""
 
 
 class FilePlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -22,6 +22,7 @@ from geopod.layers.headers import OpenedHeader, read_header
 from geopod.layers.lean import never_load_pandas
 from geopod.layers.remote import is_folder_like
 from geopod.layers.sources import LayerSource
+from geopod.layers.variables import STORES
 from geopod.layers.versions import library_versions
 from geopod.partitions import NodeLimits, RasterInput, VectorInput, make_plan, read_options
 
@@ -39,6 +40,8 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Of the container that runs `f`; None: not checked, as for the next two."""
     scratch_bytes: int | None = None
     agent_memory_bytes: int | None = None
+    refreshed: str = ""
+    """Names the last time that the layers were asked to be read anew; empty: never."""
 
 
 def plan_layers(request: PlanRequest, access: Access = OWN_MACHINE) -> tuple[Plan, bytes]:
@@ -52,7 +55,7 @@ def plan_layers(request: PlanRequest, access: Access = OWN_MACHINE) -> tuple[Pla
     opened = [read_header(_newest(source, access), access) for source in request.layers]
     has_rasters = any(header.kind == "raster" for header in opened)
     plan = make_plan(
-        [_planner_input(header) for header in opened],
+        [_planner_input(header, request.refreshed) for header in opened],
         options,
         request.nodes,
         files=request.files,
@@ -126,7 +129,7 @@ def _refuse_equal_keys(request: PlanRequest) -> None:
             raise DuplicateKeyError.repeated(key=key, times=times)
 
 
-def _planner_input(opened: OpenedHeader) -> RasterInput | VectorInput:
+def _planner_input(opened: OpenedHeader, refreshed: str) -> RasterInput | VectorInput:
     source, raster, vector = opened.source, opened.raster, opened.vector
     layer = LayerPlan(
         key=source.key,
@@ -139,6 +142,7 @@ def _planner_input(opened: OpenedHeader) -> RasterInput | VectorInput:
         date=source.date,
         raster=None if raster is None else raster.header,
         vector=None if vector is None else vector.header,
+        refreshed=refreshed if refreshed and opened.driver in STORES else msgspec.UNSET,
     )
     if raster is not None:
         return RasterInput(

@@ -78,8 +78,9 @@ class Planner:
         `refreshed`: names the last time that this was asked for. A plan from before is none of it,
         though whoever was asked had no time to make another, or nobody was there.
         """
-        data = msgspec.json.encode({**request, "nodes": nodes}, order="sorted")
-        request_sha256 = sha256(data + refreshed.encode()).hexdigest()
+        asked = {**request, "nodes": nodes} | ({"refreshed": refreshed} if refreshed else {})
+        data = msgspec.json.encode(asked, order="sorted")
+        request_sha256 = sha256(data).hexdigest()
         if not anew:
             known = await self._recall(request_sha256)
             if known is not None:

@@ -19,6 +19,8 @@ ZARR_2 = "Zarr"
 ZARR_3 = "Zarr3"
 HDF5 = "HDF5"
 """Our own names for what GDAL does not open: arrays of our own readers."""
+STORES = frozenset({ZARR_2, ZARR_3})
+"""Their version is that of their metadata: chunks may change without a sign."""
 ARRAYS = frozenset({ZARR_3, HDF5})
 MOST_CHUNK_BYTES = 1 << 30
 """A chunk is decoded whole, whatever is read of it."""
