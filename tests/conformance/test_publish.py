@@ -9,6 +9,8 @@ from hashlib import sha256
 
 import geopandas
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pystac
 import pytest
 import rasterio
@@ -503,6 +505,18 @@ OWN_CRS = "+proj=aea +lat_1=29.5 +lat_2=42.5 +lon_0=-96"
 def test_what_a_format_cannot_hold_is_refused(tmp_path, output_format, frame, words):
     with pytest.raises(InconsistentPartsError, match=f"cannot hold the features: .*{words}"):
         written(tmp_path, [frame], output_format)
+
+
+@pytest.mark.parametrize("output_format", SINGLE_FILES)
+def test_geometry_that_cannot_be_read_is_refused(tmp_path, output_format):
+    points(PLACE, a=[1]).to_parquet(tmp_path / "0.parquet")
+    table = pq.read_table(tmp_path / "0.parquet")
+    table = table.set_column(1, "geometry", pa.array([b"no geometry"]))
+    pq.write_table(table, tmp_path / "0.parquet")
+    part = VectorPart(node=0, path=tmp_path / "0.parquet")
+
+    with pytest.raises(InconsistentPartsError, match="cannot hold the features: "):
+        write_vector([part], tmp_path / f"a.{output_format}", output_format=output_format)
 
 
 def test_geojson_of_longitudes_and_latitudes_is_written(tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ import shapely
 from geopod.api.layer_report import free_name
 from geopod.errors import InconsistentPartsError
 from geopod.layers.crs import same_crs
+from geopod.layers.features import MalformedGeometryError
 from geopod.layers.parquet import ParquetLayer, read_parquet
 
 FileFormat = Literal["gpkg", "fgb", "geojson"]
@@ -42,7 +44,10 @@ _ROW_NUMBER = "fid"
 def write_one_file(
     layers: Sequence[ParquetLayer], schema: pa.Schema, target: Path, *, output_format: FileFormat
 ) -> None:
-    """Write all rows with the attributes of `schema`; raises InconsistentPartsError."""
+    """Write all rows with the attributes of `schema`; raises InconsistentPartsError.
+
+    What pyogrio raises is a RuntimeError.
+    """
     first, driver = layers[0], DRIVERS[output_format]
     _check_names(schema, driver)
     _check_numbers(layers, schema, driver)
@@ -53,9 +58,10 @@ def write_one_file(
     options: dict[str, Any] = {"geometry_type": "Unknown"}
     if output_format == "gpkg":
         options["FID"] = free_name(_ROW_NUMBER, {name.lower() for name in schema.names})
-    if output_format == "fgb":
-        options |= _flat_options(layers)
     try:
+        kinds, is_whole = _read_kinds(layers)
+        if output_format == "fgb":
+            options |= _flat_options(kinds, is_whole=is_whole)
         pyogrio.raw.write_arrow(
             pa.RecordBatchReader.from_batches(wanted, _batches(layers, wanted)),
             target,
@@ -65,7 +71,7 @@ def write_one_file(
             crs=first.crs,
             **options,
         )
-    except (RuntimeError, pa.ArrowInvalid) as error:  # the base of what pyogrio raises
+    except (RuntimeError, pa.ArrowInvalid, MalformedGeometryError) as error:
         raise _refused(driver, str(error).rstrip(".")) from error
     if output_format == "geojson":
         _check_crs(target, first.crs)
@@ -97,10 +103,10 @@ def _writable(field: pa.Field) -> pa.Field:
     return field.with_type(kinds.get(field.type, field.type))
 
 
-def _flat_options(layers: Sequence[ParquetLayer]) -> dict[str, Any]:
-    """Return what FlatGeobuf must be told: its header says whether there are heights.
+def _read_kinds(layers: Sequence[ParquetLayer]) -> tuple[set[tuple[int, bool]], bool]:
+    """Return shapely's type ids, each with whether it has heights, and whether all have a place.
 
-    A file of several types has none. One with rows without a place has no index.
+    Raises MalformedGeometryError: GDAL would write a row without geometry.
     """
     kinds: set[tuple[int, bool]] = set()
     is_whole = True
@@ -109,16 +115,23 @@ def _flat_options(layers: Sequence[ParquetLayer]) -> dict[str, Any]:
             shapes = features.geometries()
             there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
             is_whole &= bool(there.all())
-            pairs = zip(shapely.get_type_id(shapes), shapely.has_z(shapes), there, strict=True)
-            kinds |= {(int(kind), bool(has_z)) for kind, has_z, is_there in pairs if is_there}
+            pairs = np.column_stack([shapely.get_type_id(shapes), shapely.has_z(shapes)])[there]
+            kinds |= {(int(kind), bool(has_z)) for kind, has_z in np.unique(pairs, axis=0)}
+    return kinds, is_whole
+
+
+def _flat_options(kinds: set[tuple[int, bool]], *, is_whole: bool) -> dict[str, Any]:
+    """Return what FlatGeobuf must be told: its header says whether there are heights.
+
+    A file of several types has none. One with rows without a place has no index.
+    """
     options: dict[str, Any] = {} if is_whole else {"SPATIAL_INDEX": "NO"}
     names = sorted(_NAMES[kind] + " Z" * has_z for kind, has_z in kinds)
     if not any(has_z for _, has_z in kinds):
         return options
     if len(names) > 1:
-        raise _refused(
-            "FlatGeobuf", f"it keeps heights of one type alone, not of {', '.join(names)}"
-        )
+        words = f"it keeps heights of one type of geometry, not of {', '.join(names)}"
+        raise _refused("FlatGeobuf", words)
     return options | {"geometry_type": names[0]}
 
 
