@@ -34,6 +34,10 @@ class HalfDone(ScriptedBackend):
         yield half
         await asyncio.Event().wait()
 
+    async def watch_run(self, name):
+        yield self.run_states[name]
+        await asyncio.Event().wait()
+
 
 def plain(params):
     return len(params)
