@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
@@ -45,6 +46,8 @@ class LoopThread:
         self._counting = threading.Lock()
         self._called = time.monotonic()
         self._process = os.getpid()
+        self.aside = ThreadPoolExecutor(1, thread_name_prefix="geopod-callbacks")
+        """Runs what users want called: it may call us, and wait for the loop."""
         self._thread = threading.Thread(target=self._keep_turning, name="geopod", daemon=True)
         self._thread.start()
 
@@ -109,6 +112,12 @@ class LoopThread:
 
     def _ask(self, work: Coroutine[Any, Any, Value]) -> Value:
         """Have the work done while the thread, or another caller, turns the loop."""
+        if asyncio._get_running_loop() is self._loop:  # noqa: SLF001  # as above
+            work.close()
+            raise InvalidInputError(
+                "A plain call was made on geopod's own loop, which would wait for itself.",
+                fixes=("await the same call of geopod.client.aio", "asyncio.to_thread(…)"),
+            )
         ended = threading.Event()
         with self._counting:
             self._asking += 1

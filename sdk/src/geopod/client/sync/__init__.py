@@ -5,6 +5,7 @@ Signatures and docstrings are those of `aio`; nothing is decided here but what C
 
 from geopod.client.sync.client import Client, connect
 from geopod.client.sync.environment import Environment
-from geopod.client.sync.run import Run, Task, as_completed, gather, wait
+from geopod.client.sync.run import Run, as_completed, gather, wait
+from geopod.client.sync.task import Task
 
 __all__ = ["Client", "Environment", "Run", "Task", "as_completed", "connect", "gather", "wait"]

@@ -1,9 +1,8 @@
-"""Runs and their tasks, plain."""
+"""Runs, plain."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self
 
@@ -19,86 +18,9 @@ from geopod.client.interrupt import leave_runs, leaving
 from geopod.client.layerlike import LayerRef
 from geopod.client.loop import LoopThread, shared_loop
 from geopod.client.sync.forwarding import Forwarded, mirrors
+from geopod.client.sync.task import Task, read_lines
 from geopod.display.lists import Search
 from geopod.errors import InvalidInputError, RunFailedError
-
-
-class Task:
-    """One task of a run, with the names of `concurrent.futures`."""
-
-    index = Forwarded()
-    """The task, counted from 0."""
-    state = Forwarded()
-    """`pending`, `succeeded`, `skipped`, `failed` or `cancelled`."""
-    reason = Forwarded()
-    """The manifest's word for the failure, `OutOfMemory`; empty without one."""
-    attempts = Forwarded()
-    """How many attempts it took; 0 while it has not ended."""
-    node = Forwarded()
-    """The node that ran it; None while it has not ended."""
-    runtime = Forwarded()
-    """Seconds of the last attempt; None while it has not ended."""
-    peak_memory = Forwarded()
-    """Bytes at the most; None while it has not ended."""
-
-    def __init__(self, task: aio.Task, loop: LoopThread) -> None:
-        self._aio = task
-        self._loop = loop
-
-    @override
-    def __repr__(self) -> str:
-        return repr(self._aio)
-
-    def _repr_html_(self) -> str:
-        """Return a card for notebooks."""
-        return self._aio._repr_html_()
-
-    def done(self) -> bool:
-        """Say whether the task has ended."""
-        return self._aio.done()
-
-    def cancelled(self) -> bool:
-        """Say whether the task was cancelled."""
-        return self._aio.cancelled()
-
-    @mirrors(aio.Task.result)
-    def result(self, timeout: float | str | None = None, *, allow_pickle: bool = False) -> Any:
-        with self._leaving():
-            return self._loop.run(self._aio.result(timeout, allow_pickle=allow_pickle))
-
-    @mirrors(aio.Task.exception)
-    def exception(self, timeout: float | str | None = None) -> Exception | None:
-        with self._leaving():
-            return self._loop.run(self._aio.exception(timeout))
-
-    def _leaving(self) -> AbstractContextManager[None]:
-        run = self._aio.run
-        return leaving([run], lambda: self._loop.run(run.cancel()))
-
-    @mirrors(aio.Task.cancel)
-    def cancel(self) -> None:
-        self._loop.run(self._aio.cancel())
-
-    @mirrors(aio.Task.logs)
-    def logs(self, *, follow: bool = False) -> Iterator[LogLine]:
-        return _read(self._aio.run, self._aio.logs(follow=follow), self._loop)
-
-    @mirrors(aio.Task.explain)
-    def explain(self) -> Explanation:
-        return self._loop.run(self._aio.explain())
-
-    @mirrors(aio.Task.reproduce)
-    def reproduce(self, *, debug: bool = False) -> Any:
-        value = self._loop.run(self._aio.prepare())(debug=debug)
-        return self._loop.run(value) if inspect.iscoroutine(value) else value
-
-    def add_done_callback(self, function: Callable[[Task], object]) -> None:
-        """Call `function(task)`, on geopod's own thread, once the task has ended."""
-
-        async def add() -> None:
-            self._aio.add_done_callback(lambda _: function(self))
-
-        self._loop.run(add())
 
 
 class Run:
@@ -189,7 +111,7 @@ class Run:
 
     @mirrors(aio.Run.logs)
     def logs(self, **options: Any) -> Iterator[LogLine]:
-        return _read(self._aio, self._aio.logs(**options), self._loop)
+        return read_lines(self._aio, self._aio.logs(**options), self._loop)
 
     @mirrors(aio.Run.why_no_logs)
     def why_no_logs(self, *, task: int | None = None) -> str:
@@ -226,14 +148,6 @@ class Run:
     @mirrors(aio.Run.delete)
     def delete(self, *, results: bool = False) -> None:
         self._loop.run(self._aio.delete(results=results))
-
-
-def _read(
-    run: aio.Run, lines: AsyncGenerator[LogLine, None], loop: LoopThread
-) -> Iterator[LogLine]:
-    """Yield log lines; who reads them only looks on, so that no Ctrl-C cancels the run."""
-    with leaving([run]):
-        yield from loop.iterate(lines)
 
 
 @contextmanager
