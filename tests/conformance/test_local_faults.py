@@ -10,7 +10,9 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
+from geopod.api import names
 from geopod.api.runs import RetryRule
+from geopod.coordinator.manifest import accepted_keys
 from geopod.errors import RunNotFoundError
 from layer_builders import raster_spec, write_raster
 from local_builders import (
@@ -214,6 +216,38 @@ def f(params):
     values = story(local_home, act)
     assert len(set(values)) == 4
     assert sum(values) == int(grid.values().sum())
+
+
+def test_run_stays_with_its_plan_though_its_coordinator_could_not_say_which(local_home, tmp_path):
+    grid = raster_spec()
+    dem = write_raster(tmp_path / "dem.tif", grid)
+    layers = [{"pathId": "dem", "timestampId": "dem"}]
+    text = """
+import time
+def f(params):
+    pixels = params["dem"]["raster"]
+    time.sleep(2.0 if pixels.min() else 0.0)
+    return int(pixels.sum())
+"""
+
+    async def act(backend):
+        record = await ready(backend, nodes=3, layers=layers, sources={"dem": dem})
+        order = an_order(record.uid, text)
+        running = asyncio.ensure_future(finished(backend, order))
+        store = backend.store(record.uid)
+        while not await accepted_keys(store, record.uid, order.uid):  # noqa: ASYNC110  # another process writes
+            await asyncio.sleep(0.01)
+        [coordinator] = find(record.uid, "coordinator")
+        os.kill(coordinator, signal.SIGSTOP)
+        await store.delete(names.state_key(record.uid, order.uid))
+        write_raster(tmp_path / "other.tif", grid, grid.values() + 1).replace(dem)
+        await backend.refresh_environment("env")
+        os.kill(coordinator, signal.SIGKILL)
+        state = await running
+        assert state.phase == "Succeeded", state
+        return await values_of(backend, order)
+
+    assert sum(story(local_home, act)) == int(grid.values().sum())
 
 
 def test_killed_child_costs_the_task_at_hand_alone(local_home, chance):

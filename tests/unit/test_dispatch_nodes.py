@@ -13,6 +13,7 @@ from dispatch_builders import (
     an_order,
     with_retries,
 )
+from geopod.api.messages import HeldLease
 from geopod.api.results import TaskReason
 from geopod.dispatch import (
     Assign,
@@ -20,6 +21,7 @@ from geopod.dispatch import (
     Forget,
     HandedBack,
     NodeDrained,
+    NodeJoined,
     NodeLost,
     NodeReady,
     NodeUnready,
@@ -430,6 +432,17 @@ def test_a_new_coordinator_adopts_leases_that_go_on():
     assert world.state.leases[lease].epoch == 1
     world.finish(0, lease)
     assert world.manifest["run"][0].attempt == 1
+
+
+def test_a_lease_of_partitions_of_another_plan_is_not_adopted():
+    world = World(nodes=2)
+    world.submit(an_order())
+    lease = world.lease_of(0)
+    world.restart_coordinator()
+    held = HeldLease(lease=lease, run="run", tasks=[(0, 1)], epoch=1, plan_sha256="q" * 64)
+    world.do(NodeJoined(0, world.agents[0].instance, python="3.11", leases=(held,)))
+    assert world.state.leases == {}
+    assert world.cancels[-1].lease == lease
 
 
 def test_a_lease_is_adopted_from_one_node_only():

@@ -15,6 +15,7 @@ from geopod.coordinator.manifest import (
     ManifestWriter,
     Receipt,
     accepted_keys,
+    read_plan,
     read_records,
 )
 from geopod.errors import GatewayUnavailableError, RateLimitedError
@@ -95,6 +96,23 @@ def test_the_first_records_are_written_at_once_and_the_next_ones_together():
         await finished.wait()
         assert desk.committed == list(range(10))
         assert desk.writer.chunks == 2
+
+    play(story())
+
+
+def test_chunks_say_which_plan_their_records_are_of():
+    async def story() -> None:
+        store = MemoryStore()
+        desk = Desk(store)
+        desk.writer.plan_sha256 = "p" * 64
+        desk.writer.add(records(0), receipt(0))
+        await desk.writer.flush()
+        later = Desk(store, epoch=2, accepts=await accepted_keys(store, UID, RUN))
+        await later.writer.take_over()
+        keys = await accepted_keys(store, UID, RUN)
+        assert len(keys) == 2
+        assert await read_plan(store, keys) == "p" * 64
+        assert await read_plan(store, keys[1:]) == ""
 
     play(story())
 

@@ -79,6 +79,7 @@ class Leases:
                 lease=held.assign.lease,
                 run=held.assign.run,
                 epoch=held.assign.epoch,
+                plan_sha256=held.assign.plan_sha256,
                 tasks=[task for task in held.assign.tasks if _is_owed(held, task[0])],
             )
             for held in self._held.values()

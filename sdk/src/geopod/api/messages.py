@@ -143,6 +143,8 @@ class HeldLease(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     tasks: list[tuple[int, int]]
     epoch: int
+    plan_sha256: str = ""
+    """Whose partitions they are; empty: of none, or the agent does not say."""
 
 
 class Hello(Message, frozen=True, tag=True):

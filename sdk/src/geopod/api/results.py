@@ -124,4 +124,6 @@ class ManifestChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     sequence: int
     accepts: list[str] | None = None
     """Only in the first chunk of an epoch: store keys of the earlier chunks that count."""
+    plan_sha256: str = ""
+    """Of the partitions that its records are of; empty: they are of none, or there are none."""
     records: list[TaskRecord] = []

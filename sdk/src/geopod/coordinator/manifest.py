@@ -98,6 +98,15 @@ async def read_records(
     return list(records.values())
 
 
+async def read_plan(store: Store, keys: Sequence[str]) -> str:
+    """Return the plan that the records in these chunks are of; empty: they are of none."""
+    for key in reversed(keys):
+        plan = _decode_chunk(await store.get(key)).plan_sha256
+        if plan:
+            return plan
+    return ""
+
+
 async def read_result(store: Store, entry: Entry) -> bytes:
     """Return a committed result's bytes: out of its entry, or from where they lie."""
     if entry.data is not None:
@@ -131,6 +140,8 @@ class ManifestWriter:
         self._epoch = epoch
         self._accepts = list(accepts)
         self._digest = sha256() if digest is None else digest
+        self.plan_sha256 = ""
+        """Of the run's partitions."""
         self.on_piled: Callable[[int], None] = lambda _bytes: None
         """Told how many bytes wait from now on or, negative, are written."""
         self._committed = committed
@@ -266,6 +277,7 @@ class ManifestWriter:
             epoch=self._epoch,
             sequence=self._sequence,
             accepts=self._accepts if self._sequence == 0 else None,
+            plan_sha256=self.plan_sha256 if reports else "",
             records=[record for report in reports for record in report.records],
         )
         return msgspec.json.encode(chunk)

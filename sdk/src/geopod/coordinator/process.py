@@ -10,6 +10,7 @@ from typing import Any
 
 from geopod.coordinator.clients import LocalClients
 from geopod.coordinator.epochs import Fenced, is_newest
+from geopod.coordinator.manifest import read_plan
 from geopod.coordinator.outside import Outside
 from geopod.coordinator.plans import Planner, StoredPlan, plan_without_layers
 from geopod.coordinator.recovery import UnfinishedRun
@@ -116,10 +117,13 @@ class CoordinatorProcess:
         self.coordinator.planned(plan)
 
     async def _bound_plan(self, run: UnfinishedRun) -> StoredPlan | None:
-        """Return the plan whose partitions a recovered run has already used."""
-        if run.state is None or not run.state.plan_sha256:
-            return None
-        return await self._planner.read(run.state.plan_sha256)
+        """Return the plan whose partitions a recovered run has already used.
+
+        What is in the manifest counts although its coordinator had no time to store a state.
+        """
+        told = "" if run.state is None else run.state.plan_sha256
+        name = told or await read_plan(self._store, run.chunks)
+        return await self._planner.read(name) if name else None
 
     # ---- time
 

@@ -160,10 +160,17 @@ class RunBook:
         return self._finished.get(run)
 
     def commit(
-        self, run: str, records: Sequence[TaskRecord], *, node: int | None, lease: str
+        self,
+        run: str,
+        records: Sequence[TaskRecord],
+        *,
+        node: int | None,
+        lease: str,
+        plan_sha256: str = "",
     ) -> None:
-        """Write final records; then the node hears COMMITTED."""
+        """Write final records, of partitions of this plan; then the node hears COMMITTED."""
         book = self._open[run]
+        book.writer.plan_sha256 = plan_sha256
         book.figures.take(records)
         book.remember(records)
         indexes = [record.index for record in records]

@@ -98,7 +98,8 @@ class Coordinator:
             case actions.Assign():
                 self._assign(action)
             case actions.Commit(run, records, node, lease):
-                self.runs.commit(run, records, node=node, lease=lease)
+                plan = self._state.runs[run].plan or events.Plan()
+                self.runs.commit(run, records, node=node, lease=lease, plan_sha256=plan.sha256)
             case actions.Forget(node, lease, indexes):
                 self.send(node, messages.Committed(lease=lease, indexes=indexes))
             case actions.Cancel(node, lease, indexes):
@@ -146,9 +147,7 @@ class Coordinator:
 
     def read_run(self, run: str) -> RunState:
         """Return where a run stands."""
-        plan = self._state.runs[run].plan
-        state = run_state(self._state, run, time.time())
-        return msgspec.structs.replace(state, plan_sha256=plan.sha256 if plan else "")
+        return run_state(self._state, run, time.time())
 
     def send(self, node: int, message: FromCoordinator) -> bool:
         """Send a message to a node, if it is connected."""

@@ -156,7 +156,12 @@ def _may_adopt(state: State, node: Node, held: HeldLease) -> bool:
 
 
 def _adoptable(run: Run, table: TaskTable, held: HeldLease) -> dict[int, int]:
-    """Return the claim's tasks that nobody has begun at this epoch; one if they are partitions."""
+    """Return the claim's tasks that nobody has begun at this epoch; one if they are partitions.
+
+    None if they are partitions of another plan than the run's.
+    """
+    if run.plan is not None and held.plan_sha256 not in ("", run.plan.sha256):
+        return {}
     free = {
         index: attempt
         for index, attempt in held.tasks
