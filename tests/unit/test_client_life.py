@@ -383,3 +383,17 @@ def test_download_onto_a_file_is_refused(tmp_path):
 
     with pytest.raises(InvalidInputError, match=r"folder=.* is no folder"):
         asyncio.run(work())
+
+
+def test_environment_is_asked_anew_before_it_refuses_what_it_did_not_hear_of():
+    async def work():
+        client = aio.Client(scripted(5, 6, 7))
+        one = await client.environment("e", nodes=1, progress=False)
+        await one.terminate()
+        other = await client.get_environment("e")
+        await other.resume()
+        await other.scale(3)
+        run = await one.submit(plain, partitions=[2])
+        return await run.results(progress=False)
+
+    assert asyncio.run(work()) == [7]

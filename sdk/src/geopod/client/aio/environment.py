@@ -146,6 +146,8 @@ class Environment(Kept):
         keywords: Mapping[str, Any] | None = None,
         variables: Sequence[Mapping[str, str]] | None = None,
     ) -> Run:
+        if self.record.state.phase == "Terminated" or options.partitions is not None:
+            await self.refresh_state()  # somebody else may have woken it, or scaled it
         if self.record.state.phase == "Terminated":
             raise terminated_error(self.name, self.record.state)
         check_protocol(self.record)
