@@ -170,6 +170,20 @@ def test_refresh_wakes_an_environment_that_sees_the_bytes_that_are_there_now(act
     assert act_on(act) == SPEC.values().size
 
 
+def test_environment_that_begins_again_sees_the_bytes_that_are_there_now(act_on, dem):
+    async def act(backend):
+        record = await ready(backend, nodes=2, layers=[DEM])
+        await backend.terminate_environment("env", wait=True)
+        write_raster(dem, SPEC, SPEC.values() * 0 + 1)
+        record = await ready(backend, nodes=2, layers=[DEM])
+        order = an_order(record.uid, COUNT)
+        state = await finished(backend, order)
+        assert state.phase == "Succeeded", state.failures
+        return sum(total for total, _ in await values_of(backend, order))
+
+    assert act_on(act) == SPEC.values().size
+
+
 def test_refreshed_environment_sees_new_chunks_under_the_same_metadata(act_on, tmp_path):
     store = write_zarr(tmp_path / "era.zarr")
     total = "def f(params): return float(params['now']['raster'].sum(dtype='f8'))"

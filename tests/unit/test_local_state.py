@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from geopod.api.runs import EnvironmentState
+from geopod.backends.local.changes import needs_plan, needs_restart
+from geopod.backends.local.fallback import remember, served
 from geopod.backends.local.presence import socket_folder
 from geopod.backends.local.rest import Rest
 from geopod.backends.local.state import (
@@ -260,3 +263,18 @@ class TestRest:
         assert deleting.deletes("IdleTimeout")
         assert not deleting.deletes("UserRequested")
         assert not Rest(SPEC, now=0.0).deletes("IdleTimeout")
+
+
+def test_layers_are_read_anew_while_the_packages_of_a_refresh_are_built(folder):
+    known = a_record(requirements_key="built")
+    python = folder.packages / "built" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    for generation in (2, 3):
+        asked = {"generation": generation, "refreshed": generation, "replanned": generation}
+        record = msgspec.structs.replace(known, **asked, requirements_key=f"not yet {generation}")
+        earlier, known = known, remember(folder, known, record)
+        now, was = served(folder, known), served(folder, earlier)
+        assert now.requirements_key == "built"
+        assert needs_plan(was, now)
+        assert not needs_restart(was, now)

@@ -18,6 +18,6 @@ def needs_restart(before: StoredEnvironment, after: StoredEnvironment) -> bool:
 
 def needs_plan(before: StoredEnvironment, after: StoredEnvironment) -> bool:
     """Say whether the partition plan depends on what has changed, or was asked for anew."""
-    if after.refreshed > before.generation or before.sources != after.sources:
+    if after.replanned > before.replanned or before.sources != after.sources:
         return True
     return any(before.spec.get(name) != after.spec.get(name) for name in _PLANNED_FIELDS)

@@ -116,7 +116,10 @@ class Environments:
             record = msgspec.structs.replace(known, **fields)
             if record == known and is_alive(self._folder, name):
                 return known
-            record = msgspec.structs.replace(record, generation=known.generation + 1)
+            generation = known.generation + 1
+            record = msgspec.structs.replace(record, generation=generation)
+            if known.terminated is not None:  # one that begins again reads what is there now
+                record = msgspec.structs.replace(record, replanned=generation)
             record = remember(self._folder, known, record)
         self._folder.write_environment(record)
         return record
@@ -212,7 +215,9 @@ class Environments:
             interpreter = find_interpreter(f"python{known.interpreter}")
             requirements = known.spec.get("requirements", ())
             key = packages_key(interpreter, requirements, refreshed=refreshed)
-            return msgspec.structs.replace(known, refreshed=refreshed, requirements_key=key)
+            return msgspec.structs.replace(
+                known, refreshed=refreshed, replanned=refreshed, requirements_key=key
+            )
 
         known = self._folder.read_environment(name)
         await asyncio.to_thread(self._check, known.spec, known.sources)

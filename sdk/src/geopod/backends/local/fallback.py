@@ -1,7 +1,8 @@
 """A change whose packages cannot be installed changes nothing: what served before serves on.
 
 A record remembers what it replaced (`before`) until its own packages are there. If they cannot be
-installed, that is put back, and the record says what was refused.
+installed, that is put back, and the record says what was refused. Only layers that shall be read
+anew are so at once: nothing is to be installed for them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def remember(
     before = known.before
     if known.terminated is None and is_installed(folder, known):
         before = msgspec.structs.replace(known, before=None, refused=None)
+    if before is not None:
+        before = msgspec.structs.replace(before, replanned=record.replanned)
     return msgspec.structs.replace(record, before=before, refused=None)
 
 

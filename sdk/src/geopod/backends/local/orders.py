@@ -71,7 +71,7 @@ class Orders:
                 control_socket=str(self._sockets / CONTROL_SOCKET),
                 agent_socket=str(self._sockets / AGENTS_SOCKET),
                 planning=planning,
-                refreshed=str(record.refreshed or ""),
+                refreshed=str(record.replanned or ""),
                 max_concurrent_runs=record.spec.get("maxConcurrentRuns", 8),
                 max_queued_runs=record.spec.get("maxQueuedRuns", 1000),
                 suspended=record.spec.get("suspend", False),

@@ -43,7 +43,9 @@ class StoredEnvironment(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     requirements_key: str = ""
     """Folder below `packages/` that uv fills; empty: the packages that `python` has."""
     refreshed: int = 0
-    """The generation that asked for layers to be planned anew last."""
+    """The generation that asked for its requirements to be resolved anew last."""
+    replanned: int = 0
+    """The generation that asked for its layers to be planned anew last."""
     terminated: float | None = None
     """Seconds since the epoch."""
     terminated_by: str = ""
