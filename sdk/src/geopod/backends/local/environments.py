@@ -106,8 +106,7 @@ class Environments:
     ) -> StoredEnvironment:
         """Return the record to serve, written if it says anything else than before."""
         requirements = wanted["spec"].get("requirements", ())
-        refreshed = known.refreshed if known is not None else 0
-        key = packages_key(interpreter, requirements, refreshed=refreshed)
+        key = packages_key(interpreter, requirements, refreshed=known.refreshed if known else 0)
         fields = {**wanted, "requirements_key": key, "terminated": None, "terminated_by": ""}
         fields["refused"] = None
         if known is None:
@@ -116,10 +115,9 @@ class Environments:
             record = msgspec.structs.replace(known, **fields)
             if record == known and is_alive(self._folder, name):
                 return known
-            generation = known.generation + 1
-            record = msgspec.structs.replace(record, generation=generation)
-            if known.terminated is not None:  # one that begins again reads what is there now
-                record = msgspec.structs.replace(record, replanned=generation)
+            now = known.generation + 1
+            anew = known.replanned if known.terminated is None else now  # it begins again
+            record = msgspec.structs.replace(record, generation=now, replanned=anew)
             record = remember(self._folder, known, record)
         self._folder.write_environment(record)
         return record
@@ -211,13 +209,11 @@ class Environments:
         """Resolve requirements and plan the layers anew."""
 
         def change(known: StoredEnvironment) -> StoredEnvironment:
-            refreshed = known.generation + 1
+            now = known.generation + 1
             interpreter = find_interpreter(f"python{known.interpreter}")
-            requirements = known.spec.get("requirements", ())
-            key = packages_key(interpreter, requirements, refreshed=refreshed)
-            return msgspec.structs.replace(
-                known, refreshed=refreshed, replanned=refreshed, requirements_key=key
-            )
+            key = packages_key(interpreter, known.spec.get("requirements", ()), refreshed=now)
+            anew = {"refreshed": now, "replanned": now, "requirements_key": key}
+            return msgspec.structs.replace(known, **anew)
 
         known = self._folder.read_environment(name)
         await asyncio.to_thread(self._check, known.spec, known.sources)
