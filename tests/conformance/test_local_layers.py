@@ -1,5 +1,6 @@
 """Layers through the local backend's processes: planned, staged, used, and published again."""
 
+import asyncio
 import zlib
 from contextlib import aclosing
 from pathlib import Path
@@ -168,6 +169,31 @@ def test_refresh_wakes_an_environment_that_sees_the_bytes_that_are_there_now(act
         return sum(total for total, _ in await values_of(backend, order))
 
     assert act_on(act) == SPEC.values().size
+
+
+def test_run_that_follows_a_change_of_processes_waits_for_those_to_come(act_on, dem):
+    told = (
+        "import os\ndef f(params): return [int(params['2024']['raster'].sum()), os.environ['SIDE']]"
+    )
+    ones = write_raster(dem.with_name("ones.tif"), SPEC, SPEC.values() * 0 + 1)
+
+    async def act(backend):
+        sides = [[{"name": "SIDE", "value": side}] for side in ("left", "right")]
+        record = await ready(backend, nodes=2, layers=[DEM], env=sides[0])
+        busy = an_order(record.uid, "import time\ndef f(params): time.sleep(4)")
+        running = asyncio.ensure_future(finished(backend, busy))
+        await asyncio.sleep(1.5)  # the supervisor has heard of it
+        stamps = [{"id": "2024", "uris": [str(ones)]}]
+        await backend.apply_layer("ones", {"type": "raster", "timestamps": stamps})
+        await applied(backend, "env", nodes=2, layers=[{**DEM, "pathId": "ones"}], env=sides[1])
+        order = an_order(record.uid, told)
+        state = await finished(backend, order)
+        assert state.phase == "Succeeded", state.failures
+        assert (await running).phase == "Succeeded"
+        return await values_of(backend, order)
+
+    half = SPEC.values().size // 2
+    assert act_on(act) == [[half, "right"], [half, "right"]]
 
 
 def test_environment_that_begins_again_sees_the_bytes_that_are_there_now(act_on, dem):

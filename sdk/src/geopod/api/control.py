@@ -44,6 +44,9 @@ class Configure(Message, frozen=True, tag=True):
 
     nodes: int | None = None
     refresh: bool = False
+    hold: bool = False
+    """The processes are to be exchanged: runs over partitions wait for the plan of those to come.
+    Nothing else is done."""
 
 
 class RunUpdate(Message, frozen=True, tag=True):

@@ -120,6 +120,9 @@ class LocalClients:
         """Read the spec again, and plan what it asks for; other limits leave the plan alone."""
         coordinator = self._desk.coordinator
         settings = coordinator.settings
+        if message.hold:
+            coordinator.apply(events.NodesResized(settings.nodes))
+            return
         if self._settings_path is not None:
             settings = read_settings(self._settings_path)
         if message.nodes is None and not message.refresh:

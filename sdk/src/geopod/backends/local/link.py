@@ -72,6 +72,12 @@ class CoordinatorLink:
             nodes=before.nodes if nodes is None else nodes, refresh=before.refresh or refresh
         )
 
+    def hold(self) -> None:
+        """Have the coordinator begin no new run: another one will, with what has changed."""
+        if self._socket is not None:
+            with suppress(OSError):  # it is gone: `_read` is told so next
+                self._socket.sendall(frame(encode(Configure(hold=True))))
+
     def close(self) -> None:
         """Let go of the connection."""
         if self._socket is not None:

@@ -134,11 +134,11 @@ class Supervisor:
             self._end("Terminated", "UserRequested", "the environment was terminated")
         elif needs_restart(before, record):
             self._again = True
+            self._link.hold()
         else:
             self._brief(record)
-            refresh = needs_plan(before, record)
             nodes, sleeps = record.spec.get("nodes", 1), record.spec.get("suspend", False)
-            if refresh or nodes != before.spec.get("nodes", 1):
+            if (refresh := needs_plan(before, record)) or nodes != before.spec.get("nodes", 1):
                 self._link.configure(nodes=nodes, refresh=refresh)  # before any client hears of it
                 self._say("Updating", "the layers are planned anew")
             elif sleeps != before.spec.get("suspend", False):
