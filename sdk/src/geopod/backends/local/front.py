@@ -68,6 +68,8 @@ class Front:
             self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client))
 
     def _read(self, client: socket.socket) -> None:
+        if client not in self._clients:
+            return  # dropped by what came in the same turn
         try:
             text = client.recv(_LINE_LIMIT)
         except BlockingIOError:
