@@ -107,7 +107,9 @@ def test_up_twice_is_one_cluster(second_cluster):
 
 
 def test_killed_cluster_comes_back(second_cluster):
-    os.kill(process_cluster.running_process(second_cluster), signal.SIGKILL)
+    process = process_cluster.running_process(second_cluster)
+    os.kill(process, signal.SIGKILL)
+    process_cluster.wait_for_end(process)  # it is there until all that it holds has ended
     process_cluster.up(NAME, Wishes(), quiet)
     assert "node-0" in kubectl_of(second_cluster)("get", "nodes")
 

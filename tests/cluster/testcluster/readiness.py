@@ -35,9 +35,10 @@ def wait_until_ready(places: Places, spec: Spec, *, alive: Callable[[], bool]) -
     with ApiClient(addresses.api_server, places.certificates) as api:
 
         def until(part: str, what: str, attempt: Callable[[], bool]) -> None:
-            _until(
-                attempt, deadline=deadline, alive=alive, failed=lambda: _failed(places, part, what)
-            )
+            def failed() -> ClusterError:
+                return _failed(places, part, what, is_there=alive())
+
+            _until(attempt, deadline=deadline, alive=alive, failed=failed)
 
         until("kube-apiserver", "the API server", lambda: _is_served(api))
         until("coredns", "the DNS service", lambda: _apply_dns(api, addresses))
@@ -120,9 +121,11 @@ def _has_account(api: ApiClient) -> bool:
     return bool(api.get("/api/v1/namespaces/default/serviceaccounts/default"))
 
 
-def _failed(places: Places, part: str, what: str) -> ClusterError:
+def _failed(places: Places, part: str, what: str, *, is_there: bool) -> ClusterError:
+    late = f"{what} was not ready in {READY_S:.0f} s"
+    fact = late if is_there else f"the cluster ended before {what} was ready"
     return ClusterError(
-        f"{what} was not ready in {READY_S:.0f} s (log of {part}: {last_words(places, part)})",
+        f"{fact} (log of {part}: {last_words(places, part)})",
         fix="run `make cluster-up` again; if it stays, look at what the log names",
     )
 
