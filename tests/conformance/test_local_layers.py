@@ -77,6 +77,14 @@ def act_on(local_home, dem, towns):
     return run
 
 
+async def sum_of_pixels(backend, record):
+    """Run COUNT on every node, and add up what each of them has seen."""
+    order = an_order(record.uid, COUNT)
+    state = await finished(backend, order)
+    assert state.phase == "Succeeded", state.failures
+    return sum(total for total, _ in await values_of(backend, order))
+
+
 def test_each_node_sees_its_own_pixels_and_features(act_on, towns):
     async def act(backend):
         record = await ready(backend, nodes=4, layers=[DEM, TOWNS])
@@ -129,10 +137,7 @@ def test_refreshed_environment_sees_the_bytes_that_are_there_now(act_on, dem):
         write_raster(dem, SPEC, SPEC.values() * 0 + 1)
         await backend.refresh_environment("env")
         await until(backend, "env", "Ready")
-        order = an_order(record.uid, COUNT)
-        state = await finished(backend, order)
-        assert state.phase == "Succeeded", state.failures
-        return sum(total for total, _ in await values_of(backend, order))
+        return await sum_of_pixels(backend, record)
 
     assert act_on(act) == SPEC.values().size
 
@@ -150,10 +155,7 @@ def test_run_that_follows_a_change_at_once_waits_for_its_plan(act_on, dem, chang
             stamps = [{"id": "2024", "uris": [str(ones)]}]
             await backend.apply_layer("ones", {"type": "raster", "timestamps": stamps})
             await applied(backend, "env", nodes=2, layers=[{**DEM, "pathId": "ones"}])
-        order = an_order(record.uid, COUNT)
-        state = await finished(backend, order)
-        assert state.phase == "Succeeded", state.failures
-        return sum(total for total, _ in await values_of(backend, order))
+        return await sum_of_pixels(backend, record)
 
     assert act_on(act) == SPEC.values().size
 
@@ -163,10 +165,7 @@ def test_refresh_wakes_an_environment_that_sees_the_bytes_that_are_there_now(act
         record = await asleep(backend, nodes=2, layers=[DEM], idle={"afterSeconds": 0.5})
         write_raster(dem, SPEC, SPEC.values() * 0 + 1)
         await backend.refresh_environment("env")
-        order = an_order(record.uid, COUNT)
-        state = await finished(backend, order)
-        assert state.phase == "Succeeded", state.failures
-        return sum(total for total, _ in await values_of(backend, order))
+        return await sum_of_pixels(backend, record)
 
     assert act_on(act) == SPEC.values().size
 
@@ -202,10 +201,7 @@ def test_environment_that_begins_again_sees_the_bytes_that_are_there_now(act_on,
         await backend.terminate_environment("env", wait=True)
         write_raster(dem, SPEC, SPEC.values() * 0 + 1)
         record = await ready(backend, nodes=2, layers=[DEM])
-        order = an_order(record.uid, COUNT)
-        state = await finished(backend, order)
-        assert state.phase == "Succeeded", state.failures
-        return sum(total for total, _ in await values_of(backend, order))
+        return await sum_of_pixels(backend, record)
 
     assert act_on(act) == SPEC.values().size
 

@@ -58,6 +58,14 @@ class Printing(ScriptedBackend):
         await self._store.put(key, data)
 
 
+async def a_followed_run():
+    """Return a backend that prints, a run on it, and the lines that come of that."""
+    backend = Printing()
+    environment = await aio.Client(backend).environment("e", nodes=2, progress=False)
+    run = await environment.submit(plain)
+    return backend, run, run.logs(follow=True)
+
+
 @pytest.fixture
 def soon(monkeypatch):
     monkeypatch.setattr(logs, "LOOK_AGAIN_S", 0.01)
@@ -65,10 +73,7 @@ def soon(monkeypatch):
 
 def test_lines_come_while_the_run_goes_on_and_a_task_that_has_ended_is_read_once(soon):
     async def work():
-        backend = Printing()
-        environment = await aio.Client(backend).environment("e", nodes=2, progress=False)
-        run = await environment.submit(plain)
-        following = run.logs(follow=True)
+        backend, run, following = await a_followed_run()
         await backend.print(1, "of one that has ended")
         told = [(await anext(following)).text]
         await backend.print(0, "first")
@@ -87,10 +92,7 @@ def test_lines_come_while_the_run_goes_on_and_a_task_that_has_ended_is_read_once
 
 def test_whoever_stops_reading_has_not_left_the_run(soon):
     async def work():
-        backend = Printing()
-        environment = await aio.Client(backend).environment("e", nodes=2, progress=False)
-        run = await environment.submit(plain)
-        following = run.logs(follow=True)
+        backend, run, following = await a_followed_run()
         await backend.print(0, "first")
         await anext(following)
         await backend.print(0, "first", "second")
